@@ -1,0 +1,54 @@
+"""medzoo: pretrained autoencoders of medical images for Keras 3.
+
+    import medzoo
+
+    model = medzoo.load("vae-chestxray")
+    z = model.encode(model.preprocess("film.dcm"))
+
+Names are imported when they are first used, so that `import medzoo` costs milliseconds.
+"""
+
+from importlib import import_module
+
+_NAMES = {
+    "ConvAutoencoder": "medzoo.models",
+    "VAE": "medzoo.models",
+    "VQVAE": "medzoo.models",
+    "VectorQuantizer": "medzoo.layers",
+    "Sampling": "medzoo.layers",
+    "ImageError": "medzoo.errors",
+    "PresetError": "medzoo.errors",
+    "read_image": "medzoo.images",
+    "resize": "medzoo.images",
+    "load": "medzoo.zoo",
+    "list_models": "medzoo.zoo",
+    "save_preset": "medzoo.zoo",
+}
+_MODULES = {
+    "datasets": "medzoo.images.datasets",
+    "layers": "medzoo.layers",
+    "losses": "medzoo.losses",
+    "metrics": "medzoo.metrics",
+    "models": "medzoo.models",
+    "recipes": "medzoo.recipes",
+}
+__all__ = [*_NAMES, *_MODULES]
+
+
+def __getattr__(name):
+    if name in _NAMES:
+        value = getattr(import_module(_NAMES[name]), name)
+    elif name in _MODULES:
+        value = import_module(_MODULES[name])
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("medzoo")
+    else:
+        raise AttributeError(f"module 'medzoo' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""The reports behind every published number."""

@@ -1,0 +1,78 @@
+"""Pixel values to [0, 1]: windows, bit depths, resizing."""
+
+import numpy as np
+
+
+def apply_window(values, center, width, function="LINEAR"):
+    """Maps values to [0, 1] by a DICOM window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
+
+    Args:
+        values: array in the units of the window (Hounsfield units for CT).
+        center, width: of the window; width > 0 (>= 1 for `"LINEAR"`).
+        function: `"LINEAR"`, `"LINEAR_EXACT"` or `"SIGMOID"`, the VOI LUT Function.
+
+    Returns: float32 array of the same shape.
+
+    Raises:
+        ValueError: a width that is not positive, or an unknown function.
+    """
+    if not width > 0 or (function == "LINEAR" and width < 1):
+        raise ValueError(f"window width {width}; expected {'1 or more' if function == 'LINEAR' else 'more than 0'}.")
+    values = np.asarray(values, "float64")
+    if function == "SIGMOID":
+        return (1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700)))).astype("float32")
+    if function == "LINEAR":
+        # The standard's half-pixel: a window of width w passes w - 1 steps between black and white.
+        center, width = center - 0.5, width - 1.0
+    elif function != "LINEAR_EXACT":
+        raise ValueError(f"VOI LUT function {function!r}; expected LINEAR, LINEAR_EXACT or SIGMOID.")
+    if width == 0:
+        return (values > center).astype("float32")
+    return np.clip((values - center) / width + 0.5, 0.0, 1.0).astype("float32")
+
+
+def full_range(values):
+    """Maps the smallest value to 0 and the largest to 1 (a constant image to 0)."""
+    values = np.asarray(values, "float64")
+    low, high = values.min(), values.max()
+    return ((values - low) / (high - low) if high > low else np.zeros_like(values)).astype("float32")
+
+
+def luminance(rgb):
+    """`(..., 3)` colours to grey (ITU-R BT.601, as Pillow's `convert("L")`)."""
+    return rgb @ np.array([0.299, 0.587, 0.114], dtype=rgb.dtype)
+
+
+def resize(images, size):
+    """Cuts the middle of the target's shape out of each image, then resizes with antialiasing (Lanczos).
+
+    Nothing is stretched: a film that is not of the target's proportions loses its longer margins.
+
+    Args:
+        images: float array `(H, W)`, `(H, W, 1)`, `(N, H, W)` or `(N, H, W, 1)` in [0, 1]. Three axes mean
+            `(H, W, 1)` if the last one has length 1, else `(N, H, W)`.
+        size: `(height, width)` in pixels, or one number for a square.
+
+    Returns: float32 array with the same axes, in [0, 1].
+    """
+    from PIL import Image
+
+    images = np.asarray(images, "float32")
+    if not 2 <= images.ndim <= 4 or (images.ndim == 4 and images.shape[-1] != 1):
+        raise ValueError(
+            f"resize: array of shape {images.shape}; expected (H, W), (H, W, 1), (N, H, W) or (N, H, W, 1)."
+        )
+    height, width = (size, size) if np.isscalar(size) else size
+    channel = images.ndim > 2 and images.shape[-1] == 1
+    stack = images.ndim - channel == 3
+    flat = images[..., 0] if channel else images
+    result = []
+    for image in flat if stack else flat[None]:
+        h, w = image.shape
+        scale = min(h / height, w / width)
+        top, left = (h - scale * height) / 2, (w - scale * width) / 2
+        box = (left, top, left + scale * width, top + scale * height)
+        result.append(np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=box)))
+    result = np.clip(np.stack(result), 0.0, 1.0)
+    result = result if stack else result[0]
+    return result[..., None] if channel else result

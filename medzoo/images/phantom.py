@@ -1,0 +1,106 @@
+"""A drawn chest film: no patient, no licence, always at hand for demonstrations and tests.
+
+X-rays are summed through a few ellipsoids and bent rods of tissue (Beer-Lambert), so that the picture has what a
+frontal film has: dark lungs, heart and spine between them, ribs, collar bones, the domes of the diaphragm.
+`chest_phantom.png` beside this file is `chest_phantom(256)`.
+"""
+
+import numpy as np
+
+
+def chest_phantom(size=256, seed=None):
+    """Draws a frontal chest film.
+
+    Args:
+        size: side in pixels.
+        seed: `None` for the standard one, an int for one of varied build, position and exposure.
+
+    Returns: float32 `(size, size, 1)` in [0, 1], bright where much was absorbed.
+    """
+    rng = np.random.default_rng(seed)
+
+    def vary(value, by=0.06):
+        return value if seed is None else value * (1 + by * rng.uniform(-1, 1))
+
+    y, x = np.mgrid[0:size, 0:size] / (size - 1) * 2 - 1  # x: -1 left to 1 right of the film, y: -1 top to 1 bottom
+    x, y = 0.92 * x, 0.92 * y - 0.02
+    if seed is not None:
+        x, y = x * vary(1.0) + rng.uniform(-0.05, 0.05), y * vary(1.0) + rng.uniform(-0.05, 0.05)
+
+    def ellipsoid(cx, cy, a, b, depth, power=2.0):
+        """Path length through an ellipsoid (power 2) or something boxier."""
+        inside = 1 - np.abs((x - cx) / a) ** power - np.abs((y - cy) / b) ** power
+        return depth * np.sqrt(np.clip(inside, 0, None))
+
+    def soft(edge, width):
+        return 1 / (1 + np.exp(-np.clip(edge / width, -50, 50)))
+
+    def rod(distance, radius):
+        """Path length through a bone of round section with a dense shell."""
+        outer = np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, None))
+        return outer - 0.55 * np.sqrt(np.clip(1 - (distance / (0.7 * radius)) ** 2, 0, None))
+
+    # Soft tissue: neck, shoulders, trunk, as half a width for each height; arms beside the trunk.
+    girth = vary(1.0)
+    half = 0.20 + 0.64 * girth * soft(y + 0.80, 0.055) + 0.14 * soft(y + 0.62, 0.07) - 0.17 * soft(y + 0.22, 0.13)
+    body = np.sqrt(np.clip(1 - np.abs(x / half) ** 3.2, 0, None)) * (0.50 + 0.50 * soft(y + 0.78, 0.10))
+    for side in (-1, 1):
+        arm = np.clip(1 - ((side * x - 1.00 - 0.10 * y) / 0.17) ** 2, 0, None) * soft(y + 0.45, 0.06)
+        body = np.maximum(body, 0.55 * np.sqrt(arm))
+    total = 1.15 * body
+
+    # Lungs displace tissue; the right dome of the diaphragm (left on the film) stands higher.
+    lungs = np.zeros_like(x)
+    for side, dome in ((-1, vary(0.44)), (1, vary(0.52))):
+        cx = side * vary(0.37, 0.03)
+        reach = (y + 0.80) / 1.4  # narrow at the apex
+        shape = ellipsoid(cx, 0.06, vary(0.31) * np.clip(0.62 + 0.55 * reach, 0.3, 1.05), vary(0.88), 1.0, 2.4)
+        floor = dome + 0.17 - 0.17 * np.cos(np.clip((x - cx) / 0.36, -1.5, 1.5))
+        lungs += shape * soft(floor - y, 0.012)
+    total -= 0.92 * lungs * np.clip(body, 0, 1)
+
+    # Heart and great vessels, mostly on the right of the film; hila with fading vessels.
+    total += 0.50 * ellipsoid(0.12, 0.30, vary(0.31), vary(0.27), 1.0, 2.3)
+    total += 0.30 * ellipsoid(0.02, -0.20, 0.13, 0.62, 1.0) + 0.22 * ellipsoid(0.10, -0.20, 0.10, 0.11, 1.0)
+    tree = np.random.default_rng(0 if seed is None else seed)
+    for side in (-1, 1):
+        total += 0.16 * np.exp(-(((side * x - 0.17) / 0.07) ** 2 + ((y - 0.02) / 0.12) ** 2))
+        for angle in np.linspace(-1.35, 1.45, 12) + tree.uniform(-0.12, 0.12, 12):
+            u = (side * x - 0.14) * np.cos(angle) + (y - 0.02) * np.sin(angle)
+            v = (y - 0.02) * np.cos(angle) - (side * x - 0.14) * np.sin(angle) + tree.uniform(-0.5, 0.5) * u**2
+            fade = np.clip(1 - u / tree.uniform(0.32, 0.5), 0, 1) * soft(u - 0.03, 0.02)
+            total += 0.11 * fade * np.exp(-((v / (0.008 + 0.014 * fade)) ** 2))
+
+    # Abdomen below the diaphragm, with the bubble of the stomach.
+    total += 0.45 * soft(y - 0.56 - 0.10 * np.abs(x), 0.06) * np.clip(body, 0, 1)
+    total -= 0.30 * ellipsoid(0.38, 0.68, 0.11, 0.06, 1.0)
+
+    # Spine: vertebrae with discs between them.
+    spine = ellipsoid(0, 0, 0.080, 9, 1.0, 4.0)
+    total += spine * (0.26 + 0.06 * np.cos(y * 2 * np.pi / 0.145)) * np.clip(body, 0, 1)
+
+    # Ribs: behind, arching down and out; in front, fainter, from the wall down and in. Collar bones, shoulders, arms.
+    for side in (-1, 1):
+        across = side * x
+        for i in range(10):
+            top = -0.74 + 0.135 * i
+            wall = 0.70 * girth * (1 - np.exp(-(top + 1.02) / 0.30))
+            t = np.clip(across / wall, 0, 1)
+            behind = top - 0.06 * np.sin(np.pi * np.clip(1.3 * t, 0, 1)) + 0.26 * t**2.6
+            inside = soft(wall - across, 0.015) * soft(across - 0.05, 0.01)
+            total += 0.17 * rod(y - behind, 0.030) * inside
+            front = top + 0.26 + 0.34 * (1 - t) ** 0.9
+            total += 0.07 * rod(y - front, 0.034) * inside * soft(t - 0.42, 0.06) * (i < 6)
+        collar = -0.66 - 0.14 * across + 0.25 * (across - 0.35) ** 2
+        total += 0.26 * rod(y - collar, 0.030) * soft(across - 0.07, 0.01) * soft(0.70 - across, 0.02)
+        total += 0.30 * ellipsoid(side * 0.83, -0.55, 0.10, 0.11, 1.0)
+        shaft = across - 0.86 - 0.16 * (y + 0.5)
+        total += 0.30 * rod(shaft, 0.055) * soft(y + 0.52, 0.03)
+        blade = across - 0.66 + 0.12 * (y + 0.2)
+        total += 0.08 * np.exp(-((blade / 0.025) ** 2)) * soft(0.20 - y, 0.05) * soft(y + 0.55, 0.05)
+
+    # A film: low exposures are black, high ones saturate; a little quantum noise.
+    film = 1.08 * (1 - np.exp(-1.55 * np.clip(total, 0, None)))
+    film = np.clip(film, 0, None) ** vary(1.35, 0.15)
+    film += 0.006 * np.random.default_rng(0 if seed is None else seed + 1).standard_normal(film.shape)
+    return np.clip(film, 0, 1).astype("float32")[..., None]

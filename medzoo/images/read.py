@@ -1,0 +1,105 @@
+"""One function that reads an image file of any of the supported kinds."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.errors import ImageError
+from medzoo.images.dicom import read_dicom
+from medzoo.images.intensity import apply_window, luminance, resize
+
+PICTURES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (*PICTURES, ".npy", ".dcm", ".dicom")
+
+
+def read_image(path, size=None, window=None, frame=None):
+    """Reads a grey image as float32 `(H, W, 1)` in [0, 1], brighter meaning more of what the modality measures.
+
+    PNG and JPEG: 8 bits are divided by 255, 16 bits by 65535 (data of 12 bits or fewer in 16 need `window`), colour
+    becomes luminance. npy: uint8 and uint16
+    likewise, floats must be in [0, 1] already. DICOM (by content, whatever the name): see `read_dicom`.
+
+    Args:
+        path: the file.
+        size: `None` for the file's own size, or `(height, width)` or one number: the middle of those proportions is
+            cut out and resized with antialiasing (see `resize`).
+        window: `(center, width)`: for DICOM in units after rescaling (Hounsfield units for CT), else in the file's
+            own values. Values outside become 0 and 1.
+        frame: index of the frame of a multi-frame DICOM file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImageError: anything in the file that would give a wrong picture; names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    with open(path, "rb") as file:
+        head = file.read(132)
+    suffix = path.suffix.lower()
+    if head[128:] == b"DICM" or suffix in (".dcm", ".dicom"):
+        image = read_dicom(path, window, frame)
+    elif frame is not None:
+        raise ImageError(
+            f"{path}: frame={frame} is for multi-frame DICOM; this is {suffix or 'a file without suffix'}."
+        )
+    elif suffix in PICTURES:
+        image = _scale(path, _read_picture(path), window)
+    elif suffix == ".npy":
+        image = _scale(path, _read_npy(path), window)
+    else:
+        raise ImageError(f"{path}: {suffix or 'no suffix'} and no DICOM header; expected one of {', '.join(SUFFIXES)}.")
+    if image.ndim != 2 or 0 in image.shape:
+        raise ImageError(f"{path}: array of shape {image.shape}; expected one grey image (H, W).")
+    image = np.ascontiguousarray(image, "float32")[..., None]
+    return image if size is None else resize(image, size)
+
+
+def _read_picture(path):
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+            picture.load()
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, DecompressionBombError ...
+        raise ImageError(f"{path}: not readable as PNG or JPEG ({type(error).__name__}: {error}).") from error
+    if picture.mode in ("I;16", "I;16B", "I"):
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"{path}: values from {values.min()} to {values.max()}; expected 16 bits, 0 to 65535.")
+        return values.astype("uint16")
+    if picture.mode in ("1", "L"):
+        return np.asarray(picture.convert("L"))
+    if picture.mode in ("LA", "RGBA", "PA") and np.asarray(picture.getchannel("A")).min() < 255:
+        raise ImageError(f"{path}: has transparent pixels; expected an opaque image.")
+    return luminance(np.asarray(picture.convert("RGB"), "float32")).round().astype("uint8")
+
+
+def _read_npy(path):
+    try:
+        values = np.load(path, allow_pickle=False)
+    except Exception as error:
+        raise ImageError(f"{path}: not readable as npy ({type(error).__name__}: {error}).") from error
+    return values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+
+
+def _scale(path, values, window):
+    if values.dtype.kind not in "uif" or values.size == 0:
+        raise ImageError(f"{path}: array of {values.dtype}, shape {values.shape}; expected numbers.")
+    if not np.isfinite(values).all():
+        raise ImageError(f"{path}: holds NaN or infinity.")
+    if window is not None:
+        return apply_window(values, *window)
+    if values.dtype == np.uint16 and 0 < values.max() < 2**13:
+        raise ImageError(
+            f"{path}: 16-bit values up to {values.max()} only, which would be nearly black; 12-bit data? Say what is "
+            "black and white with window=(center, width), e.g. window=(2048, 4096)."
+        )
+    if values.dtype in (np.uint8, np.uint16):
+        return values.astype("float32") / np.iinfo(values.dtype).max
+    if values.min() < 0 or values.max() > 1:
+        raise ImageError(
+            f"{path}: {values.dtype} values from {values.min():g} to {values.max():g}; expected uint8, uint16, or "
+            "floats from 0 to 1. Say what is black and white with window=(center, width)."
+        )
+    return values.astype("float32")

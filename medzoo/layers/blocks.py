@@ -1,0 +1,189 @@
+"""The two halves of every autoencoder: patches in, residual blocks at low resolution, patches out.
+
+Choices that make them quick on a CPU and quick to train:
+
+- nearly all arithmetic happens at 1/4 of the resolution or below, and there is no normalisation layer: every residual
+  branch starts near zero instead (De & Smith 2020, arXiv:2002.10444);
+- the ends of the net (latents, images) stay float32 under mixed precision, since bfloat16 has too few bits for either;
+- the first and last layers' weights are stored large and their inputs scaled down by 1/sqrt(fan) (the equalised
+  learning rate of Karras et al. 2018, arXiv:1710.10196), or one step of Adam would move the whole picture: a
+  pretrained model survives `compile("adam")` at its default rate;
+- a linear path runs around each half (image -> latents, latents -> image). Without it a net spends hours on learning
+  what a PCA finds in seconds; with it, `Autoencoder.initialize_from_pca` starts the training there.
+"""
+
+import keras
+from keras import ops
+
+UNIT = keras.initializers.RandomNormal(stddev=1.0)
+# Small but not zero: behind zeros the gradients start at nothing, and Adam answers their sudden growth with leaps.
+SMALL = keras.initializers.RandomNormal(stddev=0.02)
+SMALL_HE = keras.initializers.VarianceScaling(0.1)
+ACTIVATION = keras.activations.silu
+
+
+def squeezed(positions):
+    """Channels between the grid and a vector bottleneck: about a thousand numbers in all, for a Dense layer's sake."""
+    return max(16, 1024 // positions)
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class ResidualBlock(keras.layers.Layer):
+    """`x + conv(act(conv(act(x))))`, two 3x3 convolutions, the second one starting small.
+
+    Call arguments: float tensor `(batch, h, w, filters)`. Returns: the same shape.
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.first = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal")
+        self.second = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=SMALL_HE)
+
+    def build(self, input_shape):
+        self.first.build(input_shape)
+        self.second.build(input_shape)
+        self.built = True
+
+    def call(self, x):
+        hidden = self.first(ACTIVATION(x))
+        return x + self.second(ACTIVATION(hidden))
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class Encoder(keras.layers.Layer):
+    """Images to latents: patch stem, residual stages each at half the resolution of the one before, linear path.
+
+    Args:
+        latent_dim: numbers per image (vector bottleneck) or per position (spatial bottleneck).
+        bottleneck: `"vector"` or `"spatial"`.
+        filters: width of each stage; the first works at 1/`patch` of the resolution.
+        blocks: residual blocks a stage.
+        patch: side of the stem's patches in pixels.
+        extra: further numbers beside each latent that only the residual path gives (a VAE's log-variances).
+
+    Call arguments: float images `(batch, height, width, channels)`.
+
+    Returns: `(batch, latent_dim + extra)` or `(batch, height/f, width/f, latent_dim + extra)`, where
+        f = `patch * 2 ** (len(filters) - 1)`.
+    """
+
+    def __init__(self, latent_dim, bottleneck="vector", filters=(48, 96), blocks=2, patch=4, extra=0, **kwargs):
+        super().__init__(**kwargs)
+        self.latent_dim, self.bottleneck, self.extra = latent_dim, bottleneck, extra
+        self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
+        self.downsampling = patch * 2 ** (len(self.filters) - 1)
+        self.linear = keras.layers.Dense(latent_dim, kernel_initializer=UNIT, dtype="float32", name="linear")
+        self.stages = []
+        for i, width in enumerate(self.filters):
+            stride = patch if i == 0 else 2
+            self.stages.append(keras.layers.Conv2D(width, stride, strides=stride, name=f"down_{i}"))
+            self.stages += [ResidualBlock(width, name=f"block_{i}_{j}") for j in range(blocks)]
+        self.squeeze = None  # made in build: its width depends on the grid
+        self.head = keras.layers.Dense(latent_dim + extra, kernel_initializer=SMALL, dtype="float32", name="head")
+
+    def build(self, input_shape):
+        batch, height, width, channels = input_shape
+        f = self.downsampling
+        pixels = height * width * channels if self.bottleneck == "vector" else f * f * channels
+        self.linear.build((batch, pixels))
+        self.linear_gain = pixels**-0.5
+        shape = (batch, None, None, channels)
+        for layer in self.stages:
+            layer.build(shape)
+            shape = (batch, None, None, layer.filters)
+        if self.bottleneck == "vector":
+            positions = (height // f) * (width // f)
+            self.squeeze = keras.layers.Conv2D(squeezed(positions), 1, name="squeeze")
+            self.squeeze.build(shape)
+            shape = (batch, positions * squeezed(positions))
+        self.head.build(shape)
+        self.head_gain = shape[-1] ** -0.5
+        self.built = True
+
+    def call(self, images):
+        x = images
+        for layer in self.stages:
+            x = layer(x)
+        if self.bottleneck == "vector":
+            x = self.squeeze(x)
+            x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))
+            patches = ops.reshape(images, (-1, images.shape[1] * images.shape[2] * images.shape[3]))
+        else:
+            patches = ops.space_to_depth(images, self.downsampling)
+        x = self.head(ACTIVATION(x) * self.head_gain)
+        linear = self.linear(patches * self.linear_gain)
+        return ops.concatenate([linear + x[..., : self.latent_dim], x[..., self.latent_dim :]], axis=-1)
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class Decoder(keras.layers.Layer):
+    """Latents to images: the mirror of `Encoder`, ending in a depth-to-space head instead of transposed convolutions.
+
+    Args:
+        image_shape: `(height, width, channels)`; height and width are `None` for a spatial bottleneck.
+        bottleneck, filters, blocks, patch: as in `Encoder` (the widths are walked backwards).
+
+    Call arguments: latents as `Encoder` returns them (without the extra numbers).
+
+    Returns: float images, not clipped.
+    """
+
+    def __init__(self, image_shape, bottleneck="vector", filters=(48, 96), blocks=2, patch=4, **kwargs):
+        super().__init__(**kwargs)
+        self.image_shape, self.bottleneck = tuple(image_shape), bottleneck
+        self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
+        self.downsampling = patch * 2 ** (len(self.filters) - 1)
+        height, width, channels = self.image_shape
+        if bottleneck == "vector":
+            self.grid = (height // self.downsampling, width // self.downsampling)
+            self.channels = squeezed(self.grid[0] * self.grid[1])
+            self.spread = keras.layers.Dense(self.grid[0] * self.grid[1] * self.channels, name="spread")
+        else:
+            self.spread = None
+            height = width = self.downsampling
+        self.linear = keras.layers.Dense(
+            height * width * channels, kernel_initializer=UNIT, dtype="float32", name="linear"
+        )
+        self.stages = []
+        widths = self.filters[::-1]
+        for i, filters_here in enumerate(widths):
+            # 1x1: widen the latents at first, then make the four pixels that depth-to-space lays side by side.
+            self.stages.append(keras.layers.Conv2D(filters_here * (4 if i else 1), 1, name=f"up_{i}"))
+            self.stages += [ResidualBlock(filters_here, name=f"block_{i}_{j}") for j in range(blocks)]
+        self.head = keras.layers.Conv2D(
+            patch**2 * channels, 3, padding="same", kernel_initializer=SMALL, dtype="float32", name="head"
+        )
+
+    def build(self, latent_shape):
+        self.linear.build(latent_shape)
+        self.linear_gain = self.linear.units**-0.5
+        shape = tuple(latent_shape)
+        if self.bottleneck == "vector":
+            self.spread.build(latent_shape)
+            shape = (latent_shape[0], *self.grid, self.channels)
+        for layer in self.stages:
+            layer.build(shape)
+            up = not isinstance(layer, ResidualBlock) and layer is not self.stages[0]
+            shape = (shape[0], None, None, layer.filters // 4 if up else layer.filters)
+        self.head.build(shape)
+        self.head_gain = (9 * shape[-1]) ** -0.5
+        self.built = True
+
+    def call(self, latents):
+        linear = self.linear(latents * self.linear_gain)
+        if self.bottleneck == "vector":
+            linear = ops.reshape(linear, (-1, *self.image_shape))
+            x = ops.reshape(self.spread(latents), (-1, *self.grid, self.channels))
+        else:
+            linear = ops.depth_to_space(linear, self.downsampling)
+            x = latents
+        for i, layer in enumerate(self.stages):
+            x = layer(x)
+            if i and not isinstance(layer, ResidualBlock):
+                x = ops.depth_to_space(x, 2)
+        residual = self.head(ACTIVATION(x) * self.head_gain)
+        return linear + ops.depth_to_space(residual, self.patch)

@@ -1,0 +1,116 @@
+"""PSNR and SSIM as functions of image batches, and codebook use as Keras metrics."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def psnr(images, reconstructions):
+    """Peak signal-to-noise ratio of each image in dB, for values in [0, 1]: `(batch, ...)` twice to `(batch,)`.
+
+    Equal images give 100 dB rather than infinity.
+    """
+    error = ops.square(ops.cast(images, "float32") - ops.cast(reconstructions, "float32"))
+    error = ops.mean(ops.reshape(error, (ops.shape(error)[0], -1)), axis=1)
+    return -10.0 * ops.log(ops.maximum(error, 1e-10)) / np.log(10.0)
+
+
+def ssim(images, reconstructions, sigma=1.5):
+    """Structural similarity of each image (Wang et al. 2004), for values in [0, 1].
+
+    Gaussian window of 11 pixels, K1 = 0.01, K2 = 0.03, population covariance; borders, where the window does not fit,
+    are left out. Equals `skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False)`.
+
+    Args:
+        images, reconstructions: `(batch, height, width, 1)`, 11 pixels or more a side.
+        sigma: of the window in pixels.
+
+    Returns: `(batch,)`, at most 1.
+    """
+    images, reconstructions = ops.cast(images, "float32"), ops.cast(reconstructions, "float32")
+    if min(images.shape[1:3]) < 11:
+        raise ValueError(f"ssim: images of {images.shape[1]}x{images.shape[2]} pixels; expected 11 or more a side.")
+    offsets = np.arange(11) - 5
+    window = np.exp(-(offsets**2) / (2 * sigma**2))
+    window = ops.convert_to_tensor((window / window.sum()).astype("float32"))
+
+    def blur(x):
+        x = ops.conv(x, ops.reshape(window, (11, 1, 1, 1)))
+        return ops.conv(x, ops.reshape(window, (1, 11, 1, 1)))
+
+    mean_x, mean_y = blur(images), blur(reconstructions)
+    var_x = blur(images * images) - mean_x**2
+    var_y = blur(reconstructions * reconstructions) - mean_y**2
+    cov = blur(images * reconstructions) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    score = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return ops.mean(score, axis=(1, 2, 3))
+
+
+class _PerImage(keras.metrics.Mean):
+    """Mean over images of a function of (target, reconstruction), for `compile(metrics=[...])`."""
+
+    function = None
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(type(self).function(y_true, y_pred), sample_weight=sample_weight)
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class PSNR(_PerImage):
+    """Mean over images of `psnr`, in dB."""
+
+    function = staticmethod(psnr)
+
+    def __init__(self, name="psnr", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class SSIM(_PerImage):
+    """Mean over images of `ssim`."""
+
+    function = staticmethod(ssim)
+
+    def __init__(self, name="ssim", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+
+class _CodeCounts(keras.metrics.Metric):
+    """Counts how often each code was seen since the last reset."""
+
+    def __init__(self, codebook_size, name, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.codebook_size = codebook_size
+        self.counts = self.add_variable((codebook_size,), "zeros", name="counts")
+
+    def update_state(self, codes, sample_weight=None):
+        codes = ops.reshape(codes, (-1,))
+        ones = ops.ones_like(codes, dtype="float32")
+        self.counts.assign(self.counts + ops.segment_sum(ones, codes, num_segments=self.codebook_size))
+
+    def get_config(self):
+        return {**super().get_config(), "codebook_size": self.codebook_size}
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class Perplexity(_CodeCounts):
+    """exp of the entropy (in nats) of the codes' frequencies: between 1 and `codebook_size`."""
+
+    def __init__(self, codebook_size, name="perplexity", **kwargs):
+        super().__init__(codebook_size, name, **kwargs)
+
+    def result(self):
+        p = self.counts / ops.maximum(ops.sum(self.counts), 1.0)
+        return ops.exp(-ops.sum(p * ops.log(ops.maximum(p, 1e-12))))
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class CodebookUsage(_CodeCounts):
+    """Share of the codebook's entries that were used at least once, 0 to 1."""
+
+    def __init__(self, codebook_size, name="usage", **kwargs):
+        super().__init__(codebook_size, name, **kwargs)
+
+    def result(self):
+        return ops.mean(ops.cast(self.counts > 0, "float32"))

@@ -1,0 +1,8 @@
+"""The three families: ConvAutoencoder, VAE, VQVAE."""
+
+from medzoo.models.base import Autoencoder
+from medzoo.models.conv_ae import ConvAutoencoder
+from medzoo.models.vae import VAE
+from medzoo.models.vqvae import VQVAE
+
+__all__ = ["VAE", "VQVAE", "Autoencoder", "ConvAutoencoder"]

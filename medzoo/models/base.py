@@ -1,0 +1,264 @@
+"""What the three families share: the contract encode / decode / reconstruct / fit, and the checks on what comes in."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from medzoo import metrics
+from medzoo.layers.blocks import Decoder, Encoder
+from medzoo.models.checks import check_data, check_images, check_shape, check_training_data
+from medzoo.models.steps import OwnLoss
+
+
+class Autoencoder(OwnLoss):
+    """A convolutional autoencoder of images with values in [0, 1].
+
+    `model(x)` gives the reconstruction, shaped like x; `encode(x)` the latents; `decode(latents)` images, and
+    `decode(encode(x))` equals `model(x)` at inference. `fit(x)` needs no y: the target is the input (a given y is
+    taken as the clean target). The loss is the model's own, a sum over pixels and latents, averaged over images.
+
+    Args:
+        image_shape: `(height, width, channels)`. With a spatial bottleneck height and width may be `None`: any
+            multiple of `downsampling` is taken.
+        latent_dim: numbers per image (vector bottleneck) or per position (spatial bottleneck).
+        bottleneck: `"vector"` (one code for the whole image, which may use where things usually are) or `"spatial"`
+            (a grid of codes, one for each `downsampling` x `downsampling` pixels).
+        filters: width of each stage of the encoder; the decoder mirrors it.
+        blocks: residual blocks a stage.
+        patch: side in pixels of the patches that the first stage works on.
+        seed: int or `None`; makes the model's random draws repeatable (initial weights follow
+            `keras.utils.set_random_seed`).
+
+    Raises:
+        ValueError: arguments that do not fit together.
+    """
+
+    input_range = (0.0, 1.0)
+    numbers_per_latent = 1  # what the encoder gives for each: 1, or 2 for a mean and a log-variance
+    bottlenecks = ("vector", "spatial")
+    preprocess = None  # set by medzoo.load: reads a file or checks an array, as in training
+
+    def __init__(
+        self,
+        image_shape=(64, 64, 1),
+        latent_dim=64,
+        bottleneck="vector",
+        filters=(48, 96),
+        blocks=2,
+        patch=4,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        name = type(self).__name__
+        self.image_shape = tuple(image_shape)
+        self.latent_dim, self.bottleneck, self.seed = latent_dim, bottleneck, seed
+        self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
+        self.downsampling = patch * 2 ** (len(self.filters) - 1)
+        if bottleneck not in self.bottlenecks:
+            raise ValueError(f"{name}: bottleneck={bottleneck!r}; expected one of {', '.join(self.bottlenecks)}.")
+        if len(self.image_shape) != 3:
+            raise ValueError(f"{name}: image_shape={image_shape}; expected (height, width, channels).")
+        for side in self.image_shape[:2]:
+            if (side is None and bottleneck == "vector") or (side is not None and side % self.downsampling):
+                raise ValueError(
+                    f"{name}: image_shape={image_shape}; a {bottleneck} bottleneck with patch={patch} and "
+                    f"{len(self.filters)} stages needs sides that are multiples of {self.downsampling}"
+                    + (" (or None)." if bottleneck == "spatial" else ".")
+                )
+        shared = {"bottleneck": bottleneck, "filters": self.filters, "blocks": blocks, "patch": patch}
+        self.encoder = Encoder(latent_dim, extra=latent_dim * (self.numbers_per_latent - 1), **shared)
+        self.decoder = Decoder(self.image_shape, **shared)
+
+    def reported(self):
+        """Names of the terms that training reports beside `loss`."""
+        return ("reconstruction_loss", "psnr")
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        self.encoder.build((None, *self.image_shape))
+        self.decoder.build((None, *Autoencoder.latent_shape(self)))
+        self.trackers = {n: keras.metrics.Mean(n) for n in self.reported()}
+        self.built = True
+
+    # --- the contract -------------------------------------------------------------------------------------------
+
+    def call(self, x, training=False):
+        check_shape(self, x)
+        return self._decode(self._encode(x))
+
+    def encode(self, x):
+        """Images to latents.
+
+        Args:
+            x: images `(batch, height, width, channels)` in [0, 1]. A NumPy array is checked, encoded in batches and
+                gives a NumPy array; a tensor gives a tensor.
+
+        Raises:
+            ValueError: wrong rank, size or channels; for NumPy arrays also values outside [0, 1], NaN, empty batch.
+        """
+        return self._in_batches(self._encode, x)
+
+    def decode(self, latents):
+        """Latents, as `encode` returns them, to images in [0, 1]."""
+        return self._in_batches(self._decode, latents, images=False)
+
+    def reconstruct(self, x):
+        """`decode(encode(x))`; see `encode`."""
+        return self._in_batches(lambda batch: self._decode(self._encode(batch)), x)
+
+    def latent_shape(self, input_shape=None):
+        """Shape of one image's latents, e.g. `(64,)` or `(32, 32, 4)`.
+
+        Args:
+            input_shape: `(height, width, channels)`; by default that of the model.
+        """
+        if self.bottleneck == "vector":
+            return (self.latent_dim,)
+        height, width, _ = input_shape or self.image_shape
+        return (*(side and side // self.downsampling for side in (height, width)), self.latent_dim)
+
+    def _encode(self, x):
+        return self.encoder(x)
+
+    def _decode(self, latents):
+        return ops.clip(ops.cast(self.decoder(latents), "float32"), 0.0, 1.0)
+
+    def _in_batches(self, function, x, images=True, batch_size=64):
+        if not isinstance(x, np.ndarray):
+            if images:
+                check_shape(self, x)
+            return function(x)
+        if images:
+            check_images(self, x)
+        batches = (x[i : i + batch_size] for i in range(0, len(x), batch_size))
+        return np.concatenate([ops.convert_to_numpy(function(ops.convert_to_tensor(b))) for b in batches])
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def loss_terms(self, x, target, training):
+        """The loss and its parts.
+
+        Args:
+            x, target: images; they differ only when denoising.
+            training: as in `call`.
+
+        Returns: `(reconstruction, terms)`: images, not clipped, and a dict of tensors `(batch,)` with `"loss"` and
+            the names in `reported()` other than `"psnr"`.
+        """
+        raise NotImplementedError
+
+    def forward_loss(self, x, target, sample_weight, training):
+        """Mean loss of a batch and its reconstruction; updates what `fit` reports."""
+        check_shape(self, x)
+        target = x if target is None else target
+        if tuple(target.shape[1:]) != tuple(x.shape[1:]):
+            raise ValueError(
+                f"{type(self).__name__}: y has shape {tuple(target.shape)} and x {tuple(x.shape)}. y is taken as the "
+                "clean target images; for labels, leave y out: fit(x)."
+            )
+        x, target = ops.cast(x, "float32"), ops.cast(target, "float32")
+        reconstruction, terms = self.loss_terms(x, target, training)
+        reconstruction = ops.clip(reconstruction, 0.0, 1.0)
+        terms.setdefault("psnr", metrics.psnr(target, reconstruction))
+        for name, tracker in self.trackers.items():
+            tracker.update_state(terms[name], sample_weight=sample_weight)
+        loss = terms["loss"] if sample_weight is None else terms["loss"] * ops.cast(sample_weight, "float32")
+        return ops.mean(loss), reconstruction
+
+    def compile(self, optimizer="adam", loss=None, **kwargs):
+        """As `keras.Model.compile`, without `loss`: that is the model's own.
+
+        Raises:
+            ValueError: a `loss` is given.
+        """
+        if loss is not None:
+            raise ValueError(
+                f"{type(self).__name__} computes its own loss (see loss_terms); compile(optimizer, metrics=[...]) "
+                f"without loss={loss!r}. ConvAutoencoder and VQVAE take reconstruction=... in the constructor."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def compile_from_config(self, config):  # Keras asks for this where compile is overridden
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        """`keras.Model.fit`, after a look at the data: values must be in [0, 1], for a dataset in its first batch."""
+        check_training_data(self, x)
+        if validation_data is not None:
+            check_training_data(self, validation_data[0] if isinstance(validation_data, tuple) else validation_data)
+        y = self._target(x, y, kwargs)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        check_data(self, x)
+        return super().evaluate(x, self._target(x, y, kwargs), *args, **kwargs)
+
+    @staticmethod
+    def _target(x, y, kwargs):
+        """Keras drops sample_weight where y is missing; so it gets one."""
+        return x if y is None and kwargs.get("sample_weight") is not None else y
+
+    def predict(self, x, *args, **kwargs):
+        check_data(self, x)
+        return super().predict(x, *args, **kwargs)
+
+    # --- initialisation and configuration -----------------------------------------------------------------------
+
+    def pca_scales(self, eigenvalues, noise):
+        """How the linear path is scaled: `(encoder, decoder)` factors for each component. Here: whitened latents."""
+        return eigenvalues**-0.5, eigenvalues**0.5
+
+    def initialize_from_pca(self, images, max_samples=100_000):
+        """Sets the linear path around encoder and decoder to the PCA of the images (or of their patches).
+
+        The model then starts as that PCA and training can only improve on it.
+
+        Args:
+            images: `(N, height, width, channels)` in [0, 1], training images.
+            max_samples: at most this many images (or patches, spaced evenly) are used.
+
+        Returns: `(eigenvalues, noise)`: variances along the components, and the mean of those left out.
+        """
+        from sklearn.decomposition import PCA
+
+        check_images(self, images)
+        block = self.downsampling
+        if self.bottleneck == "vector":
+            samples = images.reshape(len(images), -1)
+        else:
+            n, height, width, channels = images.shape
+            grid = images.reshape(n, height // block, block, width // block, block, channels)
+            samples = grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, block * block * channels)
+        samples = samples[:: -(-len(samples) // max_samples)].astype("float32")
+        if min(samples.shape) < self.latent_dim:
+            raise ValueError(
+                f"initialize_from_pca: {len(samples)} samples for latent_dim={self.latent_dim}; need more."
+            )
+        pca = PCA(
+            self.latent_dim, svd_solver="covariance_eigh" if samples.shape[1] <= 1024 else "randomized", random_state=0
+        )
+        pca.fit(samples)
+        eigenvalues = pca.explained_variance_
+        noise = (samples.var(axis=0).sum() - eigenvalues.sum()) / max(1, samples.shape[1] - self.latent_dim)
+        noise = max(float(noise), 1e-6)
+        encode, decode = self.pca_scales(eigenvalues, noise)
+        kernel = pca.components_.T * encode
+        self.encoder.linear.set_weights([kernel / self.encoder.linear_gain, -pca.mean_ @ kernel])
+        kernel = (pca.components_.T * decode).T
+        self.decoder.linear.set_weights([kernel / self.decoder.linear_gain, pca.mean_])
+        return eigenvalues, noise
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "image_shape": list(self.image_shape),
+            "latent_dim": self.latent_dim,
+            "bottleneck": self.bottleneck,
+            "filters": list(self.filters),
+            "blocks": self.blocks,
+            "patch": self.patch,
+            "seed": self.seed,
+        }

@@ -1,0 +1,69 @@
+"""Checks on images that go into a model: a wrong range or size raises, it never gives a grey picture."""
+
+import numpy as np
+from keras import ops
+
+TOLERANCE = 1e-3  # interpolation and float16 may step over the ends of [0, 1] by so much
+
+
+def check_shape(model, x):
+    """Raises ValueError unless `x` has the rank, channels and size that the model takes (`None` is let through)."""
+    name, shape = model.name, tuple(getattr(x, "shape", np.shape(x)))
+    height, width, channels = model.image_shape
+    if len(shape) != 4 or shape[3] not in (None, channels):
+        raise ValueError(
+            f"{name}: got an array of shape {shape}; expected (batch, height, width, {channels}). "
+            "Add axes with x[None, ..., None] for one H x W image, x[..., None] for N x H x W."
+        )
+    for axis, side, own in ((1, shape[1], height), (2, shape[2], width)):
+        if side is None:
+            continue
+        if model.bottleneck == "vector" and side != own:
+            raise ValueError(
+                f"{name}: images of {shape[1]}x{shape[2]} pixels; this model takes {height}x{width} only. "
+                f"Resize with medzoo.read_image(path, size=({height}, {width})) or medzoo.resize(x, ...)."
+            )
+        if side % model.downsampling or side == 0:
+            nearest = [max(1, round((s or side) / model.downsampling)) * model.downsampling for s in shape[1:3]]
+            raise ValueError(
+                f"{name}: images of {shape[1]}x{shape[2]} pixels; {('height', 'width')[axis - 1]} must be a multiple "
+                f"of {model.downsampling}. Resize with medzoo.read_image(path, size={tuple(nearest)}) or "
+                f"medzoo.resize(x, {tuple(nearest)}), or pad."
+            )
+
+
+def check_images(model, x):
+    """`check_shape`, and raises ValueError for an empty batch, integers, NaN or values outside [0, 1]."""
+    x = np.asarray(x)
+    check_shape(model, x)
+    if x.size == 0:
+        raise ValueError(f"{model.name}: an empty batch of shape {x.shape}; expected at least one image.")
+    low, high = model.input_range
+    if x.dtype.kind not in "fiu" or np.isnan(x.min()) or np.isnan(x.max()):
+        raise ValueError(f"{model.name}: the images ({x.dtype}) hold NaN or no numbers; expected {low:g} to {high:g}.")
+    if x.dtype.kind != "f" or x.min() < low - TOLERANCE or x.max() > high + TOLERANCE:
+        hint = " Divide 8-bit images by 255." if x.max() <= 255 and x.min() >= 0 else ""
+        raise ValueError(
+            f"{model.name}: values from {x.min():g} to {x.max():g} ({x.dtype}); expected floats from {low:g} to "
+            f"{high:g}.{hint} medzoo.read_image and medzoo.datasets give images in that range."
+        )
+
+
+def check_data(model, x):
+    """`check_images` for arrays; anything else (datasets, tensors in a graph) passes."""
+    if isinstance(x, np.ndarray) or hasattr(x, "numpy"):
+        check_images(model, ops.convert_to_numpy(x))
+
+
+def check_training_data(model, x):
+    """`check_data`, and for a `tf.data.Dataset` or `keras.utils.PyDataset` a look at the first batch."""
+    check_data(model, x)
+    if hasattr(x, "take") and hasattr(x, "element_spec"):
+        first = next(iter(x.take(1)), None)
+    elif hasattr(x, "__getitem__") and hasattr(x, "num_batches"):
+        first = x[0]
+    else:
+        return
+    if first is None:
+        raise ValueError(f"{model.name}: the dataset is empty.")
+    check_data(model, first[0] if isinstance(first, tuple) else first)

@@ -1,0 +1,166 @@
+"""The variational autoencoder."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from medzoo import losses, metrics
+from medzoo.layers import replicas
+from medzoo.layers.sampling import Sampling
+from medzoo.models.base import Autoencoder
+from medzoo.models.checks import check_shape
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class VAE(Autoencoder):
+    """Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114).
+
+    encoder: q(z|x) = N(mean, diag exp(log_var)); prior: p(z) = N(0, I); decoder: p(x|z) = N(decoder(z), variance).
+    Loss per image, in nats: -log p(x|z) summed over pixels + beta * KL(q(z|x) || p(z)) summed over latents, with one
+    sample z a step: the negative evidence lower bound when beta = 1 and free_bits = 0.
+
+    The decoder's variance is learned by default (sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202): it follows the mean
+    squared error by a moving average, since that is its maximum-likelihood value. With a fixed variance of 1 on pixels
+    in [0, 1] a whole picture would be worth a few nats and the posterior would collapse.
+
+    In `fit`, `psnr` is that of the sampled reconstruction. In `evaluate`, the loss uses one sample drawn with fixed
+    noise, and `psnr` is that of `model(x)`, which decodes the posterior mean.
+
+    Args:
+        beta: weight of the KL term (Higgins et al. 2017); 1 is the evidence lower bound.
+        beta_warmup_steps: beta rises linearly from 0 over so many training steps (Bowman et al. 2016,
+            arXiv:1511.06349).
+        free_bits: nats per latent that cost nothing: the KL of a latent, averaged over the batch, counts as at least
+            that much (Kingma et al. 2016, arXiv:1606.04934).
+        decoder_variance: `"learned"`, or a number to keep it fixed.
+        others: as in `Autoencoder`.
+    """
+
+    numbers_per_latent = 2
+
+    def __init__(
+        self,
+        image_shape=(64, 64, 1),
+        *,
+        beta=1.0,
+        beta_warmup_steps=0,
+        free_bits=0.0,
+        decoder_variance="learned",
+        **kwargs,
+    ):
+        super().__init__(image_shape, **kwargs)
+        self.beta, self.beta_warmup_steps, self.free_bits = beta, beta_warmup_steps, free_bits
+        self.decoder_variance = decoder_variance
+        self.sampling = Sampling(self.seed, dtype="float32")
+        self.variance = self.add_weight(
+            name="variance",
+            shape=(),
+            initializer=keras.initializers.Constant(0.05 if decoder_variance == "learned" else decoder_variance),
+            trainable=False,
+            dtype="float32",
+            aggregation="only_first_replica",
+        )
+        self.build()
+
+    def reported(self):
+        return (*super().reported(), "kl")
+
+    def posterior(self, x):
+        """q(z|x) as `(mean, log_var)`, each shaped like the latents; log_var is clipped to [-20, 10]."""
+        mean, log_var = ops.split(self.encoder(x), 2, axis=-1)
+        return mean, ops.clip(log_var, -20.0, 10.0)
+
+    def call(self, x, training=False):
+        check_shape(self, x)
+        return self._decode(self.sampling(*self.posterior(x), training=training))
+
+    def encode(self, x, sample=False):
+        """Images to latents: the posterior mean, or with `sample=True` a draw from the posterior.
+
+        For the rest see `Autoencoder.encode`.
+        """
+        if sample:
+            return self._in_batches(lambda batch: self.sampling(*self.posterior(batch), training=True), x)
+        return super().encode(x)
+
+    def _encode(self, x):
+        return self.posterior(x)[0]
+
+    def sample(self, n, seed=None, size=None, temperature=1.0):
+        """Draws n images: z from the prior N(0, temperature^2 I), decoded.
+
+        Args:
+            n: how many.
+            seed: int or `None`; makes the draw repeatable.
+            size: `(height, width)`, needed where the model leaves it open.
+            temperature: standard deviation of the draw; below 1 gives more typical, less varied images.
+
+        Returns: float32 NumPy array `(n, height, width, channels)` in [0, 1].
+        """
+        height, width, channels = self.image_shape
+        shape = self.latent_shape((*(size or (height, width)), channels))
+        if None in shape:
+            raise ValueError(f"{self.name}: sample() needs size=(height, width), since the model takes any.")
+        z = np.random.default_rng(seed).standard_normal((n, *shape)).astype("float32")
+        return self.decode(temperature * z)
+
+    def current_beta(self):
+        """beta at this step of the training, warm-up included."""
+        if not self.beta_warmup_steps or getattr(self, "optimizer", None) is None:
+            return self.beta
+        step = ops.cast(self.optimizer.iterations, "float32")
+        return self.beta * ops.minimum(1.0, (step + 1.0) / self.beta_warmup_steps)
+
+    def kl(self, mean, log_var):
+        """KL term of the loss, per image: the Gaussian KL, with free bits where asked for."""
+        if not self.free_bits:
+            return losses.gaussian_kl(mean, log_var)
+        per_latent = replicas.mean(ops.mean(losses.gaussian_kl_per_latent(mean, log_var), axis=0))
+        return ops.broadcast_to(ops.sum(ops.maximum(per_latent, self.free_bits)), ops.shape(mean)[:1])
+
+    def loss_terms(self, x, target, training):
+        mean, log_var = self.posterior(x)
+        if training:
+            z = self.sampling(mean, log_var, training=True)
+        else:
+            eps = keras.random.normal(ops.shape(mean), seed=0)
+            z = mean + ops.exp(log_var / 2) * eps
+        reconstruction = self.decoder(z)
+        if training and self.decoder_variance == "learned":
+            self._follow_variance(ops.mean(ops.square(ops.stop_gradient(reconstruction) - target)))
+        terms = {"reconstruction_loss": losses.gaussian_nll(target, reconstruction, self.variance)}
+        terms["kl"] = losses.gaussian_kl(mean, log_var)
+        if training:
+            terms["loss"] = terms["reconstruction_loss"] + self.current_beta() * self.kl(mean, log_var)
+        else:
+            terms["loss"] = terms["reconstruction_loss"] + self.beta * self.kl(mean, log_var)
+            terms["psnr"] = metrics.psnr(target, self._decode(mean))
+        return reconstruction, terms
+
+    def _follow_variance(self, squared_error):
+        error = ops.maximum(replicas.mean(squared_error), 1e-6)
+        self.variance.assign(0.98 * self.variance + 0.02 * error)
+
+    def pca_scales(self, eigenvalues, noise):
+        """Probabilistic PCA (Tipping & Bishop 1999), the best linear VAE (Lucas et al. 2019, arXiv:1911.02469)."""
+        signal = np.sqrt(np.maximum(eigenvalues - noise, 1e-8))
+        return signal / eigenvalues, signal
+
+    def initialize_from_pca(self, images, max_samples=100_000):
+        """As `Autoencoder.initialize_from_pca`; the posterior's and the decoder's variance start there too."""
+        eigenvalues, noise = super().initialize_from_pca(images, max_samples)
+        kernel, bias = self.encoder.head.get_weights()
+        bias[self.latent_dim :] = np.log(noise / eigenvalues)
+        self.encoder.head.set_weights([kernel, bias])
+        if self.decoder_variance == "learned":
+            self.variance.assign(noise)
+        return eigenvalues, noise
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "beta": self.beta,
+            "beta_warmup_steps": self.beta_warmup_steps,
+            "free_bits": self.free_bits,
+            "decoder_variance": self.decoder_variance,
+        }

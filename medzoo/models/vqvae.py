@@ -1,0 +1,92 @@
+"""The vector-quantised autoencoder."""
+
+import keras
+from keras import ops
+
+from medzoo.layers.quantizer import VectorQuantizer
+from medzoo.metrics import CodebookUsage, Perplexity
+from medzoo.models.base import Autoencoder
+from medzoo.models.checks import check_shape
+from medzoo.models.conv_ae import RECONSTRUCTION
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class VQVAE(Autoencoder):
+    """Autoencoder with a grid of discrete codes (van den Oord et al. 2017, arXiv:1711.00937).
+
+    Loss per image: squared (or absolute) error summed over pixels + the quantizer's commitment (and codebook) loss
+    summed over latents. `encode` gives int32 codes `(batch, height/f, width/f)`, 0 to `codebook_size` - 1.
+
+    Args:
+        image_shape: `(height, width, channels)`; the sides may be `None`.
+        latent_dim: length of the codebook's entries.
+        codebook_size, commitment_cost, learning, decay, restart_threshold: see `VectorQuantizer`.
+        reconstruction: `"mse"` or `"mae"`.
+        others: as in `Autoencoder`; the bottleneck is always spatial.
+    """
+
+    bottlenecks = ("spatial",)
+
+    def __init__(
+        self,
+        image_shape=(None, None, 1),
+        *,
+        latent_dim=16,
+        codebook_size=512,
+        commitment_cost=0.25,
+        learning="ema",
+        decay=0.99,
+        restart_threshold=0.01,
+        reconstruction="mse",
+        bottleneck="spatial",
+        **kwargs,
+    ):
+        super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
+        if reconstruction not in RECONSTRUCTION:
+            raise ValueError(f"VQVAE: reconstruction={reconstruction!r}; expected one of {sorted(RECONSTRUCTION)}.")
+        self.reconstruction = reconstruction
+        self.quantizer = VectorQuantizer(
+            codebook_size, commitment_cost, learning, decay, restart_threshold, self.seed, dtype="float32"
+        )
+        self.codebook_metrics = [Perplexity(codebook_size), CodebookUsage(codebook_size)]
+        self.build()
+
+    def build(self, input_shape=None):
+        if not self.built:
+            self.quantizer.build((None, None, None, self.latent_dim))
+        super().build(input_shape)
+
+    def reported(self):
+        return (*super().reported(), "commitment_loss")
+
+    def latent_shape(self, input_shape=None):
+        return super().latent_shape(input_shape)[:2]
+
+    def call(self, x, training=False):
+        check_shape(self, x)
+        quantized, _, _ = self.quantizer(self.encoder(x), training=training)
+        return super()._decode(quantized)
+
+    def _encode(self, x):
+        return self.quantizer.nearest(ops.cast(self.encoder(x), "float32"))
+
+    def _decode(self, codes):
+        return super()._decode(self.quantizer.lookup(codes))
+
+    def loss_terms(self, x, target, training):
+        quantized, codes, quantizer_loss = self.quantizer(self.encoder(x), training=training)
+        reconstruction = self.decoder(quantized)
+        for metric in self.codebook_metrics:
+            metric.update_state(codes)
+        error = RECONSTRUCTION[self.reconstruction](target, reconstruction)
+        terms = {"loss": error + quantizer_loss, "reconstruction_loss": error, "commitment_loss": quantizer_loss}
+        return reconstruction, terms
+
+    def pca_scales(self, eigenvalues, noise):
+        """Not whitened: a quantisation error in the latents is then the same error in the pixels."""
+        return 1.0, 1.0
+
+    def get_config(self):
+        quantizer = self.quantizer.get_config()
+        names = ("codebook_size", "commitment_cost", "learning", "decay", "restart_threshold")
+        return {**super().get_config(), **{n: quantizer[n] for n in names}, "reconstruction": self.reconstruction}

@@ -1,0 +1,55 @@
+"""Training images moved, turned, stretched and exposed a little differently each time."""
+
+import keras
+import numpy as np
+from PIL import Image
+
+PAD = 8  # pixels repeated around the borders, so that a moved image has no black rim
+
+
+class Augmented(keras.utils.PyDataset):
+    """Batches of augmented images for `fit`, on every backend; repeatable for a given seed and epoch.
+
+    Three in ten images stay as they are, so that the model keeps seeing the sharpness of the originals.
+
+    Args:
+        images: uint8 `(N, H, W, 1)`.
+        batch_size: images a batch.
+        seed: int.
+        shift: largest movement in pixels, each way.
+        warp: largest turn in radians and largest relative change of scale.
+        contrast: largest relative change of contrast.
+
+    Items: float32 `(batch, H, W, 1)` in [0, 1].
+    """
+
+    def __init__(self, images, batch_size, seed=0, shift=2.0, warp=0.05, contrast=0.1):
+        super().__init__()
+        self.images = np.pad(images[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge")
+        self.batch_size, self.seed = batch_size, seed
+        self.shift, self.warp, self.contrast = shift, warp, contrast
+        self.epoch = 0  # set by the training before each epoch, so that a resumed one draws what it would have drawn
+
+    def __len__(self):
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, index):
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        return np.stack([self._augment(self.images[i], rng) for i in chosen]).astype("float32")[..., None]
+
+    def _augment(self, image, rng):
+        height, width = (side - 2 * PAD for side in image.shape)
+        scale, ratio, turn, gain = 1 + rng.uniform(-1, 1, 4) * (self.warp, self.warp / 2, self.warp, self.contrast)
+        dx, dy = rng.uniform(-self.shift, self.shift, 2)
+        if rng.random() < 0.3:
+            return image[PAD:-PAD, PAD:-PAD].astype("float32") / 255
+        a, b, c, d = scale, turn - 1, 1 - turn, scale * ratio
+        # Output pixel (x, y), about the middle, is read from input pixel A (x, y) + shift.
+        mx, my = (width - 1) / 2, (height - 1) / 2
+        matrix = (a, b, PAD + mx + dx - a * mx - b * my, c, d, PAD + my + dy - c * mx - d * my)
+        moved = Image.fromarray(image).transform(
+            (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+        )
+        return np.clip(np.asarray(moved, "float32") / 255 * gain, 0, 1)

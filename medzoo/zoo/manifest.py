@@ -1,0 +1,38 @@
+"""The one list of what the zoo holds: weights_manifest.json."""
+
+import fnmatch
+import json
+from functools import cache
+from pathlib import Path
+
+from medzoo.errors import PresetError
+
+BUNDLED = Path(__file__).parent / "weights"
+
+
+def manifest_path():
+    """weights_manifest.json: beside this module in an installed wheel, at the top of the repository in a checkout."""
+    installed = Path(__file__).parent / "weights_manifest.json"
+    return installed if installed.is_file() else Path(__file__).parents[2] / "weights_manifest.json"
+
+
+@cache
+def manifest():
+    """The manifest's presets: name to entry."""
+    return json.loads(manifest_path().read_text(encoding="utf-8"))["presets"]
+
+
+def list_models(pattern="*"):
+    """Names of the presets that match a pattern, e.g. `list_models("vae-*")`."""
+    return [name for name in manifest() if fnmatch.fnmatch(name, pattern)]
+
+
+def entry(name):
+    """The manifest's entry of a preset.
+
+    Raises:
+        PresetError: no such preset; lists what there is.
+    """
+    if name not in manifest():
+        raise PresetError(f"no preset {name!r}; there is: {', '.join(manifest())}.")
+    return manifest()[name]

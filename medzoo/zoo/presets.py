@@ -1,0 +1,233 @@
+"""Presets: folders that hold a model, its weights, its preprocessing and its card.
+
+    config.json        class and configuration of the model, preprocessing, size and sha256 of the weights
+    model.weights.h5   float16 or float32
+    README.md          model card in the hub's format
+    samples.png        a picture for the card
+
+The same folder ships in the package, lies in the cache and is pushed to a hub repository. Nothing in it is executed:
+the class is looked up among our own, its configuration is plain JSON, the weights are HDF5 arrays.
+"""
+
+import json
+import os
+import re
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.errors import PresetError
+from medzoo.zoo.download import check_file, fetch, sha256
+from medzoo.zoo.manifest import BUNDLED, entry, manifest
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "README.md"
+FORMAT = 1
+
+
+class Preprocess:
+    """What turns a file or an array into what the model was trained on; `load` attaches one as `model.preprocess`.
+
+    Args:
+        model: the model it belongs to.
+        size: `(height, width)` that files are cut and resized to, or `None` to only cut them to multiples of
+            `model.downsampling`.
+        window: `(center, width)` for `read_image`, or `None`.
+    """
+
+    def __init__(self, model, size=None, window=None):
+        self.model, self.size, self.window = model, size and tuple(size), window and tuple(window)
+
+    def get_config(self):
+        return {"size": self.size and list(self.size), "window": self.window and list(self.window)}
+
+    def __call__(self, image):
+        """A batch `(N, H, W, 1)`, float32 in [0, 1], from a path, several paths or an array.
+
+        A file is read by `read_image` and cut and resized to the model's size. An array (`(H, W)`, `(N, H, W)`, with or
+        without a last axis of 1) must have the right size already: uint8 is divided by 255, floats must be in [0, 1].
+
+        Raises:
+            ImageError: a file that cannot be read.
+            ValueError: an array of another size, range or type; says which.
+        """
+        from medzoo.models.checks import check_images
+
+        if isinstance(image, (list, tuple)) and image and all(isinstance(p, (str, os.PathLike)) for p in image):
+            return np.concatenate([self(path) for path in image])
+        if isinstance(image, (str, os.PathLike)):
+            batch = self._read(image)[None]
+        else:
+            batch = np.asarray(image)
+            if batch.dtype == np.uint8:
+                batch = batch.astype("float32") / 255.0
+            elif batch.dtype.kind != "f":
+                raise ValueError(f"{self.model.name}: {batch.dtype} array; expected uint8, or floats from 0 to 1.")
+            if batch.ndim == 2 or (batch.ndim == 3 and batch.shape[-1] == 1):
+                batch = batch[None]
+            batch = batch[..., None] if batch.ndim == 3 else batch
+        check_images(self.model, batch)
+        return np.clip(batch, 0.0, 1.0).astype("float32")
+
+    def _read(self, path):
+        from medzoo.images.intensity import resize
+        from medzoo.images.read import read_image
+
+        image = read_image(path, size=self.size, window=self.window)
+        if self.size is None:
+            f = self.model.downsampling
+            image = resize(image, tuple(max(1, side // f) * f for side in image.shape[:2]))
+        return image
+
+
+def load(name):
+    """Loads a pretrained model, ready for inference or for `compile` and `fit`.
+
+    Args:
+        name: a preset of the zoo (`list_models()`), a preset folder, or `hf://user/repo[@revision]`.
+
+    Returns: the model (`ConvAutoencoder`, `VAE` or `VQVAE`), with `model.preprocess` attached.
+
+    Raises:
+        PresetError: unknown name, missing file, or bytes that do not match their checksum.
+    """
+    name = os.fspath(name)
+    if name.startswith("hf://"):
+        return _build(_from_hub(name), name)
+    if name in manifest():
+        return _build(_from_zoo(name), name)
+    if Path(name).is_dir():
+        return _build(Path(name), name)
+    raise PresetError(f"{name}: no preset of the zoo ({', '.join(manifest())}), no folder, no hf://user/repo.")
+
+
+def _from_zoo(name):
+    facts = entry(name)
+    if not facts.get("hub"):
+        folder = BUNDLED / name
+        for file, expected in facts["files"].items():
+            if not (folder / file).is_file():
+                raise PresetError(f"{folder / file}: missing from the installation; reinstall medzoo.")
+            check_file(folder / file, expected)
+        return folder
+    hub = facts["hub"]
+    paths = [fetch(hub["repo"], file, hub["commit"], expected) for file, expected in facts["files"].items()]
+    return paths[0].parent
+
+
+def _from_hub(uri):
+    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", uri)
+    if not match:
+        raise PresetError(f"{uri}: expected hf://user/repo or hf://user/repo@revision.")
+    repo, revision = match.groups()
+    config = fetch(repo, CONFIG, revision)
+    expected = _read_config(config.parent)["weights"]
+    # Both files from the commit that the config came from, whatever is pushed to the branch in between.
+    commit = config.parent.name
+    return fetch(repo, WEIGHTS, commit if re.fullmatch(r"[0-9a-f]{40}", commit) else revision, expected).parent
+
+
+def _read_config(folder):
+    path = folder / CONFIG
+    if not path.is_file():
+        raise PresetError(f"{folder}: has no {CONFIG}; expected a preset folder as medzoo.save_preset writes it.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        {"format", "model", "preprocessing", "weights"} <= set(config) or config["format, model, ..."]
+        {"size", "sha256"} <= set(config["weights"]) or config["weights: size, sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PresetError(f"{path}: not a preset's configuration ({type(error).__name__}: {error}).") from error
+    if config["format"] != FORMAT:
+        raise PresetError(f"{path}: format {config['format']}; this medzoo reads {FORMAT}. Try pip install -U medzoo.")
+    return config
+
+
+def _build(folder, name):
+    from medzoo import models
+
+    config = _read_config(folder)
+    families = {cls.__name__: cls for cls in (models.ConvAutoencoder, models.VAE, models.VQVAE)}
+    family = config["model"].get("class_name")
+    if family not in families:
+        raise PresetError(f"{name}: class {family!r}; expected one of {', '.join(families)}.")
+    if not (folder / WEIGHTS).is_file():
+        raise PresetError(f"{folder}: has no {WEIGHTS}.")
+    check_file(folder / WEIGHTS, config["weights"])
+    try:
+        model = families[family].from_config(config["model"]["config"])
+        model.load_weights(folder / WEIGHTS)
+        model.preprocess = Preprocess(model, **config["preprocessing"])
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise PresetError(f"{name}: weights and configuration do not fit together ({error}).") from error
+    return model
+
+
+def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite=False):
+    """Writes a model as a preset folder that `load` reads.
+
+    Args:
+        model: a medzoo model.
+        folder: written whole or not at all: files go to a temporary folder first.
+        preprocessing: `{"size": (height, width) or None, "window": (center, width) or None}`; by default that of a
+            loaded model, else the model's own size.
+        dtype: `"float16"` halves the file; loaded models compute in float32 all the same.
+        overwrite: replace `config.json` and the weights in an existing folder; its other files stay.
+
+    Returns: the folder's path.
+
+    Raises:
+        FileExistsError: the folder exists and `overwrite` is false.
+        ValueError: weights that float16 cannot hold.
+    """
+    folder = Path(folder)
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder}: exists; pass overwrite=True to replace the preset in it.")
+    if preprocessing is None:
+        known = model.preprocess.get_config() if model.preprocess else {}
+        preprocessing = known or {"size": None if None in model.image_shape else model.image_shape[:2], "window": None}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        temporary = Path(temporary)
+        model.save_weights(temporary / WEIGHTS)
+        _compact(temporary / WEIGHTS, dtype)
+        config = {
+            "format": FORMAT,
+            "medzoo_version": version("medzoo"),
+            "model": {"class_name": type(model).__name__, "config": model.get_config()},
+            "preprocessing": Preprocess(model, **preprocessing).get_config(),
+            "weights": {"size": (temporary / WEIGHTS).stat().st_size, "sha256": sha256(temporary / WEIGHTS)},
+        }
+        (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        for file in (WEIGHTS, CONFIG):
+            os.replace(temporary / file, folder / file)
+    return folder
+
+
+def _compact(path, dtype):
+    """Rewrites a weights file: without the state of the optimizer, and with its float32 arrays in another type."""
+    import h5py
+
+    limit = np.finfo(dtype).max
+    compact = path.with_suffix(".compact")
+    with h5py.File(path, "r") as source, h5py.File(compact, "w") as target:
+
+        def copy(name, item):
+            if name.split("/")[0] == "optimizer":
+                return
+            if not isinstance(item, h5py.Dataset):
+                group = target.require_group(name)
+                group.attrs.update(item.attrs)
+                return
+            values = item[()]
+            if item.dtype == np.float32:
+                if not (np.abs(values) <= limit).all():
+                    raise ValueError(f"save_preset: {name} holds values beyond {limit:g} or NaN; use dtype='float32'.")
+                values = values.astype(dtype)
+            target[name] = values
+            target[name].attrs.update(item.attrs)
+
+        target.attrs.update(source.attrs)
+        source.visititems(copy)
+    os.replace(compact, path)

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from medzoo.cli import main
+from medzoo.images.phantom import chest_phantom
+
+
+def run(*args, ok=True):
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert (result.exit_code == 0) == ok, result.output
+    return result.output
+
+
+@pytest.fixture
+def film(tmp_path):
+    Image.fromarray((chest_phantom(100, 3)[..., 0] * 255).astype("uint8")).save(tmp_path / "film.png")
+    return tmp_path / "film.png"
+
+
+def test_every_command_has_help_with_an_example():
+    assert "Example:" in run("--help")
+    for name in main.commands:
+        assert f"medzoo {name}" in run(name, "--help")
+
+
+def test_list_and_info_show_the_manifest():
+    assert "vae-chestxray" in run("list")
+    assert json.loads(run("info", "vae-chestxray"))["family"] == "VAE"
+    assert "no preset 'nothing'" in run("info", "nothing", ok=False)
+
+
+def test_demo_writes_a_figure_and_prints_psnr_and_ssim(tmp_path):
+    output = run("demo", "-o", tmp_path / "demo.png")
+    assert "PSNR" in output
+    assert "SSIM" in output
+    assert Image.open(tmp_path / "demo.png").size[0] > 600
+
+
+def test_reconstruct_writes_three_pictures_side_by_side(film, tmp_path):
+    output = run("reconstruct", "vae-chestxray", film, "-o", tmp_path / "out")
+    assert "PSNR" in output
+    picture = np.asarray(Image.open(tmp_path / "out" / "film-vae-chestxray.png"))
+    assert picture.shape == (64, 192, 3)
+    import medzoo
+
+    shown = medzoo.load("vae-chestxray").preprocess(film)[0, ..., 0]
+    assert picture[:, :64, 0] / 255 == pytest.approx(shown, abs=0.003)
+
+
+def test_reconstruct_never_overwrites_unasked_and_goes_on_after_a_broken_file(film, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "film-vae-chestxray.png").write_text("mine")
+    assert "pass --overwrite" in run("reconstruct", "vae-chestxray", film, "-o", out, ok=False)
+    assert (out / "film-vae-chestxray.png").read_text() == "mine"
+    broken = tmp_path / "broken.png"
+    broken.write_text("no")
+    output = run("reconstruct", "vae-chestxray", broken, film, "-o", out, "--overwrite", ok=False)
+    assert "broken.png: not readable" in output
+    assert "1 of 2 files could not be read" in output
+    assert Image.open(out / "film-vae-chestxray.png").size == (192, 64)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    arrays = {"class_names": np.array(["other", "chest_xray"])}
+    for split, n in (("train", 160), ("val", 8), ("test", 8)):
+        films = np.stack([chest_phantom(64, seed) for seed in range(n)])
+        arrays[f"{split}_images"] = np.round(films[..., 0] * 255).astype("uint8")
+        arrays[f"{split}_labels"] = np.ones((n, 1), "uint8")
+    np.savez(tmp_path / "films.npz", **arrays)
+    return tmp_path / "films.npz"
+
+
+def test_evaluate_measures_beside_pca(archive, tmp_path):
+    args = ("evaluate", "vae-chestxray", "--data", archive, "--classes", "chest_xray", "-o", tmp_path / "report")
+    result = json.loads(run(*args))
+    assert result["images"] == 8
+    low, high = result["psnr"]["interval"]
+    assert low < result["psnr"]["mean"] < high
+    assert result["pca"]["components"] == result["latent_shape"][0]
+    assert json.loads((tmp_path / "report" / "metrics.json").read_text()) == result
+    assert Image.open(tmp_path / "report" / "reconstructions.png").size[0] > 300
+
+
+def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archive, tmp_path):
+    import medzoo
+
+    out = tmp_path / "run"
+    args = ("train", "vae-chestxray", "--data", archive, "--out", out, "--epochs", 2)
+
+    class Stop(Exception):
+        pass
+
+    import keras
+
+    begin, epochs = keras.callbacks.BackupAndRestore.on_epoch_begin, []
+
+    def stop_in_the_second_epoch(self, epoch, logs=None):
+        epochs.append(epoch)
+        if epoch == 1 and len(epochs) == 2:
+            raise Stop
+        return begin(self, epoch, logs)
+
+    keras.callbacks.BackupAndRestore.on_epoch_begin = stop_in_the_second_epoch
+    try:
+        with pytest.raises(Stop):
+            medzoo.recipes.recipe("vae-chestxray").train(archive, out, epochs=2)
+        assert "PSNR" in run(*args)
+    finally:
+        keras.callbacks.BackupAndRestore.on_epoch_begin = begin
+    assert epochs == [0, 1, 1]
+    model = medzoo.load(out)
+    assert model.preprocess(np.zeros((64, 64), "uint8")).shape == (1, 64, 64, 1)
+    assert "# vae-chestxray" in (out / "README.md").read_text()
+    assert (out / "samples.png").is_file()
+    assert not (out / "training").exists()
+    assert json.loads((out / "training.json").read_text())["epochs"] == 2
+    assert "choose another folder" in run(*args, ok=False)

@@ -1,0 +1,130 @@
+"""The contract of design: what every family and every preset of the zoo does."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import FAMILIES
+
+import medzoo
+
+
+@pytest.fixture(params=[*FAMILIES, *medzoo.list_models()])
+def model(request):
+    if request.param in FAMILIES:
+        return FAMILIES[request.param]()
+    return medzoo.load(request.param)
+
+
+@pytest.fixture
+def batch(model):
+    from medzoo.images.phantom import chest_phantom
+
+    height, width, _ = model.image_shape
+    # Open sizes are tried with one that is not square.
+    size = (height or 2 * model.downsampling, width or 3 * model.downsampling)
+    return medzoo.resize(np.stack([chest_phantom(64, seed) for seed in range(5)]), size)
+
+
+def test_reconstruction_has_the_shape_and_range_of_the_input(model, batch):
+    for result in (np.asarray(model(batch)), model.reconstruct(batch), model.predict(batch, verbose=0)):
+        assert result.shape == batch.shape
+        assert result.dtype == "float32"
+        assert result.min() >= 0
+        assert result.max() <= 1
+
+
+def test_decode_of_encode_is_the_model(model, batch):
+    assert model.decode(model.encode(batch)) == pytest.approx(np.asarray(model(batch)), abs=1e-5)
+
+
+def test_inference_is_deterministic(model, batch):
+    assert np.array_equal(model.encode(batch), model.encode(batch))
+
+
+def test_latents_have_the_announced_shape(model, batch):
+    assert model.encode(batch).shape == (5, *model.latent_shape(batch.shape[1:]))
+
+
+def test_numpy_gives_numpy_and_tensors_give_tensors(model, batch):
+    tensor = keras.ops.convert_to_tensor(batch)
+    for function in (model.encode, model.reconstruct):
+        assert isinstance(function(batch), np.ndarray)
+        assert keras.ops.is_tensor(function(tensor))
+        assert keras.ops.convert_to_numpy(function(tensor)) == pytest.approx(function(batch), abs=1e-5)
+
+
+def test_config_rebuilds_the_model(model, batch):
+    copy = type(model).from_config(model.get_config())
+    assert copy.get_config() == model.get_config()
+    copy.set_weights(model.get_weights())
+    assert copy.reconstruct(batch) == pytest.approx(model.reconstruct(batch), abs=1e-6)
+
+
+def test_keras_file_round_trip(model, batch, tmp_path):
+    model.compile("adam")
+    model.fit(batch, verbose=0)
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(copy) is type(model)
+    assert np.array_equal(copy.reconstruct(batch), model.reconstruct(batch))
+    assert copy.evaluate(batch, verbose=0) == pytest.approx(model.evaluate(batch, verbose=0), rel=1e-4)
+    assert copy.optimizer.iterations == model.optimizer.iterations == 1
+
+
+def test_weights_file_round_trip(model, batch, tmp_path):
+    model.save_weights(tmp_path / "model.weights.h5")
+    copy = type(model).from_config(model.get_config())
+    copy.load_weights(tmp_path / "model.weights.h5")
+    assert np.array_equal(copy.reconstruct(batch), model.reconstruct(batch))
+
+
+def test_float16_preset_is_close_and_smaller(model, batch, tmp_path):
+    narrow, full = (medzoo.save_preset(model, tmp_path / d, dtype=d) for d in ("float16", "float32"))
+    assert (narrow / "model.weights.h5").stat().st_size < (full / "model.weights.h5").stat().st_size
+    copy = medzoo.load(narrow)
+    assert all(w.dtype != "float16" for w in copy.weights)
+    for ours, theirs in zip(copy.get_weights(), model.get_weights(), strict=True):
+        assert np.allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_saved_float32_preset_is_exact(model, batch, tmp_path):
+    copy = medzoo.load(medzoo.save_preset(model, tmp_path / "preset", dtype="float32"))
+    assert np.array_equal(copy.reconstruct(batch), model.reconstruct(batch))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x * 255, "values from .* expected floats from 0 to 1.* Divide 8-bit images by 255"),
+        (lambda x: (x * 255).astype("uint8"), "uint8.* expected floats from 0 to 1"),
+        (lambda x: x - 1, "values from -"),
+        (lambda x: np.where(x > 0.5, np.nan, x), "NaN"),
+        (lambda x: x[:0], "empty batch"),
+        (lambda x: x[0], r"expected \(batch, height, width, 1\)"),
+        (lambda x: x[..., 0], r"expected \(batch, height, width, 1\)"),
+        (lambda x: np.repeat(x, 3, axis=-1), r"expected \(batch, height, width, 1\)"),
+        (lambda x: x[:, :-3], "pixels; "),
+    ],
+)
+def test_wrong_images_are_refused_everywhere(model, batch, change, message):
+    wrong = change(batch)
+    model.compile("adam")
+    for function in (model.encode, model.reconstruct, model.predict, model.evaluate, model.fit):
+        with pytest.raises(ValueError, match=message):
+            function(wrong)
+
+
+def test_wrong_size_says_how_to_put_it_right(model, batch):
+    with pytest.raises(ValueError, match=r"Resize with medzoo.read_image\(path, size=\("):
+        model.encode(batch[:, : model.downsampling + 1])
+
+
+def test_one_gradient_step_lowers_the_loss(model, batch):
+    model.compile(keras.optimizers.SGD(1e-6))
+    before = model.evaluate(batch, verbose=0, return_dict=True)
+    model.fit(batch, batch_size=5, verbose=0)  # starts a codebook
+    started = model.evaluate(batch, verbose=0, return_dict=True)
+    model.fit(batch, batch_size=5, epochs=3, verbose=0)
+    after = model.evaluate(batch, verbose=0, return_dict=True)
+    assert set(before) >= {"loss", "reconstruction_loss", "psnr"}
+    assert after["loss"] < started["loss"]

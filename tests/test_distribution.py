@@ -1,0 +1,57 @@
+"""Two replicas train as one device on the same global batches."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import FAMILIES
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    # One for all tests: a second MirroredStrategy in a process reuses the collective keys of the first.
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def trained(name, images, strategy=None):
+    keras.utils.set_random_seed(0)
+    if strategy is None:
+        model = FAMILIES[name]()
+        model.compile(keras.optimizers.SGD(1e-5))
+    else:
+        with strategy.scope():
+            model = FAMILIES[name]()
+            model.compile(keras.optimizers.SGD(1e-5))
+    data = tf.data.Dataset.from_tensor_slices(images).batch(8, drop_remainder=True)
+    history = model.fit(data, epochs=2, verbose=0).history
+    return model, history
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_two_replicas_train_as_one(name, images, strategy):
+    one, history_one = trained(name, images)
+    two, history_two = trained(name, images, strategy)
+    assert strategy.num_replicas_in_sync == 2
+    for a, b in zip(one.weights, two.weights, strict=True):
+        assert np.asarray(a) == pytest.approx(np.asarray(b), abs=1e-5), a.path
+    # The step is large enough that one taken twice would be seen.
+    keras.utils.set_random_seed(0)
+    moved = [np.abs(np.subtract(w, w0)).max() for w, w0 in zip(one.weights, FAMILIES[name]().weights, strict=True)]
+    assert max(moved) > 1e-3
+    for key, values in history_one.items():
+        assert values == pytest.approx(history_two[key], rel=1e-3), key
+
+
+def test_replicas_draw_different_noise_that_one_device_would_draw(strategy):
+    from medzoo.layers import replicas
+
+    with strategy.scope():
+        generator = keras.random.SeedGenerator(5)
+
+    @tf.function
+    def draw():
+        return strategy.run(lambda: replicas.normal((3, 4), generator))
+
+    shares = [np.asarray(t) for t in strategy.experimental_local_results(draw())]
+    whole = np.asarray(replicas.normal((6, 4), keras.random.SeedGenerator(5)))
+    assert np.array_equal(np.concatenate(shares), whole)

@@ -1,0 +1,247 @@
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+from pydicom.pixels import apply_windowing
+
+import medzoo
+from medzoo import ImageError
+from medzoo.images.intensity import apply_window
+
+
+def dicom(name):
+    return get_testdata_file(name, download=False)
+
+
+def edited(tmp_path, name="CT_small.dcm", **tags):
+    dataset = pydicom.dcmread(dicom(name))
+    for tag, value in tags.items():
+        setattr(dataset, tag, value)
+    dataset.save_as(tmp_path / "edited.dcm")
+    return tmp_path / "edited.dcm"
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------
+
+
+def test_png_of_8_and_16_bits_and_jpeg(tmp_path):
+    grey = np.arange(0, 240, dtype="uint8").reshape(12, 20)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    Image.fromarray(grey.astype("uint16") * 257).save(tmp_path / "b.png")
+    Image.fromarray(grey).save(tmp_path / "c.jpg", quality=100)
+    for name, tolerance in (("a.png", 1e-6), ("b.png", 1e-6), ("c.jpg", 0.02)):
+        image = medzoo.read_image(tmp_path / name)
+        assert image.shape == (12, 20, 1)
+        assert image.dtype == "float32"
+        assert image[..., 0] == pytest.approx(grey / 255, abs=tolerance)
+
+
+def test_colour_becomes_luminance(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (5, 6, 3), "uint8")
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    expected = rgb @ [0.299, 0.587, 0.114] / 255
+    assert medzoo.read_image(tmp_path / "a.png")[..., 0] == pytest.approx(expected, abs=0.003)
+
+
+def test_twelve_bits_in_sixteen_are_refused_until_a_window_says_what_is_white(tmp_path):
+    values = np.linspace(0, 4095, 64).reshape(8, 8).astype("uint16")
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a\.png: 16-bit values up to 4095"):
+        medzoo.read_image(tmp_path / "a.png")
+    image = medzoo.read_image(tmp_path / "a.png", window=(2048, 4096))
+    assert image[..., 0] == pytest.approx(values / 4095, abs=1e-4)
+
+
+def test_npy_floats_must_be_in_range(tmp_path):
+    good = np.random.default_rng(0).random((7, 9)).astype("float32")
+    np.save(tmp_path / "good.npy", good)
+    assert medzoo.read_image(tmp_path / "good.npy")[..., 0] == pytest.approx(good)
+    for wrong in (good * 255, good - 1, np.where(good > 0.5, np.nan, good), good.astype(complex), good[None, None]):
+        np.save(tmp_path / "wrong.npy", wrong)
+        with pytest.raises(ImageError, match=r"wrong\.npy"):
+            medzoo.read_image(tmp_path / "wrong.npy")
+
+
+def test_resizing_cuts_the_middle_and_keeps_proportions():
+    image = np.zeros((40, 80, 1), "float32")
+    image[:, 20:60] = 1.0  # the middle square
+    assert medzoo.resize(image, 20) == pytest.approx(np.ones((20, 20, 1)), abs=0.3)
+    assert medzoo.resize(image, (20, 40)).shape == (20, 40, 1)
+    assert medzoo.resize(np.stack([image] * 3), (20, 40)).shape == (3, 20, 40, 1)
+    assert medzoo.resize(np.ones((3, 30, 50), "float32"), 10) == pytest.approx(1.0)
+
+
+def test_downsizing_does_not_alias():
+    stripes = np.tile([0.0, 1.0], 64)[None].repeat(128, axis=0).astype("float32")
+    small = medzoo.resize(stripes, 32)
+    assert small[4:-4, 4:-4] == pytest.approx(0.5, abs=0.05)
+
+
+# --- DICOM ------------------------------------------------------------------------------------------------------
+
+
+def test_ct_window_by_hand():
+    dataset = pydicom.dcmread(dicom("CT_small.dcm"))
+    hounsfield = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+    image = medzoo.read_image(dicom("CT_small.dcm"), window=(40, 400))[..., 0]
+    # PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5), clipped.
+    assert image == pytest.approx(np.clip((hounsfield - 39.5) / 399 + 0.5, 0, 1), abs=1e-6)
+    assert apply_window([-160.0, -159.9, 39.5, 239.0, 300.0], 40, 400) == pytest.approx(
+        [0, 0.0002506, 0.5, 1, 1], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_windows_equal_pydicom(function):
+    values = np.arange(0, 4096, 7, dtype="uint16")
+    dataset = pydicom.Dataset()
+    dataset.PhotometricInterpretation, dataset.BitsStored, dataset.PixelRepresentation = "MONOCHROME2", 12, 0
+    dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = 1500, 900, function
+    expected = apply_windowing(values, dataset) / 4095
+    assert apply_window(values, 1500, 900, function) == pytest.approx(expected, abs=1e-6)
+
+
+def test_window_in_the_file_is_used(tmp_path):
+    path = edited(tmp_path, WindowCenter=[40, 300], WindowWidth=[400, 1500])
+    assert np.array_equal(medzoo.read_image(path), medzoo.read_image(dicom("CT_small.dcm"), window=(40, 400)))
+
+
+def test_without_window_the_values_fill_the_range():
+    image = medzoo.read_image(dicom("CT_small.dcm"))
+    raw = pydicom.dcmread(dicom("CT_small.dcm")).pixel_array.astype(float)
+    assert image[..., 0] == pytest.approx((raw - raw.min()) / (raw.max() - raw.min()), abs=1e-6)
+
+
+def test_monochrome1_is_inverted(tmp_path):
+    path = edited(tmp_path, PhotometricInterpretation="MONOCHROME1")
+    assert medzoo.read_image(path) == pytest.approx(1 - medzoo.read_image(dicom("CT_small.dcm")), abs=1e-6)
+
+
+def test_sixteen_bit_mr_keeps_its_grey_levels():
+    image = medzoo.read_image(dicom("MR_small.dcm"))
+    raw = pydicom.dcmread(dicom("MR_small.dcm")).pixel_array
+    assert len(np.unique(image)) > 256
+    order = np.argsort(raw, axis=None, kind="stable")
+    assert (np.diff(image.ravel()[order]) >= 0).all()  # brighter stays brighter
+
+
+def test_voi_lut_is_used(tmp_path):
+    item = pydicom.Dataset()
+    item.LUTDescriptor, item.LUTData = [3, 0, 8], [0, 51, 255]
+    dataset = pydicom.dcmread(dicom("MR_small.dcm"))
+    dataset.PixelData = (np.arange(64 * 64, dtype="int16") % 4).tobytes()
+    dataset.VOILUTSequence = [item]
+    dataset["VOILUTSequence"][0]["LUTDescriptor"].VR = "US"
+    dataset["VOILUTSequence"][0]["LUTData"].VR = "US"
+    dataset.save_as(tmp_path / "lut.dcm")
+    image = medzoo.read_image(tmp_path / "lut.dcm").ravel()[:4]
+    assert image == pytest.approx([0, 0.2, 1, 1])  # values past the table take its last entry
+
+
+def test_several_frames_need_a_choice():
+    path = dicom("SC_rgb_rle_2frame.dcm")
+    with pytest.raises(ImageError, match="holds 2 frames; say which"):
+        medzoo.read_image(path)
+    assert medzoo.read_image(path, frame=1).shape == (100, 100, 1)
+    with pytest.raises(ImageError, match="frame=2; the file holds frames 0 to 1"):
+        medzoo.read_image(path, frame=2)
+
+
+@pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "MR_truncated.dcm", "no_meta.dcm", "rtstruct.dcm"])
+def test_dicom_files_without_a_picture_are_refused_by_name(name):
+    with pytest.raises(ImageError, match=name.replace(".", r"\.")):
+        medzoo.read_image(dicom(name))
+
+
+def test_broken_files_are_refused_by_name(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    (tmp_path / "b.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 50)
+    (tmp_path / "c.npy").write_bytes(b"\x93NUMPY")
+    (tmp_path / "d.txt").write_text("text")
+    for name in ("a.png", "b.dcm", "c.npy", "d.txt"):
+        with pytest.raises(ImageError, match=name.replace(".", r"\.")):
+            medzoo.read_image(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        medzoo.read_image(tmp_path / "nowhere.png")
+
+
+def test_dicom_is_known_by_content_whatever_its_name(tmp_path):
+    path = tmp_path / "IM0001"
+    shutil.copy(dicom("CT_small.dcm"), path)
+    assert medzoo.read_image(path).shape == (128, 128, 1)
+
+
+# --- datasets ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"class_names": np.array(["cat", "dog"])}
+    for split, n in (("train", 20), ("val", 6), ("test", 8)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, 16, 16), "uint8")
+        arrays[f"{split}_labels"] = (np.arange(n) % 2)[:, None].astype("uint8")
+    np.savez(tmp_path / "data.npz", **arrays)
+    return tmp_path / "data.npz"
+
+
+def test_npz_batches_hold_every_image_once(archive):
+    stored = np.load(archive)["train_images"]
+    batches = [np.asarray(b) for b in medzoo.datasets.from_npz(archive, batch_size=8, seed=0)]
+    assert [len(b) for b in batches] == [8, 8, 4]
+    assert batches[0].dtype == "float32"
+    found = np.round(np.concatenate(batches)[..., 0] * 255).astype("uint8")
+    assert not np.array_equal(found, stored)  # shuffled
+    assert sorted(map(bytes, found)) == sorted(map(bytes, stored))
+
+
+def test_npz_classes_by_name_or_label_and_order_of_test_split(archive):
+    dogs = np.concatenate([np.asarray(b) for b in medzoo.datasets.from_npz(archive, "test", classes="dog")])
+    assert np.array_equal(np.round(dogs[..., 0] * 255), np.load(archive)["test_images"][1::2])
+    assert np.array_equal(
+        medzoo.datasets.load_npz(archive, "test", 1), medzoo.datasets.load_npz(archive, "test", "dog")
+    )
+
+
+def test_npz_mistakes_are_named(archive, tmp_path):
+    with pytest.raises(ImageError, match="no class 'fish'; found cat, dog"):
+        medzoo.datasets.load_npz(archive, classes="fish")
+    with pytest.raises(ImageError, match="no array 'valid_images'"):
+        medzoo.datasets.load_npz(archive, "valid")
+    (tmp_path / "bad.npz").write_bytes(b"PK")
+    with pytest.raises(ImageError, match=r"bad\.npz"):
+        medzoo.datasets.load_npz(tmp_path / "bad.npz")
+
+
+def test_folder_of_mixed_files(tmp_path):
+    (tmp_path / "sub").mkdir()
+    Image.fromarray(np.full((30, 20), 255, "uint8")).save(tmp_path / "white.png")
+    np.save(tmp_path / "sub" / "black.npy", np.zeros((20, 30), "uint8"))
+    shutil.copy(dicom("CT_small.dcm"), tmp_path / "sub" / "ct.dcm")
+    (tmp_path / "notes.txt").write_text("not an image")
+    data = medzoo.datasets.from_folder(tmp_path, size=16, batch_size=2, shuffle=False)
+    batches = [np.asarray(b) for b in data]
+    assert [b.shape for b in batches] == [(2, 16, 16, 1), (1, 16, 16, 1)]
+    assert batches[0][0].max() == 0
+    assert batches[1][0].min() == 1
+    (tmp_path / "broken.png").write_bytes(b"no")
+    with pytest.raises(Exception, match=r"broken\.png"):
+        list(medzoo.datasets.from_folder(tmp_path, size=16))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no images below"):
+        medzoo.datasets.from_folder(tmp_path / "empty", size=16)
+
+
+def test_phantoms_are_images_and_repeat():
+    from medzoo.images.phantom import chest_phantom
+
+    assert np.array_equal(chest_phantom(32, 1), chest_phantom(32, 1))
+    assert not np.array_equal(chest_phantom(32, 1), chest_phantom(32, 2))
+    for size in (16, 64):
+        film = chest_phantom(size)
+        assert film.shape == (size, size, 1)
+        assert 0 <= film.min() < 0.1
+        assert 0.9 < film.max() <= 1

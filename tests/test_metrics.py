@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from medzoo import metrics
+from medzoo.images.phantom import chest_phantom
+
+
+@pytest.fixture(scope="module")
+def pair():
+    x = np.stack([chest_phantom(48, seed) for seed in range(3)])
+    return x, np.clip(x + np.random.default_rng(0).normal(0, 0.05, x.shape), 0, 1).astype("float32")
+
+
+def test_psnr_equals_scikit_image(pair):
+    expected = [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(*pair, strict=True)]
+    assert ops.convert_to_numpy(metrics.psnr(*pair)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_ssim_equals_scikit_image(pair):
+    def reference(a, b):
+        return structural_similarity(
+            a[..., 0], b[..., 0], data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+
+    expected = [reference(a, b) for a, b in zip(*pair, strict=True)]
+    assert ops.convert_to_numpy(metrics.ssim(*pair)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_equal_images_have_ssim_one_and_finite_psnr(pair):
+    assert ops.convert_to_numpy(metrics.ssim(pair[0], pair[0])) == pytest.approx(1)
+    assert np.isfinite(ops.convert_to_numpy(metrics.psnr(pair[0], pair[0]))).all()
+
+
+def test_ssim_refuses_images_smaller_than_its_window():
+    with pytest.raises(ValueError, match="8x8 pixels; expected 11"):
+        metrics.ssim(np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1)))
+
+
+def test_keras_metrics_average_over_images_not_batches(pair):
+    for metric, function in ((metrics.PSNR(), metrics.psnr), (metrics.SSIM(), metrics.ssim)):
+        metric.update_state(pair[0][:2], pair[1][:2])
+        metric.update_state(pair[0][2:], pair[1][2:])
+        assert float(metric.result()) == pytest.approx(ops.convert_to_numpy(function(*pair)).mean(), rel=1e-5)
+
+
+def test_perplexity_is_the_number_of_equally_used_codes_and_usage_their_share():
+    perplexity, usage = metrics.Perplexity(8), metrics.CodebookUsage(8)
+    for batch in ([[0, 1], [2, 3]], [[0, 1], [2, 3]]):  # counted over batches, as over an epoch
+        perplexity.update_state(np.array(batch, "int32"))
+        usage.update_state(np.array(batch, "int32"))
+    assert float(perplexity.result()) == pytest.approx(4, rel=1e-5)
+    assert float(usage.result()) == pytest.approx(0.5)
+
+
+def test_metrics_survive_serialisation():
+    for metric in (metrics.PSNR(), metrics.SSIM(), metrics.Perplexity(8), metrics.CodebookUsage(8)):
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+        assert copy.get_config() == metric.get_config()

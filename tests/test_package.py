@@ -1,0 +1,91 @@
+"""What is installed is what is in the repository."""
+
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medzoo
+from medzoo.evaluate import publish
+from medzoo.evaluate.card import card
+from medzoo.images.phantom import chest_phantom
+from medzoo.zoo.manifest import BUNDLED, manifest, manifest_path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_manifest_cards_and_readme_say_what_the_measurements_say():
+    assert publish.build_manifest()["presets"] == manifest()
+    for name in manifest():
+        assert (BUNDLED / name / "README.md").read_text(encoding="utf-8") == card(BUNDLED / name)
+        assert (BUNDLED / name / "samples.png").is_file()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert publish.with_table(readme, manifest()) == readme
+
+
+def test_there_is_one_manifest_and_it_stands_at_the_top():
+    assert manifest_path() == ROOT / "weights_manifest.json"
+
+
+def test_python_in_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "films").mkdir()
+    for seed in range(4):
+        Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8")).save(f"films/{seed}.png")
+    Image.open("films/0.png").save("film.png")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 3
+    scope = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), scope)
+
+
+def test_installed_wheel_loads_the_preset_away_from_the_checkout(tmp_path):
+    # By way of the source archive, so that this is checked too and nothing of an earlier build gets in.
+    subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, ROOT], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("medzoo-*.whl")
+    # An environment of its own that holds the wheel alone, and sees the dependencies of this one.
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, capture_output=True)
+    (site,) = (tmp_path / "env").rglob("site-packages")
+    ours = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(ours))
+    code = (
+        "import medzoo, pathlib; m = medzoo.load('vae-chestxray'); print(pathlib.Path(medzoo.__file__).parents[0]);"
+        "print(m.sample(2, seed=0).shape)"
+    )
+    result = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    where, shape = result.stdout.split("\n")[:2]
+    assert Path(where).is_relative_to(site)
+    assert shape == "(2, 64, 64, 1)"
+    assert (site / "medzoo" / "zoo" / "weights_manifest.json").is_file()
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_train_and_agree(backend, tmp_path):
+    pytest.importorskip(backend)
+    x = np.load(make_films(tmp_path))
+    np.save(tmp_path / "tensorflow.npy", medzoo.load("vae-chestxray").reconstruct(x))
+    result = subprocess.run(
+        [sys.executable, Path(__file__).parent / "other_backend.py", tmp_path],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert np.load(tmp_path / "other.npy") == pytest.approx(np.load(tmp_path / "tensorflow.npy"), abs=1e-4)
+
+
+def make_films(folder):
+    np.save(folder / "films.npy", np.stack([chest_phantom(64, seed) for seed in range(16)]))
+    return folder / "films.npy"

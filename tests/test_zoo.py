@@ -1,0 +1,312 @@
+"""Presets, the manifest, and the hub through the real client against a loopback server."""
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import FAMILIES
+
+import medzoo
+from medzoo import PresetError
+from medzoo.zoo import manifest as manifest_module
+from medzoo.zoo import presets
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def preset(tmp_path):
+    return medzoo.save_preset(FAMILIES["vae-vector"](), tmp_path / "preset", dtype="float32")
+
+
+# --- the zoo ----------------------------------------------------------------------------------------------------
+
+
+def test_names_can_be_listed_by_pattern():
+    assert "vae-chestxray" in medzoo.list_models()
+    assert all(name.startswith("vae-") for name in medzoo.list_models("vae-*"))
+    assert medzoo.list_models("nothing-*") == []
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    with pytest.raises(PresetError, match="vae-chestxray"):
+        medzoo.load("vae-chestxrays")
+
+
+def test_bundled_weights_are_float16_and_computed_in_float32():
+    import h5py
+
+    with h5py.File(manifest_module.BUNDLED / "vae-chestxray" / "model.weights.h5") as file:
+        types = set()
+        file.visititems(lambda _, item: types.add(str(item.dtype)) if isinstance(item, h5py.Dataset) else None)
+    assert "float16" in types
+    assert "float32" not in types
+    assert {w.dtype for w in medzoo.load("vae-chestxray").trainable_weights} == {"float32"}
+
+
+def test_pretrained_model_reconstructs_better_than_a_new_one():
+    from medzoo.images.phantom import chest_phantom
+
+    model = medzoo.load("vae-chestxray")
+    x = np.stack([chest_phantom(64, seed) for seed in range(4)])
+    new = type(model).from_config(model.get_config())
+    assert np.square(model.reconstruct(x) - x).mean() < 0.1 * np.square(new.reconstruct(x) - x).mean()
+
+
+def test_fine_tuning_with_the_default_adam_lowers_the_loss():
+    from medzoo.images.phantom import chest_phantom
+
+    model = medzoo.load("vae-chestxray")
+    x = np.stack([chest_phantom(64, seed) for seed in range(48)])
+    model.compile("adam")
+    before = model.evaluate(x, verbose=0, return_dict=True)["loss"]
+    model.fit(x, epochs=3, batch_size=8, verbose=0)
+    assert model.evaluate(x, verbose=0, return_dict=True)["loss"] < before
+
+
+# --- preprocessing ----------------------------------------------------------------------------------------------
+
+
+def test_preprocess_takes_files_and_arrays_alike(preset, tmp_path):
+    from PIL import Image
+
+    model = medzoo.load(preset)
+    grey = np.random.default_rng(0).integers(0, 256, (32, 32), "uint8")
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), grey, grey[..., None], grey[None], grey / 255.0):
+        batch = model.preprocess(given)
+        assert batch.shape == (1, 32, 32, 1)
+        assert batch.dtype == "float32"
+        assert batch[0, ..., 0] == pytest.approx(grey / 255, abs=1e-6)
+    assert model.preprocess([tmp_path / "a.png"] * 3).shape == (3, 32, 32, 1)
+    Image.fromarray(np.zeros((50, 90), "uint8")).save(tmp_path / "wide.png")
+    assert model.preprocess(tmp_path / "wide.png").shape == (1, 32, 32, 1)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((32, 32), 200.0), "values from 200 to 200"),
+        (np.zeros((32, 32), "int16"), "int16 array; expected uint8, or floats"),
+        (np.zeros((64, 64), "uint8"), "this model takes 32x32 only"),
+        (np.zeros(32, "uint8"), "expected"),
+        (np.full((32, 32), np.nan), "NaN"),
+        (np.zeros((0, 32, 32), "uint8"), "empty batch"),
+    ],
+)
+def test_preprocess_refuses_arrays_that_do_not_fit(preset, array, message):
+    with pytest.raises(ValueError, match=message):
+        medzoo.load(preset).preprocess(array)
+
+
+def test_open_sizes_are_cut_to_multiples(tmp_path):
+    from PIL import Image
+
+    model = medzoo.load(medzoo.save_preset(FAMILIES["ae-spatial"](), tmp_path / "p"))
+    Image.fromarray(np.zeros((45, 70), "uint8")).save(tmp_path / "a.png")
+    assert model.preprocess(tmp_path / "a.png").shape == (1, 40, 64, 1)
+
+
+# --- folders ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_overwritten_without_being_asked(preset):
+    before = (preset / "model.weights.h5").read_bytes()
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        medzoo.save_preset(FAMILIES["ae-vector"](), preset)
+    assert (preset / "model.weights.h5").read_bytes() == before
+    (preset / "notes.txt").write_text("mine")
+    medzoo.save_preset(FAMILIES["ae-vector"](), preset, overwrite=True)
+    assert type(medzoo.load(preset)).__name__ == "ConvAutoencoder"
+    assert (preset / "notes.txt").read_text() == "mine"
+
+
+def test_weights_that_float16_cannot_hold_are_refused_and_nothing_is_left(tmp_path):
+    model = FAMILIES["ae-vector"]()
+    model.trainable_weights[0].assign(np.full(model.trainable_weights[0].shape, 1e6))
+    with pytest.raises(ValueError, match="use dtype='float32'"):
+        medzoo.save_preset(model, tmp_path / "p")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_of_a_trained_model_holds_no_optimizer_state(tmp_path, images):
+    model = FAMILIES["vae-vector"]()
+    sizes = []
+    for name in ("new", "trained"):
+        sizes.append((medzoo.save_preset(model, tmp_path / name) / "model.weights.h5").stat().st_size)
+        model.compile("adam")
+        model.fit(images, verbose=0)
+    assert sizes[0] == sizes[1]
+    copy = medzoo.load(medzoo.save_preset(model, tmp_path / "exact", dtype="float32"))
+    assert np.array_equal(copy.reconstruct(images), model.reconstruct(images))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p: (p / "model.weights.h5").write_bytes((p / "model.weights.h5").read_bytes()[:-9]), "truncated"),
+        (lambda p: flip(p / "model.weights.h5"), "sha256 .* corrupted or altered"),
+        (lambda p: (p / "model.weights.h5").unlink(), "has no model.weights.h5"),
+        (lambda p: (p / "config.json").unlink(), "has no config.json"),
+        (lambda p: (p / "config.json").write_text("{"), "not a preset's configuration"),
+        (lambda p: (p / "config.json").write_text("{}"), "not a preset's configuration"),
+        (lambda p: edit(p, format=99), "format 99"),
+        (lambda p: edit(p, model={"class_name": "os.system", "config": {}}), "class 'os.system'; expected one of"),
+        (lambda p: edit(p, model={"class_name": "VAE", "config": {"depth": 3}}), "do not fit together"),
+    ],
+)
+def test_spoilt_folders_are_refused(preset, spoil, message):
+    spoil(preset)
+    with pytest.raises(PresetError, match=message):
+        medzoo.load(preset)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+def edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+# --- the hub ----------------------------------------------------------------------------------------------------
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of huggingface.co as its client asks for when it downloads a file."""
+
+    folder, requests, spoil = None, [], None
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, body):
+        type(self).requests.append(self.path)
+        parts = self.path.split("?")[0].strip("/").split("/")  # user/repo/resolve/revision/file
+        file = type(self).folder / parts[-1]
+        known = parts[:3] == ["user", "repo", "resolve"] and parts[3] in ("main", COMMIT) and file.is_file()
+        if not known:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if parts[:2] == ["user", "repo"] else "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        data = file.read_bytes()
+        etag = hashlib.sha256(data).hexdigest()
+        if type(self).spoil and parts[-1].endswith(".h5"):
+            data = type(self).spoil(data)
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{etag}"')
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def hub(preset, tmp_path, monkeypatch):
+    """A server of `preset` as user/repo on loopback, and an empty cache, for the real huggingface_hub."""
+    Hub.folder, Hub.requests, Hub.spoil = preset, [], None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    import huggingface_hub.constants
+    import huggingface_hub.file_download
+
+    endpoint, cache = f"http://127.0.0.1:{server.server_port}", tmp_path / "cache"
+    for module in (huggingface_hub.constants, huggingface_hub.file_download):
+        for name, value in (
+            ("ENDPOINT", endpoint),
+            ("HF_HUB_CACHE", str(cache)),
+            ("HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"),
+        ):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
+    yield server
+    server.shutdown()
+
+
+def test_hub_presets_load_and_come_from_the_cache_the_second_time(hub, preset):
+    x = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
+    expected = medzoo.load(preset).reconstruct(x)
+    for uri in ("hf://user/repo", f"hf://user/repo@{COMMIT}"):
+        assert np.array_equal(medzoo.load(uri).reconstruct(x), expected)
+    Hub.requests.clear()
+    assert np.array_equal(medzoo.load(f"hf://user/repo@{COMMIT}").reconstruct(x), expected)
+    assert Hub.requests == []  # a full commit hash in the cache costs no request
+    hub.shutdown()
+    hub.server_close()
+    assert np.array_equal(medzoo.load("hf://user/repo").reconstruct(x), expected)  # offline
+
+
+def test_corrupted_downloads_are_removed_and_fetched_anew(hub):
+    Hub.spoil = lambda data: bytes([data[0] ^ 255]) + data[1:]
+    with pytest.raises(PresetError, match=r"model\.weights\.h5: sha256 .* removed from the cache"):
+        medzoo.load("hf://user/repo")
+    Hub.spoil = None
+    assert medzoo.load("hf://user/repo").name
+
+
+def test_missing_repositories_and_files_are_named(hub, preset):
+    with pytest.raises(PresetError, match="hf://user/other"):
+        medzoo.load("hf://user/other")
+    (preset / "config.json").unlink()
+    with pytest.raises(PresetError, match=r"hf://user/repo: has no file config\.json"):
+        medzoo.load("hf://user/repo")
+    with pytest.raises(PresetError, match="expected hf://user/repo"):
+        medzoo.load("hf://user")
+
+
+def test_manifest_entries_on_the_hub_are_checked_against_the_manifest(hub, preset, monkeypatch):
+    files = {
+        name: {
+            "size": (preset / name).stat().st_size,
+            "sha256": hashlib.sha256((preset / name).read_bytes()).hexdigest(),
+        }
+        for name in ("config.json", "model.weights.h5")
+    }
+    listed = {"there": {"files": files, "hub": {"repo": "user/repo", "commit": COMMIT}}}
+    monkeypatch.setattr(presets, "manifest", lambda: listed)
+    monkeypatch.setattr(presets, "entry", listed.get)
+    assert medzoo.load("there").name
+    (presets.fetch("user/repo", "model.weights.h5", COMMIT)).resolve().write_bytes(b"rotten")
+    with pytest.raises(PresetError, match=r"6 bytes; expected .* removed from the cache"):
+        medzoo.load("there")
+    assert medzoo.load("there").name
+
+
+# --- the package ------------------------------------------------------------------------------------------------
+
+
+def python(code, cwd, executable=sys.executable, **env):
+    return subprocess.run(
+        [executable, "-c", code], cwd=cwd, capture_output=True, text=True, env={**os.environ, **env}, check=False
+    )
+
+
+def test_import_is_lazy(tmp_path):
+    code = "import sys, medzoo; print([m for m in ('tensorflow', 'keras', 'numpy', 'torch') if m in sys.modules])"
+    assert python(code, tmp_path).stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    assert set(medzoo.__all__) <= set(dir(medzoo))
+    for name in [*medzoo.__all__, "__version__"]:
+        assert getattr(medzoo, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = medzoo.nothing
