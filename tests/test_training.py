@@ -17,6 +17,7 @@ def test_training_reports_the_terms_that_make_up_the_loss(images):
         assert loss == pytest.approx(nll + kl, rel=1e-5)
         assert (kl > 0).all()
         assert len(history[prefix + "ssim"]) == 2
+    assert history["val_ssim"][-1] == pytest.approx(np.mean(metrics.ssim(images, model.reconstruct(images))), abs=1e-4)
     assert history["val_psnr"][-1] == pytest.approx(np.mean(metrics.psnr(images, model.reconstruct(images))), abs=1e-3)
 
 

@@ -3,8 +3,16 @@
 import json
 from pathlib import Path
 
-from medzoo.recipes import recipe
+import numpy as np
 
+from medzoo.evaluate import plots
+from medzoo.images.intensity import resize
+from medzoo.images.phantom import chest_phantom
+from medzoo.models import VAE
+from medzoo.recipes import recipe
+from medzoo.zoo.presets import load
+
+PHANTOMS = "Above, drawn phantoms of chest films (no patients); below, their reconstructions."
 FAMILIES = {
     "ConvAutoencoder": "Convolutional autoencoder",
     "VAE": "Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) with a learned decoder variance "
@@ -53,9 +61,7 @@ def card(folder):
     unit = " (nats per image)" if family == "VAE" else ""
     minutes = trained["seconds"] / 60
     backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
-    picture = (
-        "![samples](samples.png)\n\nDrawn from the prior: none of these patients exists.\n" if family == "VAE" else ""
-    )
+    caption = "Drawn from the prior: none of these patients exists." if family == "VAE" else PHANTOMS
     return f"""---
 license: {source["weights_licence"]}
 library_name: keras
@@ -75,7 +81,10 @@ z = model.encode(x)  # shape {(1, *measured["latent_shape"])}
 model.decode(z)  # the reconstruction, equal to model(x)
 ```
 
-{picture}
+![samples](samples.png)
+
+{caption}
+
 ## Measured
 
 {measured["images"]} images of the {measured["split"]} split of `{measured["data"]}` \
@@ -122,9 +131,11 @@ appear that the patient does not have. Never read a reconstruction in place of t
 
 
 def _write_samples(folder):
-    from medzoo.evaluate import plots
-    from medzoo.zoo.presets import load
-
     model = load(folder)
-    if hasattr(model, "sample") and None not in model.image_shape:
-        plots.save_grid(folder / "samples.png", model.sample(32, seed=0), title=f"{model.name}: samples, seed 0")
+    if isinstance(model, VAE):
+        images, title = model.sample(32, seed=0), f"{model.name}: samples, seed 0"
+    else:  # no prior to draw from, and no patient's image goes into a card
+        size = tuple(side or 256 for side in model.image_shape[:2])
+        films = resize(np.stack([chest_phantom(256, seed) for seed in range(8)]), size)
+        images, title = np.concatenate([films, model.reconstruct(films)]), model.name
+    plots.save_grid(folder / "samples.png", images, title=title)

@@ -58,17 +58,15 @@ def read_dicom(path, window=None, frame=None):
         raise ImageError(f"{path}: palette colour; expected MONOCHROME1, MONOCHROME2 or RGB.")
 
     try:
-        grey = _voi(path, dataset, apply_modality_lut(pixels, dataset), window)
+        grey = _voi(dataset, apply_modality_lut(pixels, dataset), window)
     except (ValueError, TypeError, AttributeError, IndexError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{path}: rescale or window tags that cannot be used ({error}).") from error
+        raise ImageError(f"{path}: rescale or window that cannot be used ({error}).") from error
     if not np.isfinite(grey).all():
         raise ImageError(f"{path}: pixels hold NaN or infinity.")
     return 1.0 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
 
 
-def _voi(path, dataset, values, window):
+def _voi(dataset, values, window):
     """Grey values in [0, 1] from values after the modality transform."""
     from pydicom.pixels import apply_voi
 

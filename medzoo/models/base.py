@@ -161,7 +161,7 @@ class Autoencoder(OwnLoss):
         x, target = ops.cast(x, "float32"), ops.cast(target, "float32")
         reconstruction, terms = self.loss_terms(x, target, training)
         reconstruction = ops.clip(reconstruction, 0.0, 1.0)
-        terms.setdefault("psnr", metrics.psnr(target, reconstruction))
+        terms["psnr"] = metrics.psnr(target, reconstruction)
         for name, tracker in self.trackers.items():
             tracker.update_state(terms[name], sample_weight=sample_weight)
         loss = terms["loss"] if sample_weight is None else terms["loss"] * ops.cast(sample_weight, "float32")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from medzoo import losses, metrics
+from medzoo import losses
 from medzoo.layers import replicas
 from medzoo.layers.sampling import Sampling
 from medzoo.models.base import Autoencoder
@@ -23,8 +23,8 @@ class VAE(Autoencoder):
     squared error by a moving average, since that is its maximum-likelihood value. With a fixed variance of 1 on pixels
     in [0, 1] a whole picture would be worth a few nats and the posterior would collapse.
 
-    In `fit`, `psnr` is that of the sampled reconstruction. In `evaluate`, the loss uses one sample drawn with fixed
-    noise, and `psnr` is that of `model(x)`, which decodes the posterior mean.
+    In `fit`, `psnr` and other metrics are those of the sampled reconstruction. In `evaluate`, the loss uses one sample
+    drawn with fixed noise, and the metrics are those of `model(x)`, which decodes the posterior mean.
 
     Args:
         beta: weight of the KL term (Higgins et al. 2017); 1 is the evidence lower bound.
@@ -123,19 +123,15 @@ class VAE(Autoencoder):
         if training:
             z = self.sampling(mean, log_var, training=True)
         else:
-            eps = keras.random.normal(ops.shape(mean), seed=0)
-            z = mean + ops.exp(log_var / 2) * eps
-        reconstruction = self.decoder(z)
+            z = mean + ops.exp(log_var / 2) * keras.random.normal(ops.shape(mean), seed=0)
+        sampled = self.decoder(z)
         if training and self.decoder_variance == "learned":
-            self._follow_variance(ops.mean(ops.square(ops.stop_gradient(reconstruction) - target)))
-        terms = {"reconstruction_loss": losses.gaussian_nll(target, reconstruction, self.variance)}
-        terms["kl"] = losses.gaussian_kl(mean, log_var)
-        if training:
-            terms["loss"] = terms["reconstruction_loss"] + self.current_beta() * self.kl(mean, log_var)
-        else:
-            terms["loss"] = terms["reconstruction_loss"] + self.beta * self.kl(mean, log_var)
-            terms["psnr"] = metrics.psnr(target, self._decode(mean))
-        return reconstruction, terms
+            self._follow_variance(ops.mean(ops.square(ops.stop_gradient(sampled) - target)))
+        nll = losses.gaussian_nll(target, sampled, self.variance)
+        beta = self.current_beta() if training else self.beta
+        loss = nll + beta * self.kl(mean, log_var)
+        terms = {"loss": loss, "reconstruction_loss": nll, "kl": losses.gaussian_kl(mean, log_var)}
+        return sampled if training else self.decoder(mean), terms
 
     def _follow_variance(self, squared_error):
         error = ops.maximum(replicas.mean(squared_error), 1e-6)

@@ -2,7 +2,11 @@
 
 from importlib import import_module
 
-_MODULES = {"ae-chestxray": "ae_chestxray", "vae-chestxray": "vae_chestxray"}
+_MODULES = {
+    "ae-chestxray": "ae_chestxray",
+    "vae-chestxray": "vae_chestxray",
+    "vqvae-chestxray": "vqvae_chestxray",
+}
 
 
 def names():

@@ -75,6 +75,8 @@ def _run(recipe, data, out, epochs, seed, strategy):
     work = out / "training"
     if out.exists() and not work.is_dir():
         raise FileExistsError(f"{out}: exists and holds no unfinished training; choose another folder.")
+    train = load_npz(data, "train", recipe.classes)
+    validation = to_float(load_npz(data, "val", recipe.classes))
     work.mkdir(parents=True, exist_ok=True)
     settings = {
         "recipe": recipe.name,
@@ -85,8 +87,6 @@ def _run(recipe, data, out, epochs, seed, strategy):
     }
     _check_same(work / "settings.json", settings)
 
-    train = load_npz(data, "train", recipe.classes)
-    validation = to_float(load_npz(data, "val", recipe.classes))
     batches = Augmented(train, recipe.batch_size, seed)
     keras.utils.set_random_seed(seed)
     with strategy_scope(strategy):
@@ -161,7 +161,7 @@ class Clock(keras.callbacks.Callback):
 
 
 def _xla():
-    """Keras leaves XLA off on CPUs, where it doubles the speed of these models; with tf.distribute it must stay off."""
+    """Keras leaves XLA off on CPUs, where these models are quicker with it; with tf.distribute it must stay off."""
     if keras.backend.backend() != "tensorflow":
         return "auto"
     import tensorflow as tf

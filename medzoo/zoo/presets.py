@@ -85,7 +85,8 @@ def load(name):
     """Loads a pretrained model, ready for inference or for `compile` and `fit`.
 
     Args:
-        name: a preset of the zoo (`list_models()`), a preset folder, or `hf://user/repo[@revision]`.
+        name: a preset of the zoo (`list_models()`), a preset folder, or `hf://user/repo[@revision]`. A folder called
+            like a preset is meant by `./name`.
 
     Returns: the model (`ConvAutoencoder`, `VAE` or `VQVAE`), with `model.preprocess` attached.
 
