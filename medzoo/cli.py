@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def demo(out, name):
     image = model.preprocess(Path(__file__).parent / "images" / "chest_phantom.png")
     result = model.reconstruct(image)
     psnr, ssim = (float(f(image, result)[0]) for f in (metrics.psnr, metrics.ssim))
-    numbers = model.encode(image)[0].size
+    numbers = math.prod(model.latent_shape(image.shape[1:]))
     title = f"reconstruction from {numbers} numbers: {psnr:.1f} dB"
     save_demo(out, image[0], result[0], title, model.sample(16, seed=0))
     click.echo(f"{name} on a drawn chest film: {numbers} latents, PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")

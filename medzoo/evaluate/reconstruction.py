@@ -35,15 +35,15 @@ def pca_reconstruct(train, images, components):
     return np.clip(restored, 0, 1).reshape(images.shape).astype("float32")
 
 
-def evaluate(model, data, split="test", classes=None, out=None, pca=True):
+def evaluate(model, data, split="test", classes=None, out=None):
     """Measures a model on one split of an npz archive.
+
+    Beside a model with a vector bottleneck stands a PCA of as many components, fitted to the archive's training split.
 
     Args:
         model: a medzoo model.
         data, split, classes: see `medzoo.datasets.load_npz`.
         out: folder for `reconstructions.png` (best, median and worst images), or `None`.
-        pca: also fit a PCA with as many components as the model has latents (vector bottleneck only) to the
-            archive's training split.
 
     Returns: dict of numbers, JSON-ready: PSNR and SSIM with 95% bootstrap intervals, the terms of the loss, the size of
         the model, and where the images came from.
@@ -59,7 +59,7 @@ def evaluate(model, data, split="test", classes=None, out=None, pca=True):
         "classes": classes,
         "images": len(images),
         "parameters": model.count_params(),
-        "latent_shape": [*model.encode(images[:1]).shape[1:]],
+        "latent_shape": [*model.latent_shape(images.shape[1:])],
         "psnr": summary(psnr),
         "ssim": summary(per_image(metrics.ssim, images, reconstructions)),
     }
@@ -67,7 +67,7 @@ def evaluate(model, data, split="test", classes=None, out=None, pca=True):
         model.compile()
     terms = model.evaluate(images, batch_size=100, verbose=0, return_dict=True)
     result["loss_terms"] = {k: round(float(v), 3) for k, v in sorted(terms.items()) if k != "psnr"}
-    if pca and model.bottleneck == "vector":
+    if model.bottleneck == "vector":
         baseline = pca_reconstruct(to_float(load_npz(data, "train", classes)), images, model.latent_dim)
         result["pca"] = {
             "components": model.latent_dim,

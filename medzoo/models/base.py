@@ -225,13 +225,11 @@ class Autoencoder(OwnLoss):
         from sklearn.decomposition import PCA
 
         check_images(self, images)
-        block = self.downsampling
         if self.bottleneck == "vector":
             samples = images.reshape(len(images), -1)
         else:
-            n, height, width, channels = images.shape
-            grid = images.reshape(n, height // block, block, width // block, block, channels)
-            samples = grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, block * block * channels)
+            patches = ops.convert_to_numpy(ops.space_to_depth(images, self.downsampling))  # cut as the encoder cuts
+            samples = patches.reshape(-1, patches.shape[-1])
         samples = samples[:: -(-len(samples) // max_samples)].astype("float32")
         if min(samples.shape) < self.latent_dim:
             raise ValueError(

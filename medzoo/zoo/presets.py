@@ -99,7 +99,7 @@ def load(name):
     if name in manifest():
         return _build(_from_zoo(name), name)
     if Path(name).is_dir():
-        return _build(Path(name), name)
+        return _build(_from_folder(Path(name)), name)
     raise PresetError(f"{name}: no preset of the zoo ({', '.join(manifest())}), no folder, no hf://user/repo.")
 
 
@@ -129,14 +129,24 @@ def _from_hub(uri):
     return fetch(repo, WEIGHTS, commit if re.fullmatch(r"[0-9a-f]{40}", commit) else revision, expected).parent
 
 
+def _from_folder(folder):
+    expected = _read_config(folder)["weights"]
+    if not (folder / WEIGHTS).is_file():
+        raise PresetError(f"{folder}: has no {WEIGHTS}.")
+    check_file(folder / WEIGHTS, expected)
+    return folder
+
+
 def _read_config(folder):
     path = folder / CONFIG
     if not path.is_file():
         raise PresetError(f"{folder}: has no {CONFIG}; expected a preset folder as medzoo.save_preset writes it.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        {"format", "model", "preprocessing", "weights"} <= set(config) or config["format, model, ..."]
-        {"size", "sha256"} <= set(config["weights"]) or config["weights: size, sha256"]
+        missing = {"format", "model", "preprocessing", "weights"} - set(config)
+        missing = missing or {"size", "sha256"} - set(config["weights"])
+        if missing:
+            raise KeyError(", ".join(sorted(missing)))
     except (ValueError, KeyError, TypeError) as error:
         raise PresetError(f"{path}: not a preset's configuration ({type(error).__name__}: {error}).") from error
     if config["format"] != FORMAT:
@@ -145,6 +155,7 @@ def _read_config(folder):
 
 
 def _build(folder, name):
+    """The model of a folder whose files were checked where they came from: manifest, hub or the folder itself."""
     from medzoo import models
 
     config = _read_config(folder)
@@ -152,9 +163,6 @@ def _build(folder, name):
     family = config["model"].get("class_name")
     if family not in families:
         raise PresetError(f"{name}: class {family!r}; expected one of {', '.join(families)}.")
-    if not (folder / WEIGHTS).is_file():
-        raise PresetError(f"{folder}: has no {WEIGHTS}.")
-    check_file(folder / WEIGHTS, config["weights"])
     try:
         model = families[family].from_config(config["model"]["config"])
         model.load_weights(folder / WEIGHTS)
