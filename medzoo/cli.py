@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from medzoo.cli_tasks import anomaly, classify
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reports missing GPUs as errors
 
 
@@ -52,7 +54,7 @@ def list_command():
     from rich.console import Console
     from rich.table import Table
 
-    from medzoo.zoo.manifest import manifest
+    from medzoo.zoo.manifest import input_size, manifest
 
     table = Table(box=None, pad_edge=False)
     for title in ("preset", "family", "for", "input", "latents", "PSNR, dB", "SSIM"):
@@ -62,12 +64,12 @@ def list_command():
             name,
             e["family"],
             e["subject"],
-            "×".join(str(side or "any") for side in e["input"][:2]),
+            input_size(e),
             "×".join(map(str, e["latent_shape"])),
             f"{e['metrics']['psnr']['mean']:.2f}",
             f"{e['metrics']['ssim']['mean']:.3f}",
         )
-    Console(width=120).print(table)
+    Console(width=140).print(table)
 
 
 @main.command()
@@ -183,7 +185,8 @@ def train(recipe, data, out, epochs, seed, strategy):
 
     recipe = recipes.recipe(recipe)
     folder = recipe.train(data, out, epochs=epochs, seed=seed, strategy=strategy)
-    click.echo(report(folder, data, classes=recipe.classes))
+    probe = recipe.probe and Path(data).parent / recipe.probe["file"]
+    click.echo(report(folder, data, recipe.classes, probe if probe and probe.is_file() else None))
 
 
 @main.command()
@@ -191,22 +194,26 @@ def train(recipe, data, out, epochs, seed, strategy):
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Archive to measure on (npz).")
 @click.option("--split", default="test", show_default=True)
 @click.option("--classes", help="Comma-separated; default: all.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for metrics.json and reconstructions.png.")
-def evaluate(name, data, split, classes, out):
-    """Measure a preset on images: PSNR and SSIM with intervals, beside PCA.
+@click.option("--probe", type=click.Path(path_type=Path), help="Labelled archive for the probe; default: the data.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for metrics.json, report.md and figures.")
+@click.option("--overwrite", is_flag=True, help="Replace a report that is there already.")
+def evaluate(name, data, split, classes, probe, out, overwrite):
+    """Measure a preset: reconstruction beside PCA, latents, samples, other exposures, probe, speed.
 
     \b
     Example:
         medzoo evaluate vae-chestxray --data medical_mnist_64.npz --classes chest_xray -o report/
     """
-    from medzoo import load
-    from medzoo.evaluate.reconstruction import evaluate as measure
-    from medzoo.evaluate.reconstruction import write_metrics
+    from medzoo.evaluate.report import evaluate as measure
 
-    result = measure(load(name), data, split, classes.split(",") if classes else None, out)
-    if out:
-        write_metrics(out, result)
+    if out and (out / "metrics.json").exists() and not overwrite:
+        raise click.ClickException(f"{out / 'metrics.json'}: exists; pass --overwrite to replace the report.")
+    result = measure(name, data, split, classes.split(",") if classes else None, probe, out)
     click.echo(json.dumps(result, indent=2))
+
+
+main.add_command(anomaly)
+main.add_command(classify)
 
 
 if __name__ == "__main__":

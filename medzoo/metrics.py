@@ -1,4 +1,4 @@
-"""PSNR and SSIM as functions of image batches, and codebook use as Keras metrics."""
+"""PSNR, SSIM and MS-SSIM as functions of image batches, and codebook use as Keras metrics."""
 
 import keras
 import numpy as np
@@ -15,6 +15,9 @@ def psnr(images, reconstructions):
     return -10.0 * ops.log(ops.maximum(error, 1e-10)) / np.log(10.0)
 
 
+MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest scale first
+
+
 def ssim(images, reconstructions, sigma=1.5):
     """Structural similarity of each image (Wang et al. 2004), for values in [0, 1].
 
@@ -27,6 +30,37 @@ def ssim(images, reconstructions, sigma=1.5):
 
     Returns: `(batch,)`, at most 1.
     """
+    luminance, structure = _ssim_maps(images, reconstructions, sigma)
+    return ops.mean(luminance * structure, axis=(1, 2, 3))
+
+
+def ms_ssim(images, reconstructions, sigma=1.5):
+    """Multi-scale structural similarity of each image (Wang, Simoncelli & Bovik 2003), for values in [0, 1].
+
+    Five scales, each half the one before; equals `tf.image.ssim_multiscale` where sides are multiples of 16.
+
+    Args:
+        images, reconstructions: `(batch, height, width, 1)`, 176 pixels or more a side.
+        sigma: of the window in pixels.
+
+    Returns: `(batch,)`, 0 to 1.
+    """
+    smallest = 11 * 2 ** (len(MS_WEIGHTS) - 1)
+    if min(images.shape[1:3]) < smallest:
+        raise ValueError(f"ms_ssim: images of {images.shape[1]}x{images.shape[2]}; expected {smallest} or more a side.")
+    score = 1.0
+    for scale, weight in enumerate(MS_WEIGHTS):
+        if scale:
+            images, reconstructions = (ops.average_pool(x, 2) for x in (images, reconstructions))
+        luminance, structure = _ssim_maps(images, reconstructions, sigma)
+        last = scale == len(MS_WEIGHTS) - 1
+        mean = ops.mean(luminance * structure if last else structure, axis=(1, 2, 3))
+        score = score * ops.maximum(mean, 0.0) ** weight
+    return score
+
+
+def _ssim_maps(images, reconstructions, sigma):
+    """The two factors of SSIM at each pixel: luminance, and contrast with structure."""
     images, reconstructions = ops.cast(images, "float32"), ops.cast(reconstructions, "float32")
     if min(images.shape[1:3]) < 11:
         raise ValueError(f"ssim: images of {images.shape[1]}x{images.shape[2]} pixels; expected 11 or more a side.")
@@ -43,8 +77,8 @@ def ssim(images, reconstructions, sigma=1.5):
     var_y = blur(reconstructions * reconstructions) - mean_y**2
     cov = blur(images * reconstructions) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    score = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    return ops.mean(score, axis=(1, 2, 3))
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return luminance, (2 * cov + c2) / (var_x + var_y + c2)
 
 
 class _PerImage(keras.metrics.Mean):

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import write_archive
 from PIL import Image
 
 from medzoo.cli import main
@@ -67,17 +68,11 @@ def test_reconstruct_never_overwrites_unasked_and_goes_on_after_a_broken_file(fi
 
 @pytest.fixture
 def archive(tmp_path):
-    arrays = {"class_names": np.array(["other", "chest_xray"])}
-    for split, n in (("train", 160), ("val", 8), ("test", 8)):
-        films = np.stack([chest_phantom(64, seed) for seed in range(n)])
-        arrays[f"{split}_images"] = np.round(films[..., 0] * 255).astype("uint8")
-        arrays[f"{split}_labels"] = np.ones((n, 1), "uint8")
-    np.savez(tmp_path / "films.npz", **arrays)
-    return tmp_path / "films.npz"
+    return write_archive(tmp_path / "films.npz", counts=(320, 16, 16))
 
 
 def test_evaluate_measures_beside_pca(archive, tmp_path):
-    args = ("evaluate", "vae-chestxray", "--data", archive, "--classes", "chest_xray", "-o", tmp_path / "report")
+    args = ("evaluate", "ae-chestxray", "--data", archive, "--classes", "chest_xray", "-o", tmp_path / "report")
     result = json.loads(run(*args))
     assert result["images"] == 8
     low, high = result["psnr"]["interval"]

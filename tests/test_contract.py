@@ -1,5 +1,7 @@
 """The contract of design: what every family and every preset of the zoo does."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -8,17 +10,28 @@ from conftest import FAMILIES
 import medzoo
 
 
+@functools.cache
+def shared(name):
+    """One copy for all tests that only look at it."""
+    return FAMILIES[name]() if name in FAMILIES else medzoo.load(name)
+
+
 @pytest.fixture(params=[*FAMILIES, *medzoo.list_models()])
 def model(request):
-    if request.param in FAMILIES:
-        return FAMILIES[request.param]()
-    return medzoo.load(request.param)
+    return shared(request.param)
+
+
+@pytest.fixture(params=[*FAMILIES, *medzoo.list_models()])
+def fresh(request):
+    """A copy that may be trained."""
+    return FAMILIES[request.param]() if request.param in FAMILIES else medzoo.load(request.param)
 
 
 @pytest.fixture
-def batch(model):
+def batch(request):
     from medzoo.images.phantom import chest_phantom
 
+    model = request.getfixturevalue("model" if "model" in request.fixturenames else "fresh")
     height, width, _ = model.image_shape
     # Open sizes are tried with one that is not square.
     size = (height or 2 * model.downsampling, width or 3 * model.downsampling)
@@ -60,7 +73,9 @@ def test_config_rebuilds_the_model(model, batch):
     assert copy.reconstruct(batch) == pytest.approx(model.reconstruct(batch), abs=1e-6)
 
 
-def test_keras_file_round_trip(model, batch, tmp_path):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_keras_file_round_trip(family, images, tmp_path):
+    model, batch = FAMILIES[family](), images[:5]
     model.compile("adam")
     model.fit(batch, verbose=0)
     model.save(tmp_path / "model.keras")
@@ -108,7 +123,8 @@ def test_saved_float32_preset_is_exact(model, batch, tmp_path):
 )
 def test_wrong_images_are_refused_everywhere(model, batch, change, message):
     wrong = change(batch)
-    model.compile("adam")
+    if not model.compiled:
+        model.compile("adam")
     for function in (model.encode, model.reconstruct, model.predict, model.evaluate, model.fit):
         with pytest.raises(ValueError, match=message):
             function(wrong)
@@ -119,7 +135,8 @@ def test_wrong_size_says_how_to_put_it_right(model, batch):
         model.encode(batch[:, : model.downsampling + 1])
 
 
-def test_one_gradient_step_lowers_the_loss(model, batch):
+def test_one_gradient_step_lowers_the_loss(fresh, batch):
+    model = fresh
     model.compile(keras.optimizers.SGD(1e-6))
     before = model.evaluate(batch, verbose=0, return_dict=True)
     model.fit(batch, batch_size=5, verbose=0)  # the first batch starts a codebook

@@ -29,6 +29,16 @@ def test_ssim_equals_scikit_image(pair):
     assert ops.convert_to_numpy(metrics.ssim(*pair)) == pytest.approx(expected, abs=1e-4)
 
 
+def test_ms_ssim_equals_tensorflow():
+    tf = pytest.importorskip("tensorflow")
+    x = np.stack([chest_phantom(192, seed) for seed in range(3)])
+    y = np.clip(x + np.random.default_rng(0).normal(0, (0.02, 0.1, 0.4), x.T.shape).T, 0, 1).astype("float32")
+    expected = tf.image.ssim_multiscale(x, y, max_val=1.0).numpy()
+    assert ops.convert_to_numpy(metrics.ms_ssim(x, y)) == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(ValueError, match="48x48; expected 176"):
+        metrics.ms_ssim(x[:, :48, :48], y[:, :48, :48])
+
+
 def test_equal_images_have_ssim_one_and_finite_psnr(pair):
     assert ops.convert_to_numpy(metrics.ssim(pair[0], pair[0])) == pytest.approx(1)
     assert np.isfinite(ops.convert_to_numpy(metrics.psnr(pair[0], pair[0]))).all()

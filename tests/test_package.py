@@ -46,7 +46,7 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), scope)
 
 
-def test_installed_wheel_loads_the_preset_away_from_the_checkout(tmp_path):
+def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):
     # By way of the source archive, so that this is checked too and nothing of an earlier build gets in.
     subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, ROOT], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("medzoo-*.whl")
@@ -59,13 +59,14 @@ def test_installed_wheel_loads_the_preset_away_from_the_checkout(tmp_path):
     (site / "dependencies.pth").write_text("\n".join(ours))
     code = (
         "import medzoo, pathlib; m = medzoo.load('vae-chestxray'); print(pathlib.Path(medzoo.__file__).parents[0]);"
-        "print(m.sample(2, seed=0).shape)"
+        "print(m.sample(2, seed=0).shape); print([medzoo.load(n).name for n in medzoo.list_models()])"
     )
     result = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    where, shape = result.stdout.split("\n")[:2]
+    where, shape, names = result.stdout.split("\n")[:3]
     assert Path(where).is_relative_to(site)
     assert shape == "(2, 64, 64, 1)"
+    assert names == str(medzoo.list_models())
     assert (site / "medzoo" / "zoo" / "weights_manifest.json").is_file()
 
 

@@ -103,6 +103,13 @@ def test_noise_levels_are_spread_over_the_range(images):
     assert levels.std() == pytest.approx(0.1 / np.sqrt(12), rel=0.15)
 
 
+def test_photon_noise_grows_with_the_root_of_the_intensity():
+    model = ConvAutoencoder((32, 32, 1), latent_dim=6, photon_noise=0.1, **SMALL)
+    for grey, expected in ((0.25, 0.05), (0.64, 0.08)):
+        noise = np.asarray(model.corrupt(np.full((8, 32, 32, 1), grey, "float32"))) - grey
+        assert noise.std() == pytest.approx(expected, rel=0.05)
+
+
 def test_beta_warms_up_linearly(images):
     model = VAE((32, 32, 1), latent_dim=4, beta=2.0, beta_warmup_steps=10, **SMALL)
     assert float(model.current_beta()) == 2.0  # not training: full

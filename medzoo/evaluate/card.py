@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.evaluate import plots
+from medzoo.evaluate.markdown import baseline_name, sections
 from medzoo.images.intensity import resize
 from medzoo.images.phantom import chest_phantom
 from medzoo.models import VAE
 from medzoo.recipes import recipe
 from medzoo.zoo.presets import load
 
+PRIOR = "Drawn from the prior: none of these patients exists."
 PHANTOMS = "Above, drawn phantoms of chest films (no patients); below, their reconstructions."
 FAMILIES = {
     "ConvAutoencoder": "Convolutional autoencoder",
@@ -24,12 +26,6 @@ FAMILIES = {
 def read_json(folder, name):
     """A JSON file of a preset folder."""
     return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
-
-
-def interval(value, digits=2):
-    """`27.46 (27.31 to 27.60)` from a mean with its interval."""
-    low, high = value["interval"]
-    return f"{value['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def write_card(folder):
@@ -46,22 +42,32 @@ def card(folder):
     source = recipe(name).source
     family = config["model"]["class_name"]
     shape = config["model"]["config"]["image_shape"]
-    rows = [f"| model | {interval(measured['psnr'])} | {interval(measured['ssim'], 4)} |"]
     verdict = ""
     if "pca" in measured:
         pca = measured["pca"]
-        rows.append(f"| PCA, {pca['components']} components | {interval(pca['psnr'])} | {interval(pca['ssim'], 4)} |")
         gain = measured["psnr"]["mean"] - pca["psnr"]["mean"]
         what = "the posterior mean" if family == "VAE" else "the model"
         verdict = (
-            f"\nWith as many numbers, {what} reconstructs {abs(gain):.2f} dB {'better' if gain >= 0 else 'worse'} "
-            "than a PCA fitted to the same training images.\n"
+            f"With as many numbers, {what} reconstructs {abs(gain):.2f} dB {'better' if gain >= 0 else 'worse'} "
+            f"than a {baseline_name(pca)}, fitted to the same training images.\n"
         )
-    terms = ", ".join(f"{k.replace('_', ' ')} {v:,.1f}" for k, v in measured["loss_terms"].items())
-    unit = " (nats per image)" if family == "VAE" else ""
+    crop = recipe(name).augment.get("crop")
+    how = (
+        f"crops of {crop}×{crop} pixels at different scales and exposures"
+        if crop
+        else "images shifted, turned, scaled and exposed a little differently each time"
+    )
+    probe = recipe(name).probe
+    probed = f"\n\nThe features were measured on:\n\n{probe['cite']}" if probe and "probe" in measured else ""
     minutes = trained["seconds"] / 60
     backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
-    caption = "Drawn from the prior: none of these patients exists." if family == "VAE" else PHANTOMS
+    caption = PRIOR if family == "VAE" and None not in shape else PHANTOMS
+    if None in shape:
+        f = measured["image_size"][0] // measured["latent_shape"][0]
+        size = f"any height and width that are multiples of {f} (made for {size_of(measured)})"
+    else:
+        size = size_of(measured)
+    noise = ", with noise added" if max(*config["model"]["config"].get("noise_std", (0, 0))) > 0 else ""
     return f"""---
 license: {source["weights_licence"]}
 library_name: keras
@@ -70,7 +76,7 @@ tags: [medzoo, autoencoder, medical-imaging, {family.lower()}]
 
 # {name}
 
-{FAMILIES[family]} for {recipe(name).subject}, {shape[0]}×{shape[1]} pixels, one channel, values in [0, 1].
+{FAMILIES[family]} for {recipe(name).subject}, {size}, one channel, values in [0, 1].
 
 ```python
 import medzoo
@@ -87,18 +93,11 @@ model.decode(z)  # the reconstruction, equal to model(x)
 
 ## Measured
 
-{measured["images"]} images of the {measured["split"]} split of `{measured["data"]}` \
-(classes: {", ".join(measured["classes"])}), which the training did not see; \
-mean per image and 95% bootstrap interval.
+On images that the training did not see. {verdict}
+{sections(measured)}
 
-| | PSNR, dB | SSIM |
-|---|---|---|
-{chr(10).join(rows)}
-{verdict}
-Loss terms on the same images{unit}: {terms}. Parameters: {measured["parameters"]:,}. Weights: \
-{config["weights"]["size"] / 2**20:.1f} MiB; storing them as float16 cost {trained["float16_cost_db"]:.4f} dB.
-
-Command: `{measured["command"]}`
+Weights: {config["weights"]["size"] / 2**20:.1f} MiB for {measured["parameters"]:,} parameters; storing them as \
+float16 cost {trained["float16_cost_db"]:.4f} dB.
 
 ## Training
 
@@ -106,7 +105,7 @@ Command: `{measured["command"]}`
 {trained["best_epoch"]} of {trained["epochs"]}), {minutes:.0f} minutes on a machine with {trained["device"]} \
 (Keras {trained["keras"]}, {trained["backend"]} backend), seed {trained["seed"]}, Adam, batch {trained["batch_size"]}, \
 learning rate {trained["learning_rate"]:g} with warm-up and cosine decay, started from the PCA of the training images; \
-images shifted, turned, scaled and exposed a little differently each time.
+{how}{noise}.
 
 Command: `{backend}{trained["command"]}`
 
@@ -126,13 +125,18 @@ appear that the patient does not have. Never read a reconstruction in place of t
 
 ## Cite
 
-{source["cite"]}
+{source["cite"]}{probed}
 """
+
+
+def size_of(measured):
+    """`64×64 pixels`."""
+    return "×".join(map(str, measured["image_size"])) + " pixels"
 
 
 def _write_samples(folder):
     model = load(folder)
-    if isinstance(model, VAE):
+    if isinstance(model, VAE) and model.bottleneck == "vector":
         images, title = model.sample(32, seed=0), f"{model.name}: samples, seed 0"
     else:  # no prior to draw from, and no patient's image goes into a card
         size = tuple(side or 256 for side in model.image_shape[:2])

@@ -23,9 +23,12 @@ def _show(axis, image, title=None, difference=False):
 
 
 def save_reconstructions(path, images, reconstructions, titles, title=None):
-    """One row an image: input, reconstruction, difference (red: reconstructed too bright; scale -0.25 to 0.25)."""
-    figure, axes = _figure(len(images), 3, cell=2.4)
-    for row, image, reconstruction, text in zip(axes, images, reconstructions, titles, strict=True):
+    """Input, reconstruction, difference (red: reconstructed too bright; scale -0.25 to 0.25); two images a row."""
+    across = min(2, len(images))
+    rows = -(-len(images) // across)
+    figure, axes = _figure(rows, 3 * across, cell=2.0)
+    triples = axes.reshape(rows * across, 3)
+    for row, image, reconstruction, text in zip(triples, images, reconstructions, titles, strict=False):
         _show(row[0], image, "input")
         _show(row[1], reconstruction, text)
         _show(row[2], reconstruction - image, "difference (±0.25)", difference=True)
@@ -39,6 +42,62 @@ def save_grid(path, images, columns=8, title=None):
     figure, axes = _figure(rows, columns, cell=1.1)
     for axis, image in zip(axes.flat, images, strict=False):
         _show(axis, image)
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def save_heat_map(path, image, heat, boxes, title):
+    """Image with boxes, beside the same with the heat map over it."""
+    from matplotlib.patches import Rectangle
+
+    figure, axes = _figure(1, 2, cell=3.2)
+    for axis in axes[0]:
+        _show(axis, image)
+    axes[0, 1].imshow(heat[..., 0], cmap="inferno", alpha=0.5)
+    for top, left, bottom, right in boxes:
+        frame = Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor="C1")
+        axes[0, 0].add_patch(frame)
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def save_classification(path, probabilities, labels, title):
+    """ROC curves (one against the rest) beside the reliability diagram."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    classes = range(probabilities.shape[1])
+    for k in list(classes)[1:] if len(classes) == 2 else classes:
+        false, true, _ = roc_curve(labels == k, probabilities[:, k])
+        left.plot(false, true, label=f"class {k}: AUC {roc_auc_score(labels == k, probabilities[:, k]):.3f}")
+    left.plot([0, 1], [0, 1], "--", color="0.7", linewidth=1)
+    left.set(xlabel="1 - specificity", ylabel="sensitivity")
+    left.legend(frameon=False, fontsize=8)
+    confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    used = np.unique(bins)
+    right.plot([0, 1], [0, 1], "--", color="0.7", linewidth=1)
+    right.plot([confidence[bins == b].mean() for b in used], [hit[bins == b].mean() for b in used], "o-")
+    right.set(xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def save_latents(path, kl, means, title):
+    """KL of each latent, sorted, beside the histogram of the posterior means against the prior's density."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.bar(range(1, len(kl) + 1), np.sort(kl)[::-1], color="0.4")
+    left.set(xlabel="latent, sorted", ylabel="KL to the prior, nats")
+    z = np.linspace(-4, 4, 200)
+    right.hist(means.ravel(), bins=80, range=(-4, 4), density=True, color="0.7", label="posterior means")
+    right.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color="C0", label="prior N(0, 1)")
+    right.set(xlabel="latent", ylabel="density")
+    right.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=120)
 

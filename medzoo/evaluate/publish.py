@@ -1,16 +1,21 @@
-"""Manifest and README table from the presets' own JSON files: `python -m medzoo.evaluate.publish`.
+"""Manifest, cards and README table from the presets' own JSON files: `python -m medzoo.evaluate.publish`.
 
 Run in a checkout, after copying a preset folder to medzoo/zoo/weights/. The tests check that nothing differs.
+`--measure DIR` measures presets anew first, on the archives in that folder; `--speed` only their speed.
 """
 
 import json
 import re
 from pathlib import Path
 
-from medzoo.evaluate.card import card, interval, read_json
+import click
+
+from medzoo.evaluate.bootstrap import show
+from medzoo.evaluate.card import card, read_json
+from medzoo.evaluate.markdown import table as markdown_table
 from medzoo.recipes import recipe
 from medzoo.zoo.download import sha256
-from medzoo.zoo.manifest import BUNDLED, manifest_path
+from medzoo.zoo.manifest import BUNDLED, input_size, manifest_path
 
 SHIPPED = ("config.json", "model.weights.h5")  # what load needs; checked by sha256
 START, END = "<!-- models: python -m medzoo.evaluate.publish -->", "<!-- /models -->"
@@ -26,10 +31,13 @@ def build_entry(folder):
         "subject": recipe(trained["recipe"]).subject,
         "input": config["model"]["config"]["image_shape"],
         "latent_shape": measured["latent_shape"],
+        "pixels_per_number": measured["latents"]["pixels_per_number"],
         "parameters": measured["parameters"],
         "data": {"file": measured["data"], "classes": measured["classes"], "licence": source["licence"]},
         "licence": source["weights_licence"],
-        "metrics": {k: measured[k] for k in ("split", "images", "psnr", "ssim", "pca") if k in measured},
+        "metrics": {
+            k: measured[k] for k in ("split", "images", "image_size", "psnr", "ssim", "ms_ssim", "pca") if k in measured
+        },
         "files": {n: {"size": (folder / n).stat().st_size, "sha256": sha256(folder / n)} for n in SHIPPED},
         "hub": None,
     }
@@ -43,21 +51,24 @@ def build_manifest():
 
 def table(presets):
     """The README's table of models."""
-    lines = [
-        "| preset | family | input | latents | parameters | MiB | PSNR, dB | SSIM | PCA, dB |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = ["preset", "family", "for", "input", "latents", "MiB", "PSNR, dB", "SSIM", "PCA, dB"]
+    rows = []
     for name, e in presets.items():
-        shape = "×".join(str(side or "any") for side in e["input"][:2])
-        latents = "×".join(str(n) for n in e["latent_shape"])
-        mib = sum(f["size"] for f in e["files"].values()) / 2**20
-        pca = f"{e['metrics']['pca']['psnr']['mean']:.2f}" if "pca" in e["metrics"] else "–"
-        lines.append(
-            f"| [`{name}`](medzoo/zoo/weights/{name}/README.md) | {e['family']} | {shape} | {latents} | "
-            f"{e['parameters']:,} | {mib:.1f} | {interval(e['metrics']['psnr'])} | "
-            f"{interval(e['metrics']['ssim'], 3)} | {pca} |"
+        measured = e["metrics"]
+        rows.append(
+            [
+                f"[`{name}`](medzoo/zoo/weights/{name}/README.md)",
+                e["family"],
+                e["subject"],
+                input_size(e),
+                "×".join(map(str, e["latent_shape"])),
+                f"{sum(f['size'] for f in e['files'].values()) / 2**20:.1f}",
+                show(measured["psnr"]),
+                show(measured["ssim"], 3),
+                f"{measured['pca']['psnr']['mean']:.2f}" if "pca" in measured else "–",
+            ]
         )
-    return "\n".join(lines)
+    return markdown_table(header, rows)
 
 
 def with_table(readme, presets):
@@ -66,7 +77,31 @@ def with_table(readme, presets):
     return pattern.sub(lambda _: f"{START}\n{table(presets)}\n{END}", readme)
 
 
-def main():
+@click.command(help=__doc__)
+@click.argument("names", nargs=-1)
+@click.option("--measure", type=click.Path(path_type=Path), help="Folder with the archives that recipes name.")
+@click.option("--speed", is_flag=True, help="Measure the speed anew; on an idle machine.")
+def main(names=(), measure=None, speed=False):
+    folders = [BUNDLED / name for name in names or sorted(p.name for p in BUNDLED.iterdir())]
+    if measure:
+        from medzoo.evaluate.report import report
+
+        for folder in folders:
+            own = recipe(folder.name)
+            probe = own.probe and measure / own.probe["file"]
+            click.echo(report(folder, measure / own.data, own.classes, probe))
+    if speed:
+        from medzoo.evaluate.report import write_metrics
+        from medzoo.evaluate.speed import speed as measure_speed
+
+        for folder in folders:
+            measured = read_json(folder, "metrics.json")
+            write_metrics(folder, {**measured, "speed": measure_speed(folder, measured["image_size"])})
+    publish()
+
+
+def publish():
+    """Writes the manifest, the presets' cards and the README's table."""
     manifest = build_manifest()
     manifest_path().write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for name in manifest["presets"]:

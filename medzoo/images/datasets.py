@@ -23,6 +23,25 @@ def load_npz(path, split="train", classes=None):
         FileNotFoundError: no such file.
         ImageError: not such an archive, no such split or class, no images left.
     """
+    entry = _open(path)
+    images = entry(f"{split}_images")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] != 1):
+        raise ImageError(f"{path}: {split}_images is {images.dtype} {images.shape}; expected uint8 (N, H, W[, 1]).")
+    if classes is not None:
+        images = images[_chosen(path, entry, split, classes)[0]]
+    if not len(images):
+        raise ImageError(f"{path}: no images in split {split!r}" + (f" of classes {classes}." if classes else "."))
+    return images if images.ndim == 4 else images[..., None]
+
+
+def load_npz_labels(path, split="train", classes=None):
+    """Integer labels `(N,)` of the images that `load_npz` gives for the same arguments; raises as it does."""
+    chosen, labels = _chosen(path, _open(path), split, classes)
+    return labels[chosen]
+
+
+def _open(path):
+    """A function that reads one array of an npz archive."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
@@ -37,16 +56,17 @@ def load_npz(path, split="train", classes=None):
             raise ImageError(f"{path}: no array {key!r}; found {', '.join(keys)} (MedMNIST convention).")
         return archive[key]
 
-    images = entry(f"{split}_images")
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] != 1):
-        raise ImageError(f"{path}: {split}_images is {images.dtype} {images.shape}; expected uint8 (N, H, W[, 1]).")
-    if classes is not None:
-        labels = entry(f"{split}_labels").reshape(len(images), -1)[:, 0]
-        wanted = [_label(path, c, entry) for c in ([classes] if isinstance(classes, (str, int)) else classes)]
-        images = images[np.isin(labels, wanted)]
-    if not len(images):
-        raise ImageError(f"{path}: no images in split {split!r}" + (f" of classes {classes}." if classes else "."))
-    return images if images.ndim == 4 else images[..., None]
+    return entry
+
+
+def _chosen(path, entry, split, classes):
+    """Which images of a split are of the classes, as a boolean array, and the labels of all."""
+    labels = entry(f"{split}_labels")
+    labels = labels.reshape(len(labels), -1)[:, 0].astype("int64")
+    if classes is None:
+        return np.ones(len(labels), bool), labels
+    wanted = [_label(path, c, entry) for c in ([classes] if isinstance(classes, (str, int)) else classes)]
+    return np.isin(labels, wanted), labels
 
 
 def _label(path, name, entry):

@@ -76,3 +76,15 @@ def resize(images, size):
     result = np.clip(np.stack(result), 0.0, 1.0)
     result = result if stack else result[0]
     return result[..., None] if channel else result
+
+
+def standardize(images, mean=0.5, deviation=0.22):
+    """Brings each image to one mean and one standard deviation, clipped to [0, 1]: takes exposure out of a comparison.
+
+    Args:
+        images: float array `(N, H, W, 1)` in [0, 1]. A constant image becomes `mean`.
+    """
+    axes = (1, 2, 3)
+    spread = images.std(axis=axes, keepdims=True)
+    spread = np.where(spread < 1e-4, 1.0, spread)
+    return np.clip(mean + deviation * (images - images.mean(axis=axes, keepdims=True)) / spread, 0, 1).astype("float32")

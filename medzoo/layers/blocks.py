@@ -104,10 +104,17 @@ class Encoder(keras.layers.Layer):
         self.head_gain = shape[-1] ** -0.5
         self.built = True
 
-    def call(self, images):
-        x = images
-        for layer in self.stages:
+    def stage_outputs(self, images):
+        """What each stage makes of the images, finest first: tensors `(batch, h, w, filters)`."""
+        outputs, x = [], images
+        for i, layer in enumerate(self.stages, start=1):
             x = layer(x)
+            if i % (1 + self.blocks) == 0:
+                outputs.append(x)
+        return outputs
+
+    def call(self, images):
+        x = self.stage_outputs(images)[-1]
         if self.bottleneck == "vector":
             x = self.squeeze(x)
             x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))
@@ -117,6 +124,10 @@ class Encoder(keras.layers.Layer):
         x = self.head(ACTIVATION(x) * self.head_gain)
         linear = self.linear(patches * self.linear_gain)
         return ops.concatenate([linear + x[..., : self.latent_dim], x[..., self.latent_dim :]], axis=-1)
+
+    def get_config(self):
+        names = ("latent_dim", "bottleneck", "filters", "blocks", "patch", "extra")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable("medzoo")

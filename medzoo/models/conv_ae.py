@@ -22,15 +22,19 @@ class ConvAutoencoder(Autoencoder):
         noise_std: in `fit`, Gaussian noise of this standard deviation is added to the input while the target stays
             clean (a denoising autoencoder, Vincent et al. 2008): a number, or `(low, high)` to draw a level for each
             image. Range of the images: [0, 1]. The noisy input is clipped to that range.
+        photon_noise: the same for noise that grows with the root of the intensity, as that of counted photons does
+            (a Gaussian stands for the Poisson law): the number is its standard deviation where the image is 1.
         others: as in `Autoencoder`.
     """
 
-    def __init__(self, image_shape=(64, 64, 1), *, reconstruction="mse", sparsity=0.0, noise_std=0.0, **kwargs):
+    def __init__(
+        self, image_shape=(64, 64, 1), *, reconstruction="mse", sparsity=0.0, noise_std=0.0, photon_noise=0.0, **kwargs
+    ):
         super().__init__(image_shape, **kwargs)
         if reconstruction not in RECONSTRUCTION:
             raise ValueError(f"ConvAutoencoder: reconstruction={reconstruction!r}; expected {sorted(RECONSTRUCTION)}.")
         self.reconstruction, self.sparsity = reconstruction, sparsity
-        self.noise_std = tuple(noise_std) if isinstance(noise_std, (tuple, list)) else (noise_std, noise_std)
+        self.noise_std, self.photon_noise = _range(noise_std), _range(photon_noise)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
 
@@ -39,14 +43,17 @@ class ConvAutoencoder(Autoencoder):
 
     def corrupt(self, x):
         """The images with noise added, as `fit` shows them to the encoder."""
-        low, high = self.noise_std
-        # One uniform number an image, through the normal draw that replicas share.
-        level = replicas.normal((ops.shape(x)[0], 1, 1, 1), self.seed_generator)
-        level = low + (high - low) * 0.5 * (1.0 + ops.erf(level / 2**0.5))
-        return ops.clip(x + level * replicas.normal(ops.shape(x), self.seed_generator), 0.0, 1.0)
+        variance = ops.square(self._level(x, self.noise_std)) + ops.square(self._level(x, self.photon_noise)) * x
+        return ops.clip(x + ops.sqrt(variance) * replicas.normal(ops.shape(x), self.seed_generator), 0.0, 1.0)
+
+    def _level(self, x, bounds):
+        """One number an image, uniform between the bounds, through the normal draw that replicas share."""
+        low, high = bounds
+        draw = replicas.normal((ops.shape(x)[0], 1, 1, 1), self.seed_generator)
+        return low + (high - low) * 0.5 * (1.0 + ops.erf(draw / 2**0.5))
 
     def loss_terms(self, x, target, training):
-        if training and self.noise_std[1] > 0:
+        if training and max(*self.noise_std, *self.photon_noise) > 0:
             x = self.corrupt(x)
         latents = self.encoder(x)
         reconstruction = self.decoder(latents)
@@ -64,4 +71,9 @@ class ConvAutoencoder(Autoencoder):
             "reconstruction": self.reconstruction,
             "sparsity": self.sparsity,
             "noise_std": list(self.noise_std),
+            "photon_noise": list(self.photon_noise),
         }
+
+
+def _range(level):
+    return tuple(level) if isinstance(level, (tuple, list)) else (level, level)

@@ -2,16 +2,17 @@
 
 from importlib import import_module
 
-_MODULES = {
-    "ae-chestxray": "ae_chestxray",
-    "vae-chestxray": "vae_chestxray",
-    "vqvae-chestxray": "vqvae_chestxray",
-}
+_MODULES = ("chestxray_64", "chestxray_256", "brainmri", "modalities")
+
+
+def _recipes():
+    modules = (import_module(f"medzoo.recipes.{name}") for name in _MODULES)
+    return {recipe.name: recipe for module in modules for recipe in module.RECIPES}
 
 
 def names():
     """Names of the recipes."""
-    return list(_MODULES)
+    return list(_recipes())
 
 
 def recipe(name):
@@ -20,6 +21,7 @@ def recipe(name):
     Raises:
         ValueError: no such recipe.
     """
-    if name not in _MODULES:
-        raise ValueError(f"no recipe {name!r}; there is: {', '.join(_MODULES)}.")
-    return import_module(f"medzoo.recipes.{_MODULES[name]}").RECIPE
+    recipes = _recipes()
+    if name not in recipes:
+        raise ValueError(f"no recipe {name!r}; there is: {', '.join(recipes)}.")
+    return recipes[name]

@@ -1,4 +1,4 @@
-"""Training images moved, turned, stretched and exposed a little differently each time."""
+"""Training images moved, turned, stretched and exposed a little differently each time, or cut into crops."""
 
 import keras
 import numpy as np
@@ -19,27 +19,47 @@ class Augmented(keras.utils.PyDataset):
         shift: largest movement in pixels, each way.
         warp: largest turn in radians and largest relative change of scale.
         contrast: largest relative change of contrast.
+        crop: side in pixels of square crops from anywhere, for models that take any size; an epoch then has as many
+            crops as hold the pixels of all images, and `shift` and `warp` are not used.
+        zoom: largest factor that crops are enlarged or reduced by, so that other resolutions are known too.
+        flip: mirror every other image, left to right.
 
     Items: float32 `(batch, H, W, 1)` in [0, 1].
     """
 
-    def __init__(self, images, batch_size, seed=0, shift=2.0, warp=0.05, contrast=0.1):
+    def __init__(self, images, batch_size, seed=0, shift=2.0, warp=0.05, contrast=0.1, crop=None, zoom=1.3, flip=False):
         super().__init__()
         self.images = np.pad(images[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge")
         self.batch_size, self.seed = batch_size, seed
         self.shift, self.warp, self.contrast = shift, warp, contrast
+        self.crop, self.zoom, self.flip = crop, zoom, flip
+        self.repeats = max(1, round(images.shape[1] * images.shape[2] / crop**2)) if crop else 1
         self.epoch = 0  # set by the training before each epoch, so that a resumed one draws what it would have drawn
 
     def __len__(self):
-        return -(-len(self.images) // self.batch_size)
+        return -(-len(self.images) * self.repeats // self.batch_size)
 
     def __getitem__(self, index):
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images) * self.repeats)
         rng = np.random.default_rng((self.seed, self.epoch, index))
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-        return np.stack([self._augment(self.images[i], rng) for i in chosen]).astype("float32")[..., None]
+        change = self._crop if self.crop else self._move
+        batch = [change(self.images[i % len(self.images)], rng) for i in chosen]
+        if self.flip:
+            batch = [image[:, ::-1] if rng.random() < 0.5 else image for image in batch]
+        return np.stack(batch).astype("float32")[..., None]
 
-    def _augment(self, image, rng):
+    def _crop(self, image, rng):
+        side = self.crop
+        scale = self.zoom ** rng.uniform(-1, 1) if rng.random() < 0.7 else 1.0
+        scale = min(scale, min(image.shape) / side)  # source pixels for each pixel of the crop
+        corner = [rng.integers(0, int(length - scale * side) + 1) for length in image.shape]
+        gain, offset = 1 + self.contrast * rng.uniform(-1, 1), 0.5 * self.contrast * rng.uniform(-1, 1)
+        box = (corner[1], corner[0], corner[1] + scale * side, corner[0] + scale * side)
+        cut = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box)
+        return np.clip(np.asarray(cut, "float32") / 255 * gain + offset, 0, 1)
+
+    def _move(self, image, rng):
         height, width = (side - 2 * PAD for side in image.shape)
         scale, ratio, turn, gain = 1 + rng.uniform(-1, 1, 4) * (self.warp, self.warp / 2, self.warp, self.contrast)
         dx, dy = rng.uniform(-self.shift, self.shift, 2)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -28,15 +28,20 @@ class Recipe:
 
     Fields:
         name: of the preset.
-        model: function of the seed that builds the untrained model.
+        model: function that builds the untrained model, called with `name=` and `seed=`.
+        data: file name of the archive it was made for.
         classes: which classes of the archive it sees, `None` for all.
         source: the data's origin, see `medzoo.recipes.sources`.
         subject, limits: for the card: what is in the pictures, and what the model cannot do.
         epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
+        probe: a labelled archive to try the features on, see `medzoo.recipes.sources`; by default the training data's
+            test split, if it has several classes.
+        augment: arguments of `Augmented` that differ from its defaults.
     """
 
     name: str
     model: Callable
+    data: str
     classes: list
     source: dict
     subject: str
@@ -44,6 +49,8 @@ class Recipe:
     epochs: int
     batch_size: int = 32
     learning_rate: float = 1.5e-3
+    probe: dict | None = None
+    augment: dict = field(default_factory=dict)
 
     def train(self, data, out, *, epochs=None, seed=0, strategy="auto"):
         """Trains on an npz archive (MedMNIST convention) and writes the preset.
@@ -87,10 +94,10 @@ def _run(recipe, data, out, epochs, seed, strategy):
     }
     _check_same(work / "settings.json", settings)
 
-    batches = Augmented(train, recipe.batch_size, seed)
+    batches = Augmented(train, recipe.batch_size, seed, **recipe.augment)
     keras.utils.set_random_seed(seed)
     with strategy_scope(strategy):
-        model = recipe.model(seed)
+        model = recipe.model(name=recipe.name, seed=seed)
         model.initialize_from_pca(to_float(train))
         rate = schedule(recipe.learning_rate, epochs * len(batches))
         optimizer = keras.optimizers.Adam(rate, beta_2=0.99, global_clipnorm=CLIP)
@@ -113,7 +120,7 @@ def _run(recipe, data, out, epochs, seed, strategy):
     model.fit(
         batches,
         validation_data=(validation,),
-        validation_batch_size=100,
+        validation_batch_size=recipe.batch_size,
         epochs=epochs,
         shuffle=False,
         callbacks=callbacks,

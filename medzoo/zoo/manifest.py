@@ -36,3 +36,9 @@ def entry(name):
     if name not in manifest():
         raise PresetError(f"no preset {name!r}; there is: {', '.join(manifest())}.")
     return manifest()[name]
+
+
+def input_size(entry):
+    """`64×64`, or `256×256, any` where the size is open and was measured at 256x256."""
+    open_size = None in entry["input"]
+    return "×".join(map(str, entry["metrics"]["image_size"])) + (", any" if open_size else "")

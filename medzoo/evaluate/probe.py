@@ -1,0 +1,76 @@
+"""How much of the labels frozen latents hold: linear probe and nearest neighbours (scikit-learn)."""
+
+import numpy as np
+
+from medzoo.evaluate.bootstrap import interval_of
+from medzoo.images.datasets import load_npz, load_npz_labels
+from medzoo.tasks.features import features, fit_size
+
+MOST = 6000  # training images a probe is fitted to, at most
+
+
+def probe(model, data, classes=None, seed=0):
+    """Accuracy and AUC of simple classifiers on the latents of a labelled archive, fitted to its training split.
+
+    Args:
+        model: a medzoo model.
+        data: npz archive with labels; images of another size than the model takes are resized.
+        classes: as in `load_npz`.
+
+    Returns: dict: for `linear` (logistic regression on standardised latents), `linear_deep` (on `"deep"` features, see
+        `medzoo.tasks.features`), `knn` (5 neighbours, latents) and `pca_linear` (logistic regression on as many
+        principal components of the pixels as latents, at most 256) the accuracy and the AUC (one against the rest,
+        averaged over classes) on the test split, with 95% bootstrap intervals.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    (train, train_labels), (test, labels) = (_split(model, data, split, classes, seed) for split in ("train", "test"))
+    x, x_test = features(model, train), features(model, test)
+    deep, deep_test = features(model, train, "deep"), features(model, test, "deep")
+    pixels, pixels_test = (images.reshape(len(images), -1) for images in (train, test))
+    components = min(x.shape[1], 256, len(train) - 1)
+    reduce = PCA(components, svd_solver="randomized", random_state=seed)
+    logistic = {"C": 0.01, "max_iter": 2000}
+    linear = make_pipeline(StandardScaler(), LogisticRegression(**logistic)).fit(x, train_labels)
+    linear_deep = make_pipeline(StandardScaler(), LogisticRegression(**logistic)).fit(deep, train_labels)
+    knn = make_pipeline(StandardScaler(), KNeighborsClassifier(5)).fit(x, train_labels)
+    pca_linear = make_pipeline(reduce, StandardScaler(), LogisticRegression(**logistic)).fit(pixels, train_labels)
+    return {
+        "data": data.name,
+        "classes": classes,
+        "train_images": len(train),
+        "images": len(test),
+        "features": x.shape[1],
+        "linear": _scores(linear.predict_proba(x_test), labels),
+        "linear_deep": {"features": deep.shape[1], **_scores(linear_deep.predict_proba(deep_test), labels)},
+        "knn": _scores(knn.predict_proba(x_test), labels),
+        "pca_linear": {"components": components, **_scores(pca_linear.predict_proba(pixels_test), labels)},
+    }
+
+
+def _split(model, data, split, classes, seed):
+    images, labels = load_npz(data, split, classes), load_npz_labels(data, split, classes)
+    if split == "train" and len(images) > MOST:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:MOST])
+        images, labels = images[chosen], labels[chosen]
+    return fit_size(model, images), labels
+
+
+def _scores(probabilities, labels):
+    from sklearn.metrics import roc_auc_score
+
+    names, truth = np.unique(labels, return_inverse=True)
+    right = (probabilities.argmax(axis=1) == truth).astype("float64")
+
+    def auc(chosen):
+        picked = truth[chosen]
+        present = [k for k in range(len(names)) if 0 < (picked == k).sum() < len(picked)]
+        if len(names) == 2:
+            present = present[-1:]
+        return np.mean([roc_auc_score(picked == k, probabilities[chosen, k]) for k in present])
+
+    return {"accuracy": interval_of(lambda i: right[i].mean(), len(labels)), "auc": interval_of(auc, len(labels), 300)}

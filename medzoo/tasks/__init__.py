@@ -1,0 +1,1 @@
+"""Uses of the models, one file each."""

@@ -1,0 +1,99 @@
+"""Frozen features as a table: one row of numbers an image, for scikit-learn and the like."""
+
+import numpy as np
+from keras import ops
+from sklearn.base import BaseEstimator, TransformerMixin
+
+GRID = 4  # a spatial bottleneck's latents are pooled to so many cells a side
+KINDS = ("latents", "deep", "both")
+
+
+def features(model, images, kind="latents", batch_size=64):
+    """Features of images from a frozen model.
+
+    Args:
+        model: a medzoo model.
+        images: float32 `(N, height, width, 1)` in [0, 1], of a size that the model takes.
+        kind: `"latents"`, `"deep"` (what the encoder's stages see: mean, deviation and largest value of each of their
+            filters over the image; better for telling things apart, and no picture can be made from them) or `"both"`.
+        batch_size: images at a time.
+
+    Returns: float32 `(N, D)`. Latents: those of a vector bottleneck as they are; of a spatial one mean and standard
+        deviation in each of 4x4 cells (for a VQ-VAE of the codebook's entries), D = 32 `latent_dim`. Deep: D = 3 times
+        the sum of `filters`.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"features: kind={kind!r}; expected one of {', '.join(KINDS)}.")
+    parts = []
+    if kind != "deep":
+        parts.append(_latents(model, images))
+    if kind != "latents":
+        batches = (ops.convert_to_tensor(images[i : i + batch_size]) for i in range(0, len(images), batch_size))
+        parts.append(np.concatenate([_deep(model, batch) for batch in batches]))
+    return np.concatenate(parts, axis=1).astype("float32")
+
+
+def _latents(model, images):
+    latents = model.encode(images)
+    if model.bottleneck == "vector":
+        return latents
+    if latents.ndim == 3:  # codes
+        latents = ops.convert_to_numpy(model.quantizer.lookup(latents))
+    rows = [np.array_split(row, GRID, axis=2) for row in np.array_split(latents, GRID, axis=1)]
+    cells = [cell for row in rows for cell in row if cell.size]
+    return np.concatenate([f(cell, axis=(1, 2)) for cell in cells for f in (np.mean, np.std)], axis=1)
+
+
+def _deep(model, batch):
+    maps = [ops.convert_to_numpy(ops.relu(x)) for x in model.encoder.stage_outputs(batch)]
+    return np.concatenate([f(x, axis=(1, 2)) for x in maps for f in (np.mean, np.std, np.max)], axis=1)
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """`features` of a preset as a scikit-learn transformer.
+
+        make_pipeline(FeatureExtractor("ae-chestxray", kind="deep"), StandardScaler(), SVC())
+
+    Args:
+        model: name, folder or `hf://...` of a preset, or a medzoo model.
+        kind: see `features`.
+        resize: bring images of another size to the model's (a spatial model's: to the nearest multiples of its
+            `downsampling`) instead of refusing them.
+
+    `transform` takes arrays `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], or a list of image files.
+    """
+
+    def __init__(self, model="vae-chestxray", kind="latents", resize=False):
+        self.model = model
+        self.kind = kind
+        self.resize = resize
+
+    def fit(self, X, y=None):
+        """Loads the preset; nothing is learned from the images."""
+        from medzoo.zoo.presets import load
+
+        self.model_ = load(self.model) if isinstance(self.model, str) else self.model
+        return self
+
+    def transform(self, X):
+        """Images to float32 `(N, D)`."""
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self, "model_")
+        if isinstance(X, np.ndarray) and X.dtype.kind in "US":  # file names, after train_test_split
+            X = [str(path) for path in X]
+        if self.resize and isinstance(X, np.ndarray):
+            X = fit_size(self.model_, X)
+        return features(self.model_, self.model_.preprocess(X), self.kind)
+
+
+def fit_size(model, images):
+    """Images `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], as float32 of a size that the model takes."""
+    from medzoo.images.datasets import to_float
+    from medzoo.images.intensity import resize
+
+    images = to_float(images) if images.dtype == np.uint8 else images
+    f = model.downsampling
+    own = model.image_shape[:2]
+    size = tuple(side or max(1, round(n / f)) * f for side, n in zip(own, images.shape[1:3], strict=True))
+    return images if images.shape[1:3] == size else resize(images, size)

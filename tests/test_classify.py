@@ -1,0 +1,126 @@
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+
+import medzoo
+from medzoo.evaluate.classification import calibration_error, measure, sensitivity, temperature, with_temperature
+from medzoo.images.phantom import chest_phantom
+from medzoo.tasks.classify import Classifier, class_weights, fine_tune
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    films = np.stack([chest_phantom(64, seed) for seed in range(48)])
+    labels = np.arange(48) % 2
+    films[labels == 1, 20:28, 20:28] = 1.0
+    return films, labels
+
+
+def test_head_learns_while_the_encoder_stays_then_everything_moves(labelled):
+    films, labels = labelled
+    classifier = Classifier.from_pretrained("vqvae-chestxray", 2)
+    encoder = classifier.encoder.get_weights()
+    classifier.compile(keras.optimizers.Adam(0.01))
+    classifier.fit(films, labels, epochs=15, batch_size=16, verbose=0)
+    assert classifier.evaluate(films, labels, verbose=0, return_dict=True)["accuracy"] > 0.95
+    assert all(np.array_equal(a, b) for a, b in zip(encoder, classifier.encoder.get_weights(), strict=True))
+    kernel = classifier.encoder.stages[0].get_weights()[0]
+    classifier.unfreeze()
+    classifier.compile(keras.optimizers.Adam(1e-4))
+    classifier.fit(films, labels, verbose=0)
+    assert not np.array_equal(kernel, classifier.encoder.stages[0].get_weights()[0])
+
+
+def test_untrained_classifier_is_undecided_and_probabilities_add_up(labelled):
+    classifier = Classifier.from_pretrained("vqvae-chestxray", 3)
+    assert classifier.predict(labelled[0], verbose=0) == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_without_pretraining_the_network_is_the_same_but_not_its_weights():
+    a, b = (Classifier.from_pretrained("vqvae-chestxray", 2, pretrained=p) for p in (True, False))
+    assert a.count_params() == b.count_params()
+    assert (a.encoder.trainable, b.encoder.trainable) == (False, True)
+    kernels = [m.encoder.stages[0].get_weights()[0] for m in (a, b, medzoo.load("vqvae-chestxray"))]
+    assert np.array_equal(kernels[0], kernels[2])
+    assert not np.array_equal(kernels[0], kernels[1])
+
+
+def test_keras_file_round_trip(labelled, tmp_path):
+    films, labels = labelled
+    classifier = Classifier.from_pretrained("vqvae-chestxray", 2)
+    fine_tune(classifier, films, labels, (films, labels), epochs=(2, 1))
+    classifier.save(tmp_path / "classifier.keras")
+    copy = keras.saving.load_model(tmp_path / "classifier.keras")
+    assert np.array_equal(copy.predict(films, verbose=0), classifier.predict(films, verbose=0))
+
+
+def test_wrong_images_and_class_counts_are_refused(labelled):
+    classifier = Classifier.from_pretrained("ae-chestxray", 2)
+    classifier.compile()
+    with pytest.raises(ValueError, match="takes 64x64 only"):
+        classifier.predict(labelled[0][:, :32, :32])
+    with pytest.raises(ValueError, match="Divide 8-bit images by 255"):
+        classifier.fit(labelled[0] * 255, labelled[1])
+    with pytest.raises(ValueError, match="num_classes=1"):
+        Classifier.from_pretrained("ae-chestxray", 1)
+
+
+def test_class_weights_make_classes_count_alike():
+    labels = np.array([0] * 30 + [1] * 10)
+    weights = class_weights(labels)
+    assert weights[0] * 30 == pytest.approx(weights[1] * 10) == pytest.approx(20)
+
+
+def test_measures_equal_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    p = rng.dirichlet(np.ones(3), 200) + 0.5 * np.eye(3)[labels]
+    p /= p.sum(axis=1, keepdims=True)
+    result = measure(p, labels, resamples=50)
+    assert result["accuracy"]["mean"] == pytest.approx(accuracy_score(labels, p.argmax(axis=1)), abs=1e-4)
+    expected = balanced_accuracy_score(labels, p.argmax(axis=1))
+    assert result["balanced_accuracy"]["mean"] == pytest.approx(expected, abs=1e-4)
+    assert result["auc"]["mean"] == pytest.approx(roc_auc_score(labels, p, multi_class="ovr"), abs=1e-4)
+    low, high = result["auc"]["interval"]
+    assert low < result["auc"]["mean"] < high
+
+
+def test_sensitivity_at_a_specificity_is_read_off_the_roc():
+    labels = np.array([0] * 10 + [1] * 4)
+    scores = np.r_[np.arange(10), 3.5, 8.5, 9.5, 10.5]
+    assert sensitivity(scores, labels, 0.9) == pytest.approx(3 / 4)  # one of ten above 8.5
+    assert sensitivity(scores, labels, 1.0) == pytest.approx(2 / 4)
+
+
+def test_calibration_error_is_zero_when_confidence_is_the_hit_rate():
+    p = np.tile([0.75, 0.25], (400, 1))
+    assert calibration_error(p, np.array([0, 0, 0, 1] * 100)) == pytest.approx(0, abs=1e-9)
+    assert calibration_error(p, np.zeros(400, int)) == pytest.approx(0.25)
+
+
+def test_temperature_undoes_overconfidence():
+    rng = np.random.default_rng(0)
+    honest = rng.dirichlet((1, 1), 4000)
+    labels = (rng.random(4000) < honest[:, 1]).astype(int)
+    boasting = with_temperature(honest, 1 / 3)
+    assert temperature(boasting, labels) == pytest.approx(3, rel=0.1)
+    assert with_temperature(boasting, 3.0) == pytest.approx(honest, abs=1e-6)
+
+
+def test_command_writes_classifier_and_report(tmp_path):
+    import json
+
+    from click.testing import CliRunner
+    from conftest import write_archive
+
+    from medzoo.cli import main
+
+    data = write_archive(tmp_path / "films.npz", size=28, counts=(64, 16, 24))
+    arguments = ["classify", "vqvae-chestxray", "--data", data, "-o", tmp_path / "out", "--epochs", "8,0"]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["auc"]["mean"] > 0.8
+    assert keras.saving.load_model(tmp_path / "out" / "classifier.keras").num_classes == 2
+    assert (tmp_path / "out" / "report.png").is_file()

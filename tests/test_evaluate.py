@@ -1,0 +1,222 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import SMALL, write_archive
+from PIL import Image
+from scipy.stats import multivariate_normal
+from sklearn.decomposition import PCA
+
+import medzoo
+from medzoo.evaluate.bootstrap import summary
+from medzoo.evaluate.latents import kl_per_latent, latent_statistics, log_likelihood
+from medzoo.evaluate.markdown import sections
+from medzoo.evaluate.perturbations import PERTURBATIONS, perturbations
+from medzoo.evaluate.probe import probe
+from medzoo.evaluate.reconstruction import cut, join, pca_baseline, pca_reconstruct
+from medzoo.evaluate.samples import frechet, sample_quality
+from medzoo.images.phantom import chest_phantom
+from medzoo.models import VAE, VQVAE, ConvAutoencoder
+
+
+@pytest.fixture(scope="module")
+def linear_vae():
+    """A VAE whose nets are silenced: exactly the probabilistic PCA that it starts from, on 16x16 films."""
+    images = np.stack([chest_phantom(16, seed) for seed in range(300)])
+    model = VAE((16, 16, 1), latent_dim=5, filters=(4,), blocks=0, seed=0)
+    for layer in (model.encoder.head, model.decoder.head):
+        layer.kernel.assign(np.zeros(layer.kernel.shape))
+    model.initialize_from_pca(images)
+    return model, images
+
+
+def test_bootstrap_interval_is_that_of_the_standard_error():
+    values = np.random.default_rng(1).normal(3, 2, 900)
+    result = summary(values)
+    assert result["mean"] == pytest.approx(values.mean(), abs=1e-4)
+    low, high = result["interval"]
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 30, rel=0.05)
+
+
+def test_importance_weighted_likelihood_of_a_linear_vae_is_that_of_probabilistic_pca(linear_vae):
+    model, images = linear_vae
+    flat = images.reshape(300, -1)
+    pca = PCA(5).fit(flat)
+    noise = float(model.variance)
+    loadings = pca.components_.T * np.sqrt(pca.explained_variance_ - noise)
+    exact = multivariate_normal(pca.mean_, loadings @ loadings.T + noise * np.eye(256)).logpdf(flat[:20])
+    bound, elbo = log_likelihood(model, images[:20], samples=200)
+    assert bound == pytest.approx(exact, abs=0.5)  # the posterior is exact, so the bound is tight
+    assert elbo == pytest.approx(exact, abs=0.5)
+
+
+def test_more_samples_tighten_the_bound(linear_vae):
+    model, images = linear_vae
+    head = model.encoder.head
+    kernel, bias = head.get_weights()
+    head.set_weights([kernel, bias + np.r_[np.full(5, 0.5), np.zeros(5)]])  # a posterior that is off
+    bound, elbo = log_likelihood(model, images[:10], samples=300)
+    head.set_weights([kernel, bias])
+    assert (bound > elbo + 1).all()
+
+
+def test_kl_of_the_latents_adds_up_to_the_kl_of_the_image(images):
+    for model in (
+        VAE((32, 32, 1), latent_dim=6, **SMALL),
+        VAE((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
+    ):
+        model.compile()
+        kl = model.evaluate(images, verbose=0, return_dict=True)["kl"]
+        assert kl_per_latent(model, images).sum() == pytest.approx(kl, rel=1e-4)
+        assert latent_statistics(model, images)["kl"] == pytest.approx(kl, rel=1e-3)
+
+
+def test_active_units_are_those_that_vary(linear_vae):
+    model, images = linear_vae
+    head = model.encoder.linear
+    kernel, bias = head.get_weights()
+    silent = kernel.copy()
+    silent[:, 2:] = 0
+    head.set_weights([silent, bias])
+    statistics = latent_statistics(model, images)
+    head.set_weights([kernel, bias])
+    assert (statistics["active_units"], statistics["latent_dim"]) == (2, 5)
+    assert latent_statistics(model, images)["active_units"] == 5
+
+
+def test_aggregate_posterior_of_probabilistic_pca_is_the_prior(linear_vae):
+    aggregate = latent_statistics(*linear_vae)["aggregate_posterior"]
+    assert aggregate["variance"]["least"] == pytest.approx(1, abs=0.01)
+    assert aggregate["variance"]["most"] == pytest.approx(1, abs=0.01)
+    assert aggregate["kl_to_prior_as_gaussian"] == pytest.approx(0, abs=0.01)
+
+
+def test_codebook_statistics_count_codes(images):
+    model = VQVAE(latent_dim=4, codebook_size=16, **SMALL)
+    model.initialize_from_pca(images)
+    model.compile("adam")
+    model.fit(images, epochs=2, verbose=0)
+    codes = model.encode(images)
+    statistics = latent_statistics(model, images, images)
+    p = np.bincount(codes.ravel(), minlength=16) / codes.size
+    entropy = -(p[p > 0] * np.log2(p[p > 0])).sum()
+    assert statistics["usage"] == pytest.approx((p > 0).mean(), abs=1e-3)
+    assert statistics["perplexity"] == pytest.approx(2**entropy, abs=0.01)
+    assert statistics["bits_per_pixel"] == 4 / 64
+    assert statistics["bits_per_pixel_entropy_coded"] == pytest.approx(entropy / 64, abs=1e-3)
+
+
+def test_patches_are_cut_and_joined_without_loss(images):
+    assert np.array_equal(join(cut(images, 8), images.shape, 8), images)
+    assert cut(images, 8).shape == (32 * 16, 64)
+    assert np.array_equal(cut(images, 8)[1], images[0, :8, 8:16, 0].ravel())
+
+
+def test_pca_beside_a_spatial_model_is_the_start_of_that_model(images):
+    model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
+    for layer in (model.encoder.head, model.decoder.head):
+        layer.kernel.assign(np.zeros(layer.kernel.shape))
+    model.initialize_from_pca(images)
+    assert model.reconstruct(images) == pytest.approx(pca_reconstruct(images, images, 3, 8), abs=1e-3)
+    assert pca_baseline(model, images, images)["patch"] == 8
+    assert pca_baseline(VQVAE(latent_dim=4, codebook_size=16, **SMALL), images, images) is None
+
+
+def test_frechet_distance_of_gaussians_is_the_closed_form():
+    rng = np.random.default_rng(0)
+    a = rng.normal(0, 1, (200_000, 3))
+    b = rng.normal((1, 0, 0), (1, 2, 1), (200_000, 3))
+    assert frechet(a, b) == pytest.approx(1 + 1, rel=0.02)  # |mean|^2 + (2 - 1)^2
+    assert frechet(a, a) == pytest.approx(0, abs=1e-6)
+
+
+class Parrot(VAE):
+    """Says again what it was trained on."""
+
+    def sample(self, n, seed=None, size=None, temperature=1.0):
+        return self.heard[:n]
+
+
+def test_repeated_training_images_show_as_copies_and_fresh_ones_do_not():
+    films = np.stack([chest_phantom(32, seed) for seed in range(300)])
+    train, test, fresh = films[:100], films[100:200], films[200:]
+    model = Parrot((32, 32, 1), latent_dim=6, **SMALL)
+    model.initialize_from_pca(train)
+    encoder = ConvAutoencoder((32, 32, 1), latent_dim=4, **SMALL)
+    encoder.initialize_from_pca(films)
+    model.heard = train
+    copies = sample_quality(model, train, test, encoder)
+    model.heard = fresh
+    new = sample_quality(model, train, test, encoder)
+    assert copies["novelty"]["share_nearer_than_1_percent"] == 1
+    assert new["novelty"]["share_nearer_than_1_percent"] < 0.1
+    assert min(new["precision"], new["recall"]) > 0.7
+    model.heard = np.broadcast_to(test.mean(axis=0), (100, 32, 32, 1))
+    mean = sample_quality(model, train, test, encoder)
+    assert mean["recall"] < 0.1
+    assert mean["frechet"]["model"] > 3 * new["frechet"]["model"]
+
+
+def test_perturbations_start_from_the_plain_psnr(images):
+    model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
+    model.initialize_from_pca(images)
+    result = perturbations(model, images)
+    assert set(result) == set(PERTURBATIONS)
+    model.compile()
+    psnr = model.evaluate(images, verbose=0, return_dict=True)["psnr"]
+    assert result["none"]["psnr"]["mean"] == pytest.approx(psnr, abs=1e-3)
+    assert result["noise 0.10"]["input_psnr"] == pytest.approx(20, abs=1.5)
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory):
+    return write_archive(tmp_path_factory.mktemp("data") / "films.npz", size=32)
+
+
+def test_probe_equals_a_plain_pipeline_and_finds_what_is_plain_to_see(two_classes):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train, test = (medzoo.datasets.load_npz(two_classes, s).astype("float32") / 255 for s in ("train", "test"))
+    labels, truth = (medzoo.datasets.load_npz_labels(two_classes, s) for s in ("train", "test"))
+    model = ConvAutoencoder((32, 32, 1), latent_dim=3, **SMALL)
+    model.initialize_from_pca(train)
+    result = probe(model, two_classes)
+    plain = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000)).fit(model.encode(train), labels)
+    assert result["linear"]["accuracy"]["mean"] == pytest.approx(plain.score(model.encode(test), truth), abs=1e-4)
+    assert result["linear"]["auc"]["mean"] > 0.9  # one class is darker
+    assert result["knn"]["accuracy"]["mean"] > 0.9
+
+
+def test_report_holds_json_markdown_and_figures(two_classes, tmp_path):
+    from medzoo.evaluate.report import evaluate
+
+    train = medzoo.datasets.load_npz(two_classes).astype("float32") / 255
+    for name, model in {
+        "ae": ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
+        "vae": VAE((32, 32, 1), latent_dim=4, **SMALL),
+        "vqvae": VQVAE(latent_dim=4, codebook_size=16, **SMALL),
+    }.items():
+        model.initialize_from_pca(train)
+        out = tmp_path / name
+        result = evaluate(medzoo.save_preset(model, tmp_path / f"{name}-preset"), two_classes, out=out)
+        assert json.loads((out / "metrics.json").read_text()) == result
+        text = (out / "report.md").read_text()
+        assert sections(result) in text
+        assert f"{result['psnr']['mean']:.2f}" in text
+        assert ("pca" in result) == (name != "vqvae")
+        assert ("prior_samples" in result) == ("log_likelihood" in result) == (name == "vae")
+        assert result["speed"]["images_per_second"] > 0
+        assert Image.open(out / "reconstructions.png").size[0] > 300
+
+
+def test_evaluate_command_keeps_an_older_report(tmp_path):
+    from medzoo.cli import main
+
+    (tmp_path / "metrics.json").write_text("mine")
+    arguments = ["evaluate", "vae-chestxray", "--data", "films.npz", "-o", str(tmp_path)]
+    result = CliRunner().invoke(main, arguments)
+    assert "pass --overwrite" in result.output
+    assert (tmp_path / "metrics.json").read_text() == "mine"

@@ -1,0 +1,75 @@
+import keras
+import numpy as np
+import pytest
+
+from medzoo.images.lesions import add_lesion
+from medzoo.images.phantom import chest_phantom
+from medzoo.tasks.segment import DiceCrossEntropy, Segmenter, dice, hausdorff
+
+
+@pytest.fixture(scope="module")
+def lesions():
+    pairs = [add_lesion(chest_phantom(64, seed), seed, contrast=(0.3, 0.4)) for seed in range(60)]
+    return tuple(np.stack(half) for half in zip(*pairs, strict=True))
+
+
+def test_lesions_are_brighter_inside_their_mask_and_leave_the_rest():
+    film = chest_phantom(64, 1)
+    sick, mask = add_lesion(film, 1)
+    inside = mask[..., 0] == 1
+    change = (sick - film)[..., 0]
+    assert 20 < inside.sum() < 600
+    assert change[inside].mean() > 5 * change[~inside].mean()
+    assert np.array_equal(add_lesion(film, 1)[0], sick)
+
+
+def test_segmenter_learns_to_outline_lesions(lesions):
+    images, masks = lesions
+    segmenter = Segmenter.from_pretrained("vqvae-chestxray", 2)
+    segmenter.compile(keras.optimizers.Adam(3e-3))
+    segmenter.fit(images[:48], masks[:48], epochs=25, batch_size=8, verbose=0)
+    found = segmenter.segment(images[48:])
+    assert found.shape == (12, 64, 64)
+    assert dice(masks[48:, ..., 0], found).mean() > 0.6
+
+
+def test_three_classes_three_stages_and_keras_file(lesions, tmp_path):
+    images, masks = lesions
+    segmenter = Segmenter.from_pretrained("ae-chestxray", 3, pretrained=False)
+    segmenter.compile()
+    segmenter.fit(images[:4], masks[:4], verbose=0)
+    probabilities = segmenter.predict(images[:2], verbose=0)
+    assert probabilities.sum(axis=-1) == pytest.approx(1, abs=1e-5)
+    segmenter.save(tmp_path / "segmenter.keras")
+    copy = keras.saving.load_model(tmp_path / "segmenter.keras")
+    assert np.array_equal(copy.predict(images[:2], verbose=0), probabilities)
+
+
+def test_loss_of_a_perfect_mask_is_zero_and_of_a_half_right_one_the_closed_form():
+    truth = np.zeros((1, 4, 4), "int32")
+    truth[0, :2] = 1
+    loss = DiceCrossEntropy()
+    assert float(loss(truth, np.eye(2, dtype="float32")[truth])) == pytest.approx(0, abs=1e-5)
+    uncertain = np.full((1, 4, 4, 2), 0.5, "float32")
+    expected = np.log(2) + 1 - (2 * 4 + 1) / (8 + 8 + 1)  # overlap 8 * 0.5, sizes 8 and 16 * 0.5
+    assert float(loss(truth, uncertain)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_dice_and_hausdorff_are_what_can_be_counted():
+    a, b, empty = (np.zeros((1, 20, 20), int) for _ in range(3))
+    a[0, 5:10, 5:10] = 1
+    b[0, 5:10, 8:13] = 1  # three columns further
+    assert dice(a, b)[0] == pytest.approx(2 * 10 / 50)
+    assert dice(empty, empty)[0] == 1
+    assert hausdorff(a, b, percentile=100)[0] == pytest.approx(3)
+    assert hausdorff(a, a)[0] == 0
+    assert hausdorff(a, empty)[0] == np.inf
+    assert hausdorff(empty, empty)[0] == 0
+
+
+def test_wrong_sizes_are_refused(lesions):
+    segmenter = Segmenter.from_pretrained("ae-chestxray", 2)
+    with pytest.raises(ValueError, match="takes 64x64 only"):
+        segmenter.predict(lesions[0][:, :32])
+    with pytest.raises(ValueError, match="num_classes=1"):
+        Segmenter.from_pretrained("ae-chestxray", 1)
