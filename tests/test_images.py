@@ -236,12 +236,27 @@ def test_folder_of_mixed_files(tmp_path):
 
 
 def test_phantoms_are_images_and_repeat():
-    from medzoo.images.phantom import chest_phantom
+    from medzoo.images.phantom import chest_phantom, head_phantom
 
     assert np.array_equal(chest_phantom(32, 1), chest_phantom(32, 1))
     assert not np.array_equal(chest_phantom(32, 1), chest_phantom(32, 2))
+    heads = [head_phantom(64, seed) for seed in (None, 1, 1, 2)]
+    assert np.array_equal(heads[1], heads[2])
+    assert not np.array_equal(heads[1], heads[3])
     for size in (16, 64):
         film = chest_phantom(size)
         assert film.shape == (size, size, 1)
         assert 0 <= film.min() < 0.1
         assert 0.9 < film.max() <= 1
+
+
+def test_head_phantom_is_that_of_shepp_and_logan():
+    from skimage.data import shepp_logan_phantom
+
+    from medzoo.images.phantom import head_phantom
+
+    reference = shepp_logan_phantom()  # 400x400, the contrasts of Toft
+    drawn = head_phantom(400)[..., 0]
+    assert np.corrcoef(reference.ravel() ** 0.6, drawn.ravel())[0, 1] > 0.8
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1

@@ -8,13 +8,12 @@ import numpy as np
 from medzoo.evaluate import plots
 from medzoo.evaluate.markdown import baseline_name, sections
 from medzoo.images.intensity import resize
-from medzoo.images.phantom import chest_phantom
 from medzoo.models import VAE
 from medzoo.recipes import recipe
 from medzoo.zoo.presets import load
 
 PRIOR = "Drawn from the prior: none of these patients exists."
-PHANTOMS = "Above, drawn phantoms of chest films (no patients); below, their reconstructions."
+PHANTOMS = "Above, drawn phantoms (no patients); below, their reconstructions."
 FAMILIES = {
     "ConvAutoencoder": "Convolutional autoencoder",
     "VAE": "Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) with a learned decoder variance "
@@ -140,6 +139,8 @@ def _write_samples(folder):
         images, title = model.sample(32, seed=0), f"{model.name}: samples, seed 0"
     else:  # no prior to draw from, and no patient's image goes into a card
         size = tuple(side or 256 for side in model.image_shape[:2])
-        films = resize(np.stack([chest_phantom(256, seed) for seed in range(8)]), size)
-        images, title = np.concatenate([films, model.reconstruct(films)]), model.name
+        draw = recipe(read_json(folder, "training.json")["recipe"]).phantoms
+        drawn = np.stack([draw[i % len(draw)](256, i) for i in range(8)])
+        drawn = resize(drawn, size)
+        images, title = np.concatenate([drawn, model.reconstruct(drawn)]), model.name
     plots.save_grid(folder / "samples.png", images, title=title)

@@ -1,7 +1,7 @@
-"""A drawn chest film: no patient, no licence, always at hand for demonstrations and tests.
+"""A drawn chest film and a drawn head: no patients, no licence, always at hand for demonstrations and tests.
 
-X-rays are summed through a few ellipsoids and bent rods of tissue (Beer-Lambert), so that the picture has what a
-frontal film has: dark lungs, heart and spine between them, ribs, collar bones, the domes of the diaphragm.
+The chest: X-rays are summed through a few ellipsoids and bent rods of tissue (Beer-Lambert), so that the picture has
+what a frontal film has: dark lungs, heart and spine between them, ribs, collar bones, the domes of the diaphragm.
 `chest_phantom.png` beside this file is `chest_phantom(256)`.
 """
 
@@ -104,3 +104,46 @@ def chest_phantom(size=256, seed=None):
     film = np.clip(film, 0, None) ** vary(1.35, 0.15)
     film += 0.006 * np.random.default_rng(0 if seed is None else seed + 1).standard_normal(film.shape)
     return np.clip(film, 0, 1).astype("float32")[..., None]
+
+
+# Ellipses of Shepp & Logan (1974) with the contrasts of Toft (1996): value, half axes, centre, turn in degrees.
+SHEPP_LOGAN = (
+    (1.0, 0.69, 0.92, 0.0, 0.0, 0),
+    (-0.8, 0.6624, 0.874, 0.0, -0.0184, 0),
+    (-0.2, 0.11, 0.31, 0.22, 0.0, -18),
+    (-0.2, 0.16, 0.41, -0.22, 0.0, 18),
+    (0.1, 0.21, 0.25, 0.0, 0.35, 0),
+    (0.1, 0.046, 0.046, 0.0, 0.1, 0),
+    (0.1, 0.046, 0.046, 0.0, -0.1, 0),
+    (0.1, 0.046, 0.023, -0.08, -0.605, 0),
+    (0.1, 0.023, 0.023, 0.0, -0.606, 0),
+    (0.1, 0.023, 0.046, 0.06, -0.605, 0),
+)
+
+
+def head_phantom(size=256, seed=None):
+    """Draws the head of Shepp & Logan (1974), brightened like a windowed MR slice, with soft edges and a little noise.
+
+    Args:
+        size: side in pixels.
+        seed: `None` for the standard one, an int for one of varied build and position.
+
+    Returns: float32 `(size, size, 1)` in [0, 1].
+    """
+    rng = np.random.default_rng(seed)
+    vary = (lambda by: 0.0) if seed is None else (lambda by: by * rng.uniform(-1, 1))
+    y, x = 1 - np.mgrid[0:size, 0:size] / (size - 1) * 2
+    x = -x
+    tilt, scale, dx, dy = vary(0.15), 1.0 + vary(0.06), vary(0.04), vary(0.04)
+    x, y = scale * (x * np.cos(tilt) - y * np.sin(tilt)) + dx, scale * (x * np.sin(tilt) + y * np.cos(tilt)) + dy
+    image = np.zeros_like(x)
+    for i, (value, a, b, cx, cy, turn) in enumerate(SHEPP_LOGAN):
+        grow = 1.0 if i < 2 else 1 + vary(0.15)
+        angle = np.deg2rad(turn + vary(0 if i < 2 else 6))
+        u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+        v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+        edge = (1 - np.hypot(u / (a * grow), v / (b * grow))) * min(a, b) * size / 2  # in pixels, negative outside
+        image += value / (1 + np.exp(-np.clip(2 * edge, -50, 50)))
+    image = np.clip(image, 0, 1) ** 0.6
+    image += 0.01 * np.random.default_rng(0 if seed is None else seed + 1).standard_normal(image.shape)
+    return np.clip(image, 0, 1).astype("float32")[..., None]

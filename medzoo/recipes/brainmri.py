@@ -1,5 +1,6 @@
 """MR slices of the head, 128x128 pixels, in three planes, with and without tumours."""
 
+from medzoo.images.phantom import head_phantom
 from medzoo.models import VAE, VQVAE
 from medzoo.recipes import sources
 from medzoo.recipes.training import Recipe
@@ -8,6 +9,7 @@ SHARED = {
     "data": "brainmri_128.npz",
     "classes": None,
     "source": sources.BRAIN_MRI,
+    "phantoms": (head_phantom,),
     "subject": "MR slices of the head (axial, coronal and sagittal)",
 }
 

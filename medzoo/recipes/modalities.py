@@ -1,12 +1,18 @@
 """The other body parts of Medical MNIST at 64x64 pixels: one VAE each, and two models of all of them together."""
 
+from medzoo.images.phantom import chest_phantom, head_phantom
 from medzoo.models import VAE, VQVAE
 from medzoo.recipes import sources
 from medzoo.recipes.training import Recipe
 
 DATA = {"data": "medical_mnist_64.npz", "source": sources.MEDICAL_MNIST}
 LIMIT = "64×64 pixels show shapes, not findings: good for features, teaching and generation only."
-TOGETHER = {**DATA, "classes": None, "subject": "CT, MR and X-ray images of chest, head, abdomen, breast and hand"}
+TOGETHER = {
+    **DATA,
+    "classes": None,
+    "phantoms": (chest_phantom, head_phantom),
+    "subject": "CT, MR and X-ray images of chest, head, abdomen, breast and hand",
+}
 
 
 def _vae(name, classes, subject):

@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 
 from medzoo.images.datasets import load_npz, to_float
+from medzoo.images.phantom import chest_phantom
 from medzoo.recipes.augment import Augmented
 from medzoo.recipes.strategy import strategy_scope
 from medzoo.zoo.presets import load, save_preset
@@ -36,6 +37,7 @@ class Recipe:
         epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
         probe: a labelled archive to try the features on, see `medzoo.recipes.sources`; by default the training data's
             test split, if it has several classes.
+        phantoms: functions that draw pictures for the card of a model that cannot draw its own.
         augment: arguments of `Augmented` that differ from its defaults.
     """
 
@@ -50,6 +52,7 @@ class Recipe:
     batch_size: int = 32
     learning_rate: float = 1.5e-3
     probe: dict | None = None
+    phantoms: tuple = (chest_phantom,)
     augment: dict = field(default_factory=dict)
 
     def train(self, data, out, *, epochs=None, seed=0, strategy="auto"):
