@@ -74,14 +74,17 @@ def posterior(model, images, batch_size=64):
 
 def kl_per_latent(model, images):
     """KL(q(z|x) || p(z)) of each latent (vector) or channel (spatial, summed over positions), nats an image."""
-    mean, log_var = posterior(model, images)
+    return _kl_per_latent(*posterior(model, images))
+
+
+def _kl_per_latent(mean, log_var):
     kl = ops.convert_to_numpy(losses.gaussian_kl_per_latent(mean, log_var))
-    return kl.reshape(len(images), -1, model.latent_dim).sum(axis=1).mean(axis=0)
+    return kl.reshape(len(kl), -1, kl.shape[-1]).sum(axis=1).mean(axis=0)
 
 
 def _posterior(model, images):
     mean, log_var = posterior(model, images)
-    kl = kl_per_latent(model, images)
+    kl = _kl_per_latent(mean, log_var)
     z, variance = (x.reshape(-1, model.latent_dim) for x in (mean, np.exp(log_var)))
     covariance = np.cov(z.T, bias=True).reshape(model.latent_dim, -1) + np.diag(variance.mean(axis=0))
     centre = z.mean(axis=0)

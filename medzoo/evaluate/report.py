@@ -1,6 +1,7 @@
 """One report for every model: numbers as JSON, the same as Markdown, and figures."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from medzoo.models import VAE
 from medzoo.zoo.manifest import BUNDLED
 from medzoo.zoo.presets import load
 
+log = logging.getLogger("medzoo")
 ENCODER = "ae-chestxray-256"  # whose features judge samples; takes any size
 IMAGES_FOR_LIKELIHOOD = 100
 
@@ -40,6 +42,7 @@ def evaluate(name, data, split="test", classes=None, probe_data=None, out=None):
     """
     model = load(name)
     images, train = (to_float(load_npz(data, s, classes)) for s in (split, "train"))
+    log.info("%s: reconstructing %d images of %s, also brighter, darker, noisier", model.name, len(images), data)
     reconstructions = model.reconstruct(images)
     flags = f" --classes {','.join(map(str, classes))}" if classes else ""
     flags += f" --probe {Path(probe_data).name}" if probe_data else ""
@@ -61,13 +64,15 @@ def evaluate(name, data, split="test", classes=None, probe_data=None, out=None):
     if (baseline := pca_baseline(model, train, images)) is not None:
         result["pca"] = baseline
     if isinstance(model, VAE):
+        log.info("%s: log-likelihood and samples", model.name)
         some = images[:: -(-len(images) // IMAGES_FOR_LIKELIHOOD)]
         k = 64 if model.bottleneck == "vector" else 16
         bound, elbo = (summary(values) for values in log_likelihood(model, some, k))
         result["log_likelihood"] = {"samples": k, "images": len(some), "nats": bound, "elbo": elbo}
         if model.bottleneck == "vector":
             result["prior_samples"] = sample_quality(model, train, images, load(BUNDLED / ENCODER))
-    if probe_data or _labelled(data, classes):
+    if probe_data or _labelled(data, split, classes):
+        log.info("%s: what simple classifiers find in the latents", model.name)
         result["probe"] = probe(model, Path(probe_data or data), None if probe_data else classes)
     if out is not None:
         _write(Path(out), model, result, images, reconstructions)
@@ -82,9 +87,9 @@ def _loss_terms(model, images):
     return {k: round(float(v), 3) for k, v in sorted(terms.items()) if k not in known}
 
 
-def _labelled(data, classes):
+def _labelled(data, split, classes):
     try:
-        return len(np.unique(load_npz_labels(data, "test", classes))) > 1
+        return len(np.unique(load_npz_labels(data, split, classes))) > 1
     except ImageError:
         return False
 
