@@ -53,6 +53,8 @@ def test_keras_file_round_trip(labelled, tmp_path):
     classifier.save(tmp_path / "classifier.keras")
     copy = keras.saving.load_model(tmp_path / "classifier.keras")
     assert np.array_equal(copy.predict(films, verbose=0), classifier.predict(films, verbose=0))
+    frozen = Classifier.from_pretrained("vqvae-chestxray", 2)
+    assert len(Classifier.from_config(frozen.get_config()).trainable_weights) == len(frozen.trainable_weights) == 4
 
 
 def test_wrong_images_and_class_counts_are_refused(labelled):

@@ -9,7 +9,7 @@ from medzoo.tasks.segment import DiceCrossEntropy, Segmenter, dice, hausdorff
 
 @pytest.fixture(scope="module")
 def lesions():
-    pairs = [add_lesion(chest_phantom(64, seed), seed, contrast=(0.3, 0.4)) for seed in range(60)]
+    pairs = [add_lesion(0.6 * chest_phantom(64, seed), seed, contrast=(0.35, 0.4)) for seed in range(60)]
     return tuple(np.stack(half) for half in zip(*pairs, strict=True))
 
 

@@ -71,6 +71,11 @@ class Classifier(keras.Model):
             return
         if not self.encoder.built:
             self.encoder.build((None, *self.image_shape))
+        if (
+            not self.encoder.trainable
+        ):  # from a file; there and back, for TensorFlow ignores setting what is set already
+            self.encoder.trainable = True
+            self.encoder.trainable = False
         self._leave_latents()
         pooled = (None, 3 * sum(self.encoder.filters))
         self.normalization.build(pooled)
