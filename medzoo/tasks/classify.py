@@ -73,7 +73,7 @@ class Classifier(keras.Model):
             self.encoder.build((None, *self.image_shape))
         if (
             not self.encoder.trainable
-        ):  # from a file; there and back, for TensorFlow ignores setting what is set already
+        ):  # from a file; there and back: TensorFlow skips what is set already
             self.encoder.trainable = True
             self.encoder.trainable = False
         self._leave_latents()
