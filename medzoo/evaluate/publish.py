@@ -45,7 +45,7 @@ def build_entry(folder):
 
 def build_manifest():
     """The manifest of the presets that ship in the package."""
-    folders = sorted(folder for folder in BUNDLED.iterdir() if (folder / "config.json").is_file())
+    folders = sorted(folder for folder in BUNDLED.iterdir() if (folder / "metrics.json").is_file())
     return {"format": 1, "presets": {folder.name: build_entry(folder) for folder in folders}}
 
 

@@ -26,7 +26,7 @@ RECIPES = [
         name="vqvae-brainmri",
         model=lambda **own: VQVAE((None, None, 1), latent_dim=8, codebook_size=512, filters=(32,), blocks=3, **own),
         limits="Each code stands for 4×4 pixels and knows little of the head as a whole.",
-        epochs=14,
+        epochs=11,
         augment={"crop": 64, "contrast": 0.2, "flip": True},
         **SHARED,
     ),

@@ -22,7 +22,7 @@ def _vae(name, classes, subject):
         classes=classes,
         subject=subject,
         limits=LIMIT,
-        epochs=14,
+        epochs=12,
         **DATA,
     )
 
@@ -36,7 +36,7 @@ RECIPES = [
         name="vae-medical",
         model=lambda **own: VAE((None, None, 1), latent_dim=4, bottleneck="spatial", filters=(48, 96), blocks=2, **own),
         limits="It codes each 8×8 pixels nearly by itself: a start for other images, no model of any one organ.",
-        epochs=3,
+        epochs=2,
         learning_rate=1e-3,
         augment={"crop": 64, "contrast": 0.2, "flip": True},
         **TOGETHER,
@@ -45,7 +45,7 @@ RECIPES = [
         name="vqvae-medical",
         model=lambda **own: VQVAE((None, None, 1), latent_dim=8, codebook_size=1024, filters=(32,), blocks=3, **own),
         limits="Each code stands for 4×4 pixels: a start for other images, no model of any one organ.",
-        epochs=4,
+        epochs=3,
         augment={"crop": 64, "contrast": 0.2, "flip": True},
         **TOGETHER,
     ),

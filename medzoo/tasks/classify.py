@@ -71,9 +71,7 @@ class Classifier(keras.Model):
             return
         if not self.encoder.built:
             self.encoder.build((None, *self.image_shape))
-        if (
-            not self.encoder.trainable
-        ):  # from a file; there and back: TensorFlow skips what is set already
+        if not self.encoder.trainable:  # from a file; there and back: TensorFlow skips what is set already
             self.encoder.trainable = True
             self.encoder.trainable = False
         self._leave_latents()

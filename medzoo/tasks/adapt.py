@@ -1,0 +1,137 @@
+"""Bring a preset to a new scanner or hospital with images alone, no labels."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from medzoo.models.steps import OwnLoss
+
+
+def coral(source, target):
+    """Features of a new hospital with the mean and covariance of the old one's (CORAL, Sun et al. 2016,
+    arXiv:1511.05547), so that a classifier fitted on the old ones can be used on them.
+
+    Args:
+        source, target: `(N, D)` and `(M, D)`; covariances are shrunk (Ledoit & Wolf 2004), so few images are enough.
+
+    Returns: float array `(M, D)`.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    old, new = LedoitWolf().fit(source), LedoitWolf().fit(target)
+    return (target - new.location_) @ _power(new.covariance_, -0.5) @ _power(old.covariance_, 0.5) + old.location_
+
+
+def _power(matrix, exponent):
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.maximum(values, 1e-12) ** exponent) @ vectors.T
+
+
+def coral_distance(a, b):
+    """Squared difference of means and covariances of two batches of latents `(N, D)`, over D (after Sun & Saenko 2016,
+    arXiv:1607.01719)."""
+    size = a.shape[-1]
+    means = ops.sum(ops.square(ops.mean(a, axis=0) - ops.mean(b, axis=0)))
+    return (means + ops.sum(ops.square(_covariance(a) - _covariance(b)))) / size
+
+
+def _covariance(x):
+    centred = x - ops.mean(x, axis=0, keepdims=True)
+    return ops.matmul(ops.transpose(centred), centred) / ops.cast(ops.shape(x)[0] - 1, x.dtype)
+
+
+def mmd(a, b):
+    """Squared maximum mean discrepancy of two batches of latents `(N, D)` (Gretton et al. 2012), Gaussian kernels of
+    half, once and twice the root of D."""
+    size = a.shape[-1]
+
+    def kernel(x, y):
+        squares = ops.sum(ops.square(x), axis=1)[:, None] + ops.sum(ops.square(y), axis=1)[None]
+        distance = squares - 2 * ops.matmul(x, ops.transpose(y))
+        return sum(ops.mean(ops.exp(-distance / (2 * size * width**2))) for width in (0.5, 1.0, 2.0))
+
+    return kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)
+
+
+DISTANCES = {"coral": coral_distance, "mmd": mmd}
+
+
+class _Adaptation(OwnLoss):
+    """Trains a model on batches whose first half is from the new hospital and whose second is from the old one."""
+
+    def __init__(self, model, distance, weight):
+        super().__init__()
+        self.model, self.distance, self.weight = model, DISTANCES[distance], weight
+        self.built = True
+
+    def forward_loss(self, x, target, sample_weight, training):
+        loss, reconstruction = self.model.forward_loss(x, target, sample_weight, training)
+        if not self.weight:
+            return loss, reconstruction
+        latents = self.model.encoder(x)[..., : self.model.latent_dim]
+        latents = ops.reshape(latents, (-1, self.model.latent_dim)) if len(latents.shape) == 2 else _pooled(latents)
+        half = ops.shape(x)[0] // 2
+        # In units of the loss, so that the weight means the same for nats and for squared errors.
+        scale = ops.stop_gradient(ops.abs(loss))
+        return loss + self.weight * scale * self.distance(latents[:half], latents[half:]), reconstruction
+
+
+def _pooled(latents):
+    return ops.mean(latents, axis=(1, 2))
+
+
+class _Halves(keras.utils.PyDataset):
+    """Batches of new and old images, half and half, in a new order each epoch."""
+
+    def __init__(self, new, old, batch_size, seed):
+        super().__init__()
+        self.new, self.old, self.half, self.seed, self.epoch = new, old, batch_size // 2, seed, 0
+
+    def __len__(self):
+        return max(1, len(self.new) // self.half)
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.new))[index * self.half : (index + 1) * self.half]
+        return np.concatenate(
+            [self.new[order], self.old[rng.integers(0, len(self.old), (len(self), len(order)))[index]]]
+        )
+
+    def on_epoch_end(self):
+        self.epoch += 1
+
+
+def adapt(
+    model, images, source, distance="coral", weight=0.1, epochs=5, learning_rate=3e-4, batch_size=32, seed=0, verbose=0
+):
+    """A copy of a model fine-tuned on a new hospital's images, its latents kept like those of the old one.
+
+    The loss is the model's own on both hospitals' images (so that the old ones are not forgotten) plus a distance
+    between their latents, so that what was learned on the old latents still holds on the new.
+
+    Args:
+        model: a medzoo model; it stays as it is.
+        images: the new hospital's, float32 `(N, H, W, 1)` in [0, 1], without labels.
+        source: images like those the model was trained on, of the same size.
+        distance: `"coral"` or `"mmd"`; of the pooled latents for a spatial bottleneck.
+        weight: of the distance, in units of the loss; 0 only fine-tunes.
+        epochs, learning_rate, batch_size, seed, verbose: of the training.
+
+    Returns: the adapted model, with the original's `preprocess`.
+    """
+    if distance not in DISTANCES:
+        raise ValueError(f"adapt: distance={distance!r}; expected one of {', '.join(DISTANCES)}.")
+    if images.shape[1:] != source.shape[1:] or min(len(images), len(source)) < batch_size // 2:
+        raise ValueError(
+            f"adapt: images {images.shape} and source {source.shape}; expected one size, and {batch_size // 2} or more."
+        )
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    copy.preprocess = model.preprocess
+    keras.utils.set_random_seed(seed)
+    batches = _Halves(images, source, batch_size, seed)
+    trainer = _Adaptation(copy, distance, weight)
+    rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * len(batches), alpha=0.02)
+    trainer.compile(keras.optimizers.Adam(rate))
+    trainer.fit(batches, epochs=epochs, verbose=verbose, shuffle=False)
+    return copy
