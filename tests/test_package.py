@@ -35,10 +35,12 @@ def test_there_is_one_manifest_and_it_stands_at_the_top():
 
 def test_python_in_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "films").mkdir()
-    for seed in range(4):
-        Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8")).save(f"films/{seed}.png")
-    Image.open("films/0.png").save("film.png")
+    for folder, count in (("films", 4), ("normal", 40)):
+        (tmp_path / folder).mkdir()
+        for seed in range(count):
+            film = Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8"))
+            film.save(f"{folder}/{seed:02d}.png")
+    Image.open("films/00.png").save("film.png")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 3
     scope = {}

@@ -22,7 +22,7 @@ def _vae(name, classes, subject):
         classes=classes,
         subject=subject,
         limits=LIMIT,
-        epochs=12,
+        epochs=30,
         **DATA,
     )
 
