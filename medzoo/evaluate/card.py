@@ -41,6 +41,7 @@ def card(folder):
     source = recipe(name).source
     family = config["model"]["class_name"]
     shape = config["model"]["config"]["image_shape"]
+    noise = ", with noise added" if max(*config["model"]["config"].get("noise_std", (0, 0))) > 0 else ""
     verdict = ""
     if "pca" in measured:
         pca = measured["pca"]
@@ -50,6 +51,8 @@ def card(folder):
             f"With as many numbers, {what} reconstructs {abs(gain):.2f} dB {'better' if gain >= 0 else 'worse'} "
             f"than a {baseline_name(pca)}, fitted to the same training images.\n"
         )
+    if noise:
+        verdict += "It was trained to remove noise: see the noisy rows under other exposures.\n"
     crop = recipe(name).augment.get("crop")
     how = (
         f"crops of {crop}×{crop} pixels at different scales and exposures"
@@ -66,7 +69,6 @@ def card(folder):
         size = f"any height and width that are multiples of {f} (made for {size_of(measured)})"
     else:
         size = size_of(measured)
-    noise = ", with noise added" if max(*config["model"]["config"].get("noise_std", (0, 0))) > 0 else ""
     return f"""---
 license: {source["weights_licence"]}
 library_name: keras
