@@ -30,6 +30,7 @@ def _power(matrix, exponent):
 def coral_distance(a, b):
     """Squared difference of means and covariances of two batches of latents `(N, D)`, over D (after Sun & Saenko 2016,
     arXiv:1607.01719)."""
+    a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
     size = a.shape[-1]
     means = ops.sum(ops.square(ops.mean(a, axis=0) - ops.mean(b, axis=0)))
     return (means + ops.sum(ops.square(_covariance(a) - _covariance(b)))) / size
@@ -43,6 +44,7 @@ def _covariance(x):
 def mmd(a, b):
     """Squared maximum mean discrepancy of two batches of latents `(N, D)` (Gretton et al. 2012), Gaussian kernels of
     half, once and twice the root of D."""
+    a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
     size = a.shape[-1]
 
     def kernel(x, y):
