@@ -45,7 +45,7 @@ RECIPES = [
         name="vqvae-medical",
         model=lambda **own: VQVAE((None, None, 1), latent_dim=8, codebook_size=1024, filters=(32,), blocks=3, **own),
         limits="Each code stands for 4×4 pixels: a start for other images, no model of any one organ.",
-        epochs=4,
+        epochs=3,
         augment={"crop": 64, "contrast": 0.2, "flip": True},
         **TOGETHER,
     ),
