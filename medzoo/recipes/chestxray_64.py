@@ -26,7 +26,7 @@ RECIPES = [
         name="ae-chestxray-z256",
         model=lambda **own: ConvAutoencoder((64, 64, 1), latent_dim=256, **NET, **own),
         limits=LIMIT.format("features and teaching"),
-        epochs=24,
+        epochs=60,
         **SHARED,
     ),
     Recipe(
@@ -41,15 +41,6 @@ RECIPES = [
         model=lambda **own: VQVAE((64, 64, 1), latent_dim=8, codebook_size=512, filters=(32,), blocks=3, **own),
         limits=LIMIT.format("teaching and for priors over codes"),
         epochs=25,
-        **SHARED,
-    ),
-    Recipe(
-        name="sae-chestxray",
-        model=lambda **own: ConvAutoencoder(
-            (64, 64, 1), latent_dim=64, sparsity=0.02, filters=(24, 48, 96), blocks=1, **own
-        ),
-        limits=LIMIT.format("features and teaching"),
-        epochs=8,
         **SHARED,
     ),
 ]
