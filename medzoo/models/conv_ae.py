@@ -18,7 +18,8 @@ class ConvAutoencoder(Autoencoder):
 
     Args:
         reconstruction: `"mse"` or `"mae"`; which error the loss sums over pixels.
-        sparsity: weight of the L1 penalty on the latents (a sparse autoencoder); 0 for none.
+        sparsity: weight of the L1 penalty on the latents (a sparse autoencoder); 0 for none. Too small a weight only
+            shrinks them, and the decoder makes up for it: look at `hoyer_sparsity` in `medzoo evaluate`.
         noise_std: in `fit`, Gaussian noise of this standard deviation is added to the input while the target stays
             clean (a denoising autoencoder, Vincent et al. 2008): a number, or `(low, high)` to draw a level for each
             image. Range of the images: [0, 1]. The noisy input is clipped to that range.
