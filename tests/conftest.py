@@ -16,6 +16,7 @@ FAMILIES = {
     "ae-vector": lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL),
     "ae-spatial": lambda: ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
     "dae": lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, noise_std=(0.0, 0.1), sparsity=0.01, **SMALL),
+    "sae": lambda: ConvAutoencoder((32, 32, 1), latent_dim=12, active=4, **SMALL),
     "vae-vector": lambda: VAE((32, 32, 1), latent_dim=6, **SMALL),
     "vae-spatial": lambda: VAE((None, None, 1), latent_dim=3, bottleneck="spatial", free_bits=0.05, **SMALL),
     "vqvae-ema": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, **SMALL),

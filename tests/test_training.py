@@ -110,6 +110,18 @@ def test_photon_noise_grows_with_the_root_of_the_intensity():
         assert noise.std() == pytest.approx(expected, rel=0.05)
 
 
+def test_k_sparse_keeps_the_largest_latents_and_starts_from_pca(images):
+    model = ConvAutoencoder((32, 32, 1), latent_dim=12, active=4, **SMALL)
+    model.initialize_from_pca(images)
+    z, full = model.encode(images), np.asarray(model.encoder(images))
+    assert ((z != 0).sum(axis=1) == 4).all()
+    for kept, all_ in zip(z, full, strict=True):
+        assert set(np.flatnonzero(kept)) == set(np.argsort(-np.abs(all_))[:4])
+        assert kept[kept != 0] == pytest.approx(all_[kept != 0])
+    with pytest.raises(ValueError, match="active=13; expected 1 to latent_dim=12"):
+        ConvAutoencoder((32, 32, 1), latent_dim=12, active=13, **SMALL)
+
+
 def test_beta_warms_up_linearly(images):
     model = VAE((32, 32, 1), latent_dim=4, beta=2.0, beta_warmup_steps=10, **SMALL)
     assert float(model.current_beta()) == 2.0  # not training: full

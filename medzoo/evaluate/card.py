@@ -42,6 +42,8 @@ def card(folder):
     family = config["model"]["class_name"]
     shape = config["model"]["config"]["image_shape"]
     noise = ", with noise added" if max(*config["model"]["config"].get("noise_std", (0, 0))) > 0 else ""
+    active = config["model"]["config"].get("active")
+    sparse = f", k-sparse (Makhzani & Frey 2013, arXiv:1312.5663; {active} latents an image)," if active else ""
     verdict = ""
     if "pca" in measured:
         pca = measured["pca"]
@@ -51,6 +53,8 @@ def card(folder):
             f"With as many numbers, {what} reconstructs {abs(gain):.2f} dB {'better' if gain >= 0 else 'worse'} "
             f"than a {baseline_name(pca)}, fitted to the same training images.\n"
         )
+        if active:
+            verdict += f"The PCA uses all of its numbers for each image, the model {active}.\n"
     if noise:
         verdict += "It was trained to remove noise: see the noisy rows under other exposures.\n"
     crop = recipe(name).augment.get("crop")
@@ -77,7 +81,7 @@ tags: [medzoo, autoencoder, medical-imaging, {family.lower()}]
 
 # {name}
 
-{FAMILIES[family]} for {recipe(name).subject}, {size}, one channel, values in [0, 1].
+{FAMILIES[family]}{sparse} for {recipe(name).subject}, {size}, one channel, values in [0, 1].
 
 ```python
 import medzoo

@@ -20,6 +20,8 @@ class ConvAutoencoder(Autoencoder):
         reconstruction: `"mse"` or `"mae"`; which error the loss sums over pixels.
         sparsity: weight of the L1 penalty on the latents (a sparse autoencoder); 0 for none. Too small a weight only
             shrinks them, and the decoder makes up for it: look at `hoyer_sparsity` in `medzoo evaluate`.
+        active: keep only so many latents of each image (or position), those of largest absolute value, and set the
+            others to zero (a k-sparse autoencoder, Makhzani & Frey 2013, arXiv:1312.5663); `None` keeps all.
         noise_std: in `fit`, Gaussian noise of this standard deviation is added to the input while the target stays
             clean (a denoising autoencoder, Vincent et al. 2008): a number, or `(low, high)` to draw a level for each
             image. Range of the images: [0, 1]. The noisy input is clipped to that range.
@@ -29,18 +31,40 @@ class ConvAutoencoder(Autoencoder):
     """
 
     def __init__(
-        self, image_shape=(64, 64, 1), *, reconstruction="mse", sparsity=0.0, noise_std=0.0, photon_noise=0.0, **kwargs
+        self,
+        image_shape=(64, 64, 1),
+        *,
+        reconstruction="mse",
+        sparsity=0.0,
+        active=None,
+        noise_std=0.0,
+        photon_noise=0.0,
+        **kwargs,
     ):
         super().__init__(image_shape, **kwargs)
         if reconstruction not in RECONSTRUCTION:
             raise ValueError(f"ConvAutoencoder: reconstruction={reconstruction!r}; expected {sorted(RECONSTRUCTION)}.")
-        self.reconstruction, self.sparsity = reconstruction, sparsity
+        if active is not None and not 0 < active <= self.latent_dim:
+            raise ValueError(f"ConvAutoencoder: active={active}; expected 1 to latent_dim={self.latent_dim}, or None.")
+        self.reconstruction, self.sparsity, self.active = reconstruction, sparsity, active
         self.noise_std, self.photon_noise = _range(noise_std), _range(photon_noise)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
 
     def reported(self):
         return super().reported() + (("sparsity_loss",) if self.sparsity else ())
+
+    def _encode(self, x):
+        latents = self.encoder(x)
+        if self.active is None:
+            return latents
+        size = ops.abs(latents)
+        least = ops.top_k(size, k=self.active)[0][..., -1:]
+        return ops.where(size >= least, latents, ops.zeros_like(latents))
+
+    def pca_scales(self, eigenvalues, noise):
+        """Whitened latents; if only some are kept, not: the largest are then those that matter most for the picture."""
+        return (1.0, 1.0) if self.active else super().pca_scales(eigenvalues, noise)
 
     def corrupt(self, x):
         """The images with noise added, as `fit` shows them to the encoder."""
@@ -56,7 +80,7 @@ class ConvAutoencoder(Autoencoder):
     def loss_terms(self, x, target, training):
         if training and max(*self.noise_std, *self.photon_noise) > 0:
             x = self.corrupt(x)
-        latents = self.encoder(x)
+        latents = self._encode(x)
         reconstruction = self.decoder(latents)
         error = RECONSTRUCTION[self.reconstruction](target, reconstruction)
         terms = {"loss": error, "reconstruction_loss": error}
@@ -71,6 +95,7 @@ class ConvAutoencoder(Autoencoder):
             **super().get_config(),
             "reconstruction": self.reconstruction,
             "sparsity": self.sparsity,
+            "active": self.active,
             "noise_std": list(self.noise_std),
             "photon_noise": list(self.photon_noise),
         }

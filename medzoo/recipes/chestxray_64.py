@@ -43,4 +43,13 @@ RECIPES = [
         epochs=25,
         **SHARED,
     ),
+    Recipe(
+        name="sae-chestxray",
+        model=lambda **own: ConvAutoencoder(
+            (64, 64, 1), latent_dim=128, active=32, filters=(24, 48, 96), blocks=1, **own
+        ),
+        limits=LIMIT.format("features and teaching"),
+        epochs=9,
+        **SHARED,
+    ),
 ]
