@@ -71,15 +71,12 @@ class _Adaptation(OwnLoss):
         if not self.weight:
             return loss, reconstruction
         latents = self.model.encoder(x)[..., : self.model.latent_dim]
-        latents = ops.reshape(latents, (-1, self.model.latent_dim)) if len(latents.shape) == 2 else _pooled(latents)
+        if self.model.bottleneck == "spatial":
+            latents = ops.mean(latents, axis=(1, 2))
         half = ops.shape(x)[0] // 2
         # In units of the loss, so that the weight means the same for nats and for squared errors.
         scale = ops.stop_gradient(ops.abs(loss))
         return loss + self.weight * scale * self.distance(latents[:half], latents[half:]), reconstruction
-
-
-def _pooled(latents):
-    return ops.mean(latents, axis=(1, 2))
 
 
 class _Halves(keras.utils.PyDataset):

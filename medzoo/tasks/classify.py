@@ -4,11 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from medzoo.models.checks import check_data, check_shape, check_training_data
+from medzoo.models.checks import check_shape
+from medzoo.tasks.on_encoder import OnEncoder
 
 
 @keras.saving.register_keras_serializable("medzoo")
-class Classifier(keras.Model):
+class Classifier(OnEncoder):
     """A pretrained encoder with a classification head; an ordinary Keras model.
 
         classifier = Classifier.from_pretrained("ae-chestxray", num_classes=2)
@@ -28,16 +29,8 @@ class Classifier(keras.Model):
         dropout: share of the pooled features dropped in training.
     """
 
-    input_range = (0.0, 1.0)
-    preprocess = None
-
     def __init__(self, encoder, image_shape, num_classes, dropout=0.3, **kwargs):
-        super().__init__(**kwargs)
-        if num_classes < 2:
-            raise ValueError(f"Classifier: num_classes={num_classes}; expected 2 or more.")
-        self.encoder, self.image_shape = encoder, tuple(image_shape)
-        self.bottleneck, self.downsampling = encoder.bottleneck, encoder.downsampling
-        self.num_classes = num_classes
+        super().__init__(encoder, image_shape, num_classes, **kwargs)
         self.normalization = keras.layers.BatchNormalization(momentum=0.9, name="normalization")
         self.dropout = keras.layers.Dropout(dropout)
         self.head = keras.layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32", name="head")
@@ -53,38 +46,15 @@ class Classifier(keras.Model):
             pretrained: `False` starts the same network from random weights, not frozen: the control that shows what the
                 pretraining is worth.
         """
-        from medzoo.zoo.presets import load
-
-        model = load(name)
-        if not pretrained:
-            fresh = type(model).from_config(model.get_config())
-            fresh.preprocess = model.preprocess
-            model = fresh
-        classifier = cls(model.encoder, model.image_shape, num_classes, dropout, name=f"{model.name}-classifier")
-        classifier.preprocess = model.preprocess
+        classifier = cls._on_preset(name, num_classes, pretrained, "classifier", dropout=dropout)
         if pretrained:
             classifier.encoder.trainable = False
         return classifier
 
-    def build(self, input_shape=None):
-        if self.built:
-            return
-        if not self.encoder.built:
-            self.encoder.build((None, *self.image_shape))
-        if not self.encoder.trainable:  # from a file; there and back: TensorFlow skips what is set already
-            self.encoder.trainable = True
-            self.encoder.trainable = False
-        self._leave_latents()
+    def build_head(self):
         pooled = (None, 3 * sum(self.encoder.filters))
         self.normalization.build(pooled)
         self.head.build(pooled)
-        self.built = True
-
-    def _leave_latents(self):
-        """Takes the layers on the way to the latents out of the training: nothing here depends on them."""
-        for unused in (self.encoder.linear, self.encoder.squeeze, self.encoder.head):
-            if unused is not None:
-                unused.trainable = False
 
     def unfreeze(self):
         """Lets `fit` train the encoder too; compile again afterwards, with a smaller learning rate."""
@@ -101,34 +71,8 @@ class Classifier(keras.Model):
     def compile(self, optimizer="adam", loss="sparse_categorical_crossentropy", metrics=("accuracy",), **kwargs):
         super().compile(optimizer=optimizer, loss=loss, metrics=list(metrics or ()), **kwargs)
 
-    def compile_from_config(self, config):  # Keras asks for this where compile is overridden
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def fit(self, x=None, *args, **kwargs):
-        check_training_data(self, x)
-        return super().fit(x, *args, **kwargs)
-
-    def evaluate(self, x=None, *args, **kwargs):
-        check_data(self, x)
-        return super().evaluate(x, *args, **kwargs)
-
-    def predict(self, x, *args, **kwargs):
-        check_data(self, x)
-        return super().predict(x, *args, **kwargs)
-
     def get_config(self):
-        return {
-            "name": self.name,
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "image_shape": list(self.image_shape),
-            "num_classes": self.num_classes,
-            "dropout": self.dropout.rate,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
+        return {**super().get_config(), "dropout": self.dropout.rate}
 
 
 def _mean(x):

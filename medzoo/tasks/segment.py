@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 from medzoo.layers.blocks import ACTIVATION, ResidualBlock
-from medzoo.models.checks import check_data, check_shape, check_training_data
+from medzoo.models.checks import check_shape
+from medzoo.tasks.on_encoder import OnEncoder
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -32,7 +33,7 @@ class DiceCrossEntropy(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("medzoo")
-class Segmenter(keras.Model):
+class Segmenter(OnEncoder):
     """A pretrained encoder with a decoder that sees each of its stages (U-Net, Ronneberger et al. 2015,
     arXiv:1505.04597); an ordinary Keras model.
 
@@ -48,15 +49,10 @@ class Segmenter(keras.Model):
         num_classes: with the background, 2 or more.
     """
 
-    input_range = (0.0, 1.0)
-    preprocess = None
+    counted = " (background and foreground)"
 
     def __init__(self, encoder, image_shape, num_classes, **kwargs):
-        super().__init__(**kwargs)
-        if num_classes < 2:
-            raise ValueError(f"Segmenter: num_classes={num_classes}; expected 2 or more (background and foreground).")
-        self.encoder, self.image_shape, self.num_classes = encoder, tuple(image_shape), num_classes
-        self.bottleneck, self.downsampling = encoder.bottleneck, encoder.downsampling
+        super().__init__(encoder, image_shape, num_classes, **kwargs)
         widths = encoder.filters[::-1]
         self.widen = [keras.layers.Conv2D(4 * w, 1, name=f"widen_{i}") for i, w in enumerate(widths[1:])]
         self.merge = [keras.layers.Conv2D(w, 1, name=f"merge_{i}") for i, w in enumerate(widths[1:])]
@@ -75,22 +71,9 @@ class Segmenter(keras.Model):
             num_classes: as above.
             pretrained: `False` starts from random weights, as a control.
         """
-        from medzoo.zoo.presets import load
+        return cls._on_preset(name, num_classes, pretrained, "segmenter")
 
-        model = load(name)
-        encoder = model.encoder if pretrained else type(model).from_config(model.get_config()).encoder
-        segmenter = cls(encoder, model.image_shape, num_classes, name=f"{model.name}-segmenter")
-        segmenter.preprocess = model.preprocess
-        return segmenter
-
-    def build(self, input_shape=None):
-        if self.built:
-            return
-        if not self.encoder.built:
-            self.encoder.build((None, *self.image_shape))
-        for unused in (self.encoder.linear, self.encoder.squeeze, self.encoder.head):  # on the way to the latents only
-            if unused is not None:
-                unused.trainable = False
+    def build_head(self):
         widths = self.encoder.filters[::-1]
         for i, width in enumerate(widths[1:]):
             self.widen[i].build((None, None, None, widths[i]))
@@ -99,7 +82,6 @@ class Segmenter(keras.Model):
         self.spread.build((None, None, None, widths[-1]))
         self.edges.build((None, None, None, 8 + self.image_shape[2]))
         self.head.build((None, None, None, 16))
-        self.built = True
 
     def call(self, x, training=False):
         check_shape(self, x)
@@ -114,33 +96,9 @@ class Segmenter(keras.Model):
     def compile(self, optimizer="adam", loss=None, **kwargs):
         super().compile(optimizer=optimizer, loss=loss or DiceCrossEntropy(), **kwargs)
 
-    def compile_from_config(self, config):  # Keras asks for this where compile is overridden
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def fit(self, x=None, *args, **kwargs):
-        check_training_data(self, x)
-        return super().fit(x, *args, **kwargs)
-
-    def predict(self, x, *args, **kwargs):
-        check_data(self, x)
-        return super().predict(x, *args, **kwargs)
-
     def segment(self, x):
         """Integer masks `(N, H, W)`, the likeliest class of each pixel."""
         return self.predict(x, verbose=0).argmax(axis=-1)
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "image_shape": list(self.image_shape),
-            "num_classes": self.num_classes,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
 
 
 def dice(truth, found, label=1):
