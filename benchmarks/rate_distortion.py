@@ -23,7 +23,7 @@ from PIL import Image
 import medzoo
 from medzoo import metrics
 from medzoo.evaluate.markdown import table
-from medzoo.evaluate.reconstruction import per_image
+from medzoo.evaluate.reconstruction import cut, join, per_image
 from medzoo.images.datasets import load_npz, to_float
 
 CODECS = {
@@ -84,8 +84,6 @@ def pixel_change(decode, latents):
 def pca(train, patch, components):
     """Encoder and decoder of a PCA of patches."""
     from sklearn.decomposition import PCA
-
-    from medzoo.evaluate.reconstruction import cut, join
 
     fitted = PCA(components, random_state=0).fit(cut(train, patch)[::7])
 

@@ -38,7 +38,7 @@ def anomaly(name, normal, images, out, rate, overwrite):
     from rich.progress import track
 
     from medzoo.evaluate.plots import save_heat_map
-    from medzoo.tasks.anomaly import AnomalyDetector
+    from medzoo.tasks.anomaly import AnomalyDetector, find_boxes
 
     files = _files(images)
     _new_folder(out, overwrite, "scores.csv")
@@ -48,12 +48,13 @@ def anomaly(name, normal, images, out, rate, overwrite):
     rows = []
     for number, file in enumerate(track(files, "looking for anomalies")):
         score = float(detector.anomaly_scores([file])[0])
-        boxes = detector.boxes([file])[0]
+        heat = detector.heat_map([file])[0]
+        boxes = find_boxes(heat)
         picture = out / f"{number:05d}-{file.stem}.png"
         strange = score > detector.threshold_
         title = f"{file.name}: {score:.2f} ({'above' if strange else 'below'} {detector.threshold_:.2f})"
         image = detector.model_.preprocess(file)[0]
-        save_heat_map(picture, image, detector.heat_map([file])[0], boxes, title)
+        save_heat_map(picture, image, heat, boxes, title)
         rows.append([str(file), f"{score:.4f}", int(strange), json.dumps([[int(n) for n in box] for box in boxes])])
     with open(out / "scores.csv", "w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows([["file", "score", "anomaly", "boxes (top, left, bottom, right)"], *rows])

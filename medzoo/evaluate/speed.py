@@ -11,7 +11,6 @@ import numpy as np
 
 SCRIPT = """
 import json, resource, sys
-import numpy as np
 import medzoo
 from medzoo.evaluate.speed import throughput
 model = medzoo.load(sys.argv[1])

@@ -116,14 +116,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Args:
             level: share of the map's height, from its median to its peak, that a box's inside exceeds.
         """
-        from scipy.ndimage import find_objects, label
-
-        result = []
-        for heat in self.heat_map(X)[..., 0]:
-            middle = np.median(heat)
-            regions, _ = label(heat > middle + level * (heat.max() - middle))
-            result.append([(r.start, c.start, r.stop, c.stop) for r, c in find_objects(regions)])
-        return result
+        return [find_boxes(heat, level) for heat in self.heat_map(X)]
 
     def _prepare(self, X):
         if isinstance(X, np.ndarray) and X.dtype.kind not in "US":
@@ -137,6 +130,15 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             for name in self.scores
         ]
         return np.mean(scaled, axis=0)
+
+
+def find_boxes(heat, level=0.6):
+    """Boxes around the strangest places of one heat map `(H, W, 1)`, see `AnomalyDetector.boxes`."""
+    from scipy.ndimage import find_objects, label
+
+    middle = np.median(heat)
+    regions, _ = label(heat[..., 0] > middle + level * (heat.max() - middle))
+    return [(r.start, c.start, r.stop, c.stop) for r, c in find_objects(regions)]
 
 
 def _moved(images, copies, seed):
