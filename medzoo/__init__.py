@@ -24,6 +24,7 @@ _NAMES = {
     "Segmenter": "medzoo.tasks.segment",
     "adapt": "medzoo.tasks.adapt",
     "read_image": "medzoo.images",
+    "load_masks": "medzoo.images",
     "resize": "medzoo.images",
     "load": "medzoo.zoo",
     "list_models": "medzoo.zoo",

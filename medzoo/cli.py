@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from medzoo.cli_tasks import anomaly, classify
+from medzoo.cli_tasks import adapt, anomaly, classify, segment
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reports missing GPUs as errors
 
@@ -212,8 +212,8 @@ def evaluate(name, data, split, classes, probe, out, overwrite):
     click.echo(json.dumps(result, indent=2))
 
 
-main.add_command(anomaly)
-main.add_command(classify)
+for command in (classify, anomaly, segment, adapt):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

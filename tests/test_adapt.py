@@ -74,3 +74,30 @@ def test_sizes_that_do_not_fit_are_refused(hospitals):
         adapt(model, new[:, :16], old)
     with pytest.raises(ValueError, match="expected one of coral, mmd"):
         adapt(model, new, old, distance="cosine")
+
+
+def test_command_writes_a_preset_that_suits_the_new_films_better(hospitals, tmp_path):
+    import re
+
+    from click.testing import CliRunner
+    from PIL import Image
+
+    import medzoo
+    from medzoo.cli import main
+
+    for folder, films in zip(("old", "new"), hospitals, strict=True):
+        (tmp_path / folder).mkdir()
+        for i, film in enumerate(films[:40]):
+            Image.fromarray(np.round(film[..., 0] * 255).astype("uint8")).save(tmp_path / folder / f"{i}.png")
+    out = tmp_path / "adapted"
+    arguments = ["adapt", "vqvae-medical", tmp_path / "new", tmp_path / "old", "-o", out, "--size", 32, "--epochs", 3]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    before, after = (
+        float(re.search(pattern, result.output)[1]) for pattern in (r"new: PSNR ([\d.]+)", r"new:.*-> ([\d.]+)")
+    )
+    assert after > before
+    films = hospitals[1][:4]
+    psnr = [np.mean(metrics.psnr(films, medzoo.load(name).reconstruct(films))) for name in ("vqvae-medical", str(out))]
+    assert psnr[1] > psnr[0]
+    assert CliRunner().invoke(main, [str(a) for a in arguments]).exit_code == 1  # never over what is there

@@ -73,3 +73,38 @@ def test_wrong_sizes_are_refused(lesions):
         segmenter.predict(lesions[0][:, :32])
     with pytest.raises(ValueError, match="num_classes=1"):
         Segmenter.from_pretrained("ae-chestxray", 1)
+
+
+def test_command_trains_reports_and_outlines_new_images(tmp_path):
+    import json
+
+    from click.testing import CliRunner
+    from PIL import Image
+
+    from medzoo.cli import main
+    from medzoo.images.masks import read_mask
+    from medzoo.images.phantom import chest_phantom
+
+    for folder in ("films", "masks", "new"):
+        (tmp_path / folder).mkdir()
+    for i in range(34):
+        film, mask = add_lesion(0.6 * chest_phantom(64, i), seed=i, radius=(0.15, 0.2), contrast=(0.4, 0.4))
+        folder = "new" if i > 31 else "films"
+        Image.fromarray(np.round(film[..., 0] * 255).astype("uint8")).save(tmp_path / folder / f"{i}.png")
+        if folder == "films":
+            Image.fromarray(mask[..., 0] * 255).save(tmp_path / "masks" / f"{i}.png")
+    arguments = ["segment", "vqvae-medical", *(tmp_path / n for n in ("films", "masks", "new"))]
+    arguments += ["-o", tmp_path / "out", "--size", 64, "--epochs", 40]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["images"] == {"train": 22, "validation": 5, "test": 5}
+    assert report["dice"]["1"]["mean"] > 0.5
+    mask = read_mask(tmp_path / "out" / "00001-33-mask.png")
+    assert mask.shape == (64, 64)
+    assert set(np.unique(mask)) <= {0, 1}
+    assert (tmp_path / "out" / "00001-33.png").is_file()
+    assert (tmp_path / "out" / "report.png").is_file()
+    again = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert again.exit_code == 1
+    assert "--overwrite" in again.output

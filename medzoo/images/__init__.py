@@ -1,6 +1,7 @@
 """Files to arrays: reading, intensity, datasets."""
 
 from medzoo.images.intensity import apply_window, resize
+from medzoo.images.masks import load_masks
 from medzoo.images.read import read_image
 
-__all__ = ["apply_window", "read_image", "resize"]
+__all__ = ["apply_window", "load_masks", "read_image", "resize"]

@@ -13,8 +13,9 @@ class Augmented(keras.utils.PyDataset):
     Three in ten images stay as they are, so that the model keeps seeing the sharpness of the originals.
 
     Args:
-        images: uint8 `(N, H, W, 1)`.
+        images: uint8 `(N, H, W, 1)`, or float32 in [0, 1].
         batch_size: images a batch.
+        labels: integers `(N,)` to go with the images, or `None`.
         seed: int.
         shift: largest movement in pixels, each way.
         warp: largest turn in radians and largest relative change of scale.
@@ -24,12 +25,26 @@ class Augmented(keras.utils.PyDataset):
         zoom: largest factor that crops are enlarged or reduced by, so that other resolutions are known too.
         flip: mirror every other image, left to right.
 
-    Items: float32 `(batch, H, W, 1)` in [0, 1].
+    Items: float32 `(batch, H, W, 1)` in [0, 1]; with labels, a pair of these and integers `(batch,)`.
     """
 
-    def __init__(self, images, batch_size, seed=0, shift=2.0, warp=0.05, contrast=0.1, crop=None, zoom=1.3, flip=False):
+    def __init__(
+        self,
+        images,
+        batch_size,
+        seed=0,
+        labels=None,
+        shift=2.0,
+        warp=0.05,
+        contrast=0.1,
+        crop=None,
+        zoom=1.3,
+        flip=False,
+    ):
         super().__init__()
         self.images = np.pad(images[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge")
+        self.labels = labels
+        self.white = np.float32(255 if images.dtype == np.uint8 else 1)
         self.batch_size, self.seed = batch_size, seed
         self.shift, self.warp, self.contrast = shift, warp, contrast
         self.crop, self.zoom, self.flip = crop, zoom, flip
@@ -47,7 +62,8 @@ class Augmented(keras.utils.PyDataset):
         batch = [change(self.images[i % len(self.images)], rng) for i in chosen]
         if self.flip:
             batch = [image[:, ::-1] if rng.random() < 0.5 else image for image in batch]
-        return np.stack(batch).astype("float32")[..., None]
+        batch = np.stack(batch).astype("float32")[..., None]
+        return batch if self.labels is None else (batch, self.labels[chosen % len(self.images)])
 
     def _crop(self, image, rng):
         side = self.crop
@@ -57,14 +73,14 @@ class Augmented(keras.utils.PyDataset):
         gain, offset = 1 + self.contrast * rng.uniform(-1, 1), 0.5 * self.contrast * rng.uniform(-1, 1)
         box = (corner[1], corner[0], corner[1] + scale * side, corner[0] + scale * side)
         cut = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box)
-        return np.clip(np.asarray(cut, "float32") / 255 * gain + offset, 0, 1)
+        return np.clip(np.asarray(cut, "float32") / self.white * gain + offset, 0, 1)
 
     def _move(self, image, rng):
         height, width = (side - 2 * PAD for side in image.shape)
         scale, ratio, turn, gain = 1 + rng.uniform(-1, 1, 4) * (self.warp, self.warp / 2, self.warp, self.contrast)
         dx, dy = rng.uniform(-self.shift, self.shift, 2)
         if rng.random() < 0.3:
-            return image[PAD:-PAD, PAD:-PAD].astype("float32") / 255
+            return image[PAD:-PAD, PAD:-PAD].astype("float32") / self.white
         a, b, c, d = scale, turn - 1, 1 - turn, scale * ratio
         # Output pixel (x, y), about the middle, is read from input pixel A (x, y) + shift.
         mx, my = (width - 1) / 2, (height - 1) / 2
@@ -72,4 +88,4 @@ class Augmented(keras.utils.PyDataset):
         moved = Image.fromarray(image).transform(
             (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
         )
-        return np.clip(np.asarray(moved, "float32") / 255 * gain, 0, 1)
+        return np.clip(np.asarray(moved, "float32") / self.white * gain, 0, 1)

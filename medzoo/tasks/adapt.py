@@ -7,19 +7,22 @@ from keras import ops
 from medzoo.models.steps import OwnLoss
 
 
-def coral(source, target):
+def coral(source, target, x=None):
     """Features of a new hospital with the mean and covariance of the old one's (CORAL, Sun et al. 2016,
     arXiv:1511.05547), so that a classifier fitted on the old ones can be used on them.
 
     Args:
-        source, target: `(N, D)` and `(M, D)`; covariances are shrunk (Ledoit & Wolf 2004), so few images are enough.
+        source, target: of the old and the new hospital, `(N, D)` and `(M, D)`; covariances are shrunk (Ledoit & Wolf
+            2004), so few images are enough.
+        x: further features of the new hospital, `(K, D)`, to bring over in the place of `target`.
 
-    Returns: float array `(M, D)`.
+    Returns: float array `(M, D)` or `(K, D)`.
     """
     from sklearn.covariance import LedoitWolf
 
     old, new = LedoitWolf().fit(source), LedoitWolf().fit(target)
-    return (target - new.location_) @ _power(new.covariance_, -0.5) @ _power(old.covariance_, 0.5) + old.location_
+    x = target if x is None else x
+    return (x - new.location_) @ _power(new.covariance_, -0.5) @ _power(old.covariance_, 0.5) + old.location_
 
 
 def _power(matrix, exponent):

@@ -132,22 +132,24 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return np.mean(scaled, axis=0)
 
 
-def find_boxes(heat, level=0.6):
-    """Boxes around the strangest places of one heat map `(H, W, 1)`, see `AnomalyDetector.boxes`."""
+def find_boxes(heat, level=0.6, smallest=0.002):
+    """Boxes around the strangest places of one heat map `(H, W, 1)`, see `AnomalyDetector.boxes`; places of less than
+    `smallest` of the image's area are left out."""
     from scipy.ndimage import find_objects, label
 
     middle = np.median(heat)
     regions, _ = label(heat[..., 0] > middle + level * (heat.max() - middle))
-    return [(r.start, c.start, r.stop, c.stop) for r, c in find_objects(regions)]
+    sizes = np.bincount(regions.ravel())[1:]
+    found = zip(find_objects(regions), sizes, strict=True)
+    return [(r.start, c.start, r.stop, c.stop) for (r, c), size in found if size >= smallest * regions.size]
 
 
 def _moved(images, copies, seed):
     """Copies of the images, mirrored, shifted, turned and scaled a little."""
     from medzoo.recipes.augment import Augmented
 
-    stored = np.round(images * 255).astype("uint8")
     for copy in range(copies):
-        batches = Augmented(stored, len(stored), seed, shift=3.0, warp=0.08, contrast=0.0, flip=True)
+        batches = Augmented(images, len(images), seed, shift=3.0, warp=0.08, contrast=0.0, flip=True)
         batches.epoch = copy
         yield batches[0]
 

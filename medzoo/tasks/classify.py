@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from medzoo.models.checks import check_shape
+from medzoo.recipes.augment import Augmented
 from medzoo.tasks.on_encoder import OnEncoder
 
 
@@ -94,34 +95,52 @@ def class_weights(labels):
 
 
 def fine_tune(
-    classifier, x, y, validation_data, epochs=(15, 15), learning_rates=(1e-3, 1e-4), batch_size=32, verbose=0
+    classifier,
+    x,
+    y,
+    validation_data,
+    epochs=(15, 15),
+    learning_rates=(1e-3, 1e-4),
+    batch_size=32,
+    augment=True,
+    loss="sparse_categorical_crossentropy",
+    balance=True,
+    seed=0,
+    verbose=0,
 ):
     """Staged unfreezing: the head first, then everything at a smaller learning rate; the best epoch of each is kept.
 
     Args:
         classifier: a `Classifier`.
-        x, y: float images `(N, H, W, 1)` in [0, 1] and integer labels; classes are weighted to count alike.
+        x, y: float32 images `(N, H, W, 1)` in [0, 1] and integer labels.
         validation_data: `(x, y)`, whose loss chooses the epoch.
         epochs, learning_rates: of the two stages; 0 epochs skips one.
+        augment: move, turn, scale and expose the training images a little differently each epoch.
+        loss: of Keras, for integer labels.
+        balance: weight the classes to count alike.
+        seed, verbose: of the training.
 
     Returns: the classifier.
     """
+    changes = {"shift": 3.0, "warp": 0.1, "contrast": 0.2}
+    batches = Augmented(x, batch_size, seed, y, **(changes if augment else dict.fromkeys(changes, 0.0)))
     for stage, (count, rate) in enumerate(zip(epochs, learning_rates, strict=True)):
         if not count:
             continue
         if stage:
             classifier.unfreeze()
-        steps = count * -(-len(x) // batch_size)
-        classifier.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.02)))
-        best = keras.callbacks.EarlyStopping(monitor="val_loss", patience=count, restore_best_weights=True)
+        rates = keras.optimizers.schedules.CosineDecay(rate, count * len(batches), alpha=0.02)
+        classifier.compile(keras.optimizers.Adam(rates), loss)
         classifier.fit(
-            x,
-            y,
+            batches,
             validation_data=validation_data,
-            batch_size=batch_size,
             epochs=count,
-            class_weight=class_weights(y),
-            callbacks=[best],
+            class_weight=class_weights(y) if balance else None,
+            callbacks=[
+                keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)),
+                keras.callbacks.EarlyStopping(monitor="val_loss", patience=count, restore_best_weights=True),
+            ],
+            shuffle=False,
             verbose=verbose,
         )
     return classifier

@@ -1,0 +1,102 @@
+"""Masks beside images: integer labels that no interpolation may blur."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.errors import ImageError
+from medzoo.images.datasets import list_images
+from medzoo.images.intensity import resize
+from medzoo.images.read import read_image
+
+MASK_SUFFIXES = (".png", ".npy")
+MOST_LABELS = 64  # more different values than this are a picture, not a mask
+
+
+def read_mask(path):
+    """Integer labels `(H, W)` of a PNG (grey or palette, 8 or 16 bit) or npy file; 0 the background.
+
+    A mask that holds 0 and 255 only is taken as 0 and 1.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImageError: not a mask: colours, fractions, negative numbers or too many different values.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    if path.suffix.lower() not in MASK_SUFFIXES:
+        raise ImageError(f"{path}: {path.suffix}; expected a mask as {' or '.join(MASK_SUFFIXES)} (lossless).")
+    try:
+        if path.suffix.lower() == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            with Image.open(path, formats=("PNG",)) as picture:
+                values = np.asarray(picture)
+    except Exception as error:
+        raise ImageError(f"{path}: not readable as a mask ({type(error).__name__}: {error}).") from error
+    values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "biu":
+        raise ImageError(f"{path}: {values.dtype} of shape {values.shape}; expected integer labels (H, W).")
+    labels = np.unique(values)
+    if labels[0] < 0 or len(labels) > MOST_LABELS:
+        raise ImageError(
+            f"{path}: {len(labels)} different values from {labels[0]} to {labels[-1]}; expected labels from 0, "
+            f"{MOST_LABELS} at most. Is this the image?"
+        )
+    if set(labels.tolist()) <= {0, 255}:
+        values = values > 0
+    return values.astype("int32")
+
+
+def load_masks(images, masks, size=None, window=None):
+    """Images of one folder and masks of the same names in another.
+
+    Args:
+        images, masks: folders; `a/1.dcm` belongs to `a/1.png` or `a/1.npy` among the masks.
+        size: `(height, width)` or one number; image and mask are cut and resized alike, the mask to its nearest pixels.
+            `None` needs images of one size.
+        window: see `read_image`.
+
+    Returns: float32 `(N, H, W, 1)` in [0, 1] and int32 `(N, H, W)`.
+
+    Raises:
+        FileNotFoundError: no such folder, or masks are missing; names them.
+        ImageError: a file that cannot be used, or an image and its mask of different sizes.
+    """
+    files = list_images(images)
+    stems = {path.relative_to(images).with_suffix(""): path for path in files}
+    found = {}
+    for path in sorted(Path(masks).rglob("*")):
+        if path.suffix.lower() in MASK_SUFFIXES:
+            found[path.relative_to(masks).with_suffix("")] = path
+    missing = [str(path) for stem, path in stems.items() if stem not in found]
+    if missing:
+        raise FileNotFoundError(
+            f"{masks}: no mask for {len(missing)} of {len(files)} images, e.g. {', '.join(missing[:5])}; expected the "
+            f"same name with {' or '.join(MASK_SUFFIXES)}."
+        )
+    pairs = []
+    for stem, path in stems.items():
+        image, mask = read_image(path, window=window), read_mask(found[stem])
+        if image.shape[:2] != mask.shape:
+            raise ImageError(f"{found[stem]}: {mask.shape} pixels; its image {path} has {image.shape[:2]}.")
+        if size is not None:
+            image, mask = resize(image, size), _nearest(mask, size)
+        if pairs and image.shape != pairs[0][0].shape:
+            raise ImageError(f"{path}: {image.shape[:2]} pixels, others {pairs[0][0].shape[:2]}; give a size.")
+        pairs.append((image, mask))
+    return tuple(np.stack(part) for part in zip(*pairs, strict=True))
+
+
+def _nearest(mask, size):
+    """The pixels of a mask that the middles of `resize`'s pixels fall on."""
+    height, width = (size, size) if np.isscalar(size) else size
+    scale = min(mask.shape[0] / height, mask.shape[1] / width)
+
+    def lines(old, new):
+        return ((old - scale * new) / 2 + scale * (np.arange(new) + 0.5)).astype(int).clip(0, old - 1)
+
+    return mask[np.ix_(lines(mask.shape[0], height), lines(mask.shape[1], width))]
