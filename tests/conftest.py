@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medzoo.images.phantom import chest_phantom
-from medzoo.models import VAE, VQVAE, ConvAutoencoder
+from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder
 
 SMALL = {"filters": (8, 16), "blocks": 1, "seed": 0}
 
@@ -21,6 +21,7 @@ FAMILIES = {
     "vae-spatial": lambda: VAE((None, None, 1), latent_dim=3, bottleneck="spatial", free_bits=0.05, **SMALL),
     "vqvae-ema": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, **SMALL),
     "vqvae-loss": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, learning="loss", **SMALL),
+    "codec": lambda: Codec((None, None, 1), latent_dim=4, groups=(1, 3), hidden=8, **SMALL),
 }
 
 

@@ -19,6 +19,7 @@ FAMILIES = {
     "VAE": "Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) with a learned decoder variance "
     "(Rybkin et al. 2021, arXiv:2006.13202)",
     "VQVAE": "Vector-quantised autoencoder (van den Oord et al. 2017, arXiv:1711.00937)",
+    "Codec": "Autoencoder for compression, trained for rate and distortion (Ballé et al. 2017, arXiv:1611.01704)",
 }
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 from scipy.special import logsumexp
 
-from medzoo import losses
-from medzoo.models import VAE, VQVAE
+from medzoo import losses, metrics
+from medzoo.models import VAE, VQVAE, Codec
 
 ACTIVE = 0.01  # a latent whose posterior mean varies by more than this over images is in use (Burda et al. 2016)
 
@@ -28,6 +28,8 @@ def latent_statistics(model, images, train=None):
         return {**common, **_codes(model, images, train)}
     if isinstance(model, VAE):
         return {**common, **_posterior(model, images)}
+    if isinstance(model, Codec):
+        return {**common, "qualities": _qualities(model, images)}
     latents = model.encode(images).reshape(-1, model.latent_dim)
     deviation = latents.std(axis=0)
     return {
@@ -63,6 +65,19 @@ def _codes(model, images, train):
         "bits_per_pixel": round(math.log2(size) * codes[0].size / pixels, 4),
         "bits_per_pixel_entropy_coded": round(float(bits[codes].sum(axis=(1, 2)).mean() / pixels), 4),
     }
+
+
+def _qualities(model, images, batch_size=16):
+    """Bits per pixel by the model's own prior, and the PSNR they buy, for each quality."""
+    found = []
+    for quality in range(len(model.tradeoffs)):
+        latents = model.encode(images, quality)
+        parts = (latents[i : i + batch_size].astype("float32") for i in range(0, len(latents), batch_size))
+        nats = [ops.convert_to_numpy(model.prior.nats(x, ops.full((len(x),), quality, "int32"))) for x in parts]
+        bits = np.concatenate(nats).mean() / math.log(2) / math.prod(images.shape[1:3])
+        psnr = np.mean(ops.convert_to_numpy(metrics.psnr(images, model.decode(latents, quality))))
+        found.append({"bits_per_pixel": round(float(bits), 4), "psnr": round(float(psnr), 4)})
+    return found
 
 
 def posterior(model, images, batch_size=64):

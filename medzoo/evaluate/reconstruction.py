@@ -5,7 +5,7 @@ from keras import ops
 
 from medzoo import metrics
 from medzoo.evaluate.bootstrap import summary
-from medzoo.models import VQVAE
+from medzoo.models import VQVAE, Codec
 
 METRICS = {"psnr": (metrics.psnr, 1), "ssim": (metrics.ssim, 11), "ms_ssim": (metrics.ms_ssim, 176)}  # smallest side
 
@@ -30,9 +30,10 @@ def similarity(images, reconstructions):
 def pca_baseline(model, train, images):
     """`similarity` of a PCA with as many numbers an image as the model, fitted to the training images.
 
-    A spatial bottleneck stands beside a PCA of its patches. `None` for a VQ-VAE, whose codes are no numbers.
+    A spatial bottleneck stands beside a PCA of its patches. `None` for VQ-VAE and codec, whose
+    latents are whole numbers and cost a few bits each.
     """
-    if isinstance(model, VQVAE):
+    if isinstance(model, (VQVAE, Codec)):
         return None
     f = None if model.bottleneck == "vector" else model.downsampling
     restored = pca_reconstruct(train, images, model.latent_dim, f)

@@ -1,6 +1,6 @@
 """Chest films of 256x256 pixels and more: one latent grid point for 8x8 pixels, learned from crops."""
 
-from medzoo.models import VAE, VQVAE, ConvAutoencoder
+from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder
 from medzoo.recipes import sources
 from medzoo.recipes.training import Recipe
 
@@ -49,5 +49,13 @@ RECIPES = [
         limits=LIMIT + " The noise it learned to remove is independent from pixel to pixel; scanner noise is not.",
         epochs=9,
         **SHARED,
+    ),
+    Recipe(
+        name="codec-chestxray-256",
+        model=lambda **own: Codec(latent_dim=16, **OPEN, **own),
+        limits=LIMIT,
+        epochs=16,
+        learning_rate=1e-3,
+        **{**SHARED, "batch_size": 8, "augment": {**SHARED["augment"], "crop": 96}},
     ),
 ]

@@ -88,7 +88,7 @@ def load(name):
         name: a preset of the zoo (`list_models()`), a preset folder, or `hf://user/repo[@revision]`. A folder called
             like a preset is meant by `./name`.
 
-    Returns: the model (`ConvAutoencoder`, `VAE` or `VQVAE`), with `model.preprocess` attached.
+    Returns: the model (`ConvAutoencoder`, `VAE`, `VQVAE` or `Codec`), with `model.preprocess` attached.
 
     Raises:
         PresetError: unknown name, missing file, or bytes that do not match their checksum.
@@ -159,7 +159,7 @@ def _build(folder, name):
     from medzoo import models
 
     config = _read_config(folder)
-    families = {cls.__name__: cls for cls in (models.ConvAutoencoder, models.VAE, models.VQVAE)}
+    families = {cls.__name__: cls for cls in (models.ConvAutoencoder, models.VAE, models.VQVAE, models.Codec)}
     family = config["model"].get("class_name")
     if family not in families:
         raise PresetError(f"{name}: class {family!r}; expected one of {', '.join(families)}.")

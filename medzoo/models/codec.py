@@ -1,0 +1,133 @@
+"""The autoencoder for compression: whole-number latents, as few bits as possible for the error made."""
+
+import keras
+from keras import ops
+
+from medzoo import losses
+from medzoo.layers import replicas
+from medzoo.layers.prior import InterlacedPrior
+from medzoo.models.base import Autoencoder
+
+LARGEST = 1000  # latents are cut to this size; trained ones stay far below
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class Codec(Autoencoder):
+    """Autoencoder trained for rate and distortion (Ballé et al. 2017, arXiv:1611.01704).
+
+    Loss per image: nats that the latents cost + `tradeoffs[quality]` * squared error summed over pixels, the sum divided
+    by the root of the trade-off, so that all qualities count. Latents are multiplied by a learned gain for each channel and quality (Cui et al. 2021, arXiv:2003.02012) and rounded. In
+    training the error sees rounded latents, straight through, and the cost latents with uniform noise (Minnen & Singh
+    2020, arXiv:2007.08739).
+    `encode` gives int32 latents `(batch, height/f, width/f, latent_dim)`; `medzoo.tasks.compress` makes files of them.
+
+    Args:
+        image_shape: `(height, width, channels)`; the sides may be `None`.
+        tradeoffs: nats that one unit of squared error is worth, for each quality; more means larger files.
+        groups, hidden: see `InterlacedPrior`; the groups add up to `latent_dim`.
+        others: as in `Autoencoder`; the bottleneck is always spatial.
+
+    Attributes: `quality`, index into `tradeoffs`, of `model(x)` and where `encode` and `decode` are given none.
+    """
+
+    bottlenecks = ("spatial",)
+    quality = 2
+
+    def __init__(
+        self,
+        image_shape=(None, None, 1),
+        *,
+        tradeoffs=(80, 240, 700, 2000),
+        groups=(1, 3, 4, 8),
+        hidden=48,
+        latent_dim=16,
+        bottleneck="spatial",
+        **kwargs,
+    ):
+        super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
+        if sum(groups) != latent_dim:
+            raise ValueError(f"Codec: groups={groups} add up to {sum(groups)}; expected latent_dim={latent_dim}.")
+        self.tradeoffs, self.groups, self.hidden = tuple(tradeoffs), tuple(groups), hidden
+        self.quality = min(self.quality, len(self.tradeoffs) - 1)
+        self.prior = InterlacedPrior(groups, len(self.tradeoffs), hidden, dtype="float32")
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.build()
+
+    def build(self, input_shape=None):
+        if not self.built:
+            self.prior.build()
+            # At high rates the best step for a trade-off t is sqrt(6 / t): a step's error is step^2 / 12.
+            start = [[(t / 6) ** 0.5] * self.latent_dim for t in self.tradeoffs]
+            self.log_gain = self.add_weight(
+                (len(self.tradeoffs), self.latent_dim),
+                lambda shape, dtype: ops.log(ops.array(start, dtype)),
+                name="log_gain",
+            )
+        super().build(input_shape)
+
+    def reported(self):
+        return (*super().reported(), "bits_per_pixel")
+
+    def gain(self, quality):
+        """Factors from latents to whole numbers, `(len(quality), 1, 1, latent_dim)`."""
+        return ops.exp(ops.take(self.log_gain, quality, axis=0))[:, None, None]
+
+    def encode(self, x, quality=None):
+        """Images to int32 latents; see `Autoencoder.encode`.
+
+        Args:
+            x: images.
+            quality: index into `tradeoffs`; by default `self.quality`.
+        """
+        return self._in_batches(lambda batch: self._encode(batch, quality), x)
+
+    def decode(self, latents, quality=None):
+        """Latents of the same `quality` to images in [0, 1]."""
+        return self._in_batches(lambda batch: self._decode(batch, quality), latents, images=False)
+
+    def reconstruct(self, x, quality=None):
+        """`decode(encode(x))`; see `encode`."""
+        return self._in_batches(lambda batch: self._decode(self._encode(batch, quality), quality), x)
+
+    def _gain(self, quality):
+        quality = self.quality if quality is None else quality
+        if not 0 <= quality < len(self.tradeoffs):
+            raise ValueError(f"{self.name}: quality={quality}; expected 0 to {len(self.tradeoffs) - 1}.")
+        return self.gain(ops.array([quality]))
+
+    def _encode(self, x, quality=None):
+        latents = ops.round(ops.cast(self.encoder(x), "float32") * self._gain(quality))
+        return ops.cast(ops.clip(latents, -LARGEST, LARGEST), "int32")
+
+    def _decode(self, latents, quality=None):
+        return super()._decode(ops.cast(latents, "float32") / self._gain(quality))
+
+    def loss_terms(self, x, target, training):
+        batch = ops.shape(x)[0]
+        # Every quality in every batch, whichever replicas share it.
+        quality = (ops.arange(batch) + replicas.index() * batch) % len(self.tradeoffs)
+        gain = self.gain(quality)
+        latents = ops.cast(self.encoder(x), "float32") * gain
+        rounded = latents + ops.stop_gradient(ops.round(latents) - latents)
+        noise = replicas.normal(ops.shape(latents), self.seed_generator)
+        noisy = latents + 0.5 * ops.erf(noise / 2**0.5) if training else rounded  # uniform from -1/2 to 1/2
+        reconstruction = self.decoder(rounded / gain)
+        nats = self.prior.nats(noisy, quality)
+        error = losses.squared_error(target, reconstruction)
+        worth = ops.take(ops.array(self.tradeoffs, "float32"), quality)
+        pixels = ops.cast(ops.shape(x)[1] * ops.shape(x)[2], "float32")
+        bits = nats / ops.log(2.0) / pixels
+        alike = (self.tradeoffs[0] / worth) ** 0.5  # or the best quality would drown the others
+        return reconstruction, {
+            "loss": (nats + worth * error) * alike,
+            "reconstruction_loss": error,
+            "bits_per_pixel": bits,
+        }
+
+    def pca_scales(self, eigenvalues, noise):
+        """Not whitened: an error in the latents is then the same error in the pixels."""
+        return 1.0, 1.0
+
+    def get_config(self):
+        own = {"tradeoffs": list(self.tradeoffs), "groups": list(self.groups), "hidden": self.hidden}
+        return {**super().get_config(), **own}
