@@ -1,4 +1,4 @@
-"""The exceptions of the library's two doors, image files and weights. Both are ValueErrors."""
+"""The exceptions of what comes in: image files, weights, compressed files. All are ValueErrors."""
 
 
 class ImageError(ValueError):
@@ -7,3 +7,7 @@ class ImageError(ValueError):
 
 class PresetError(ValueError):
     """A preset that cannot be loaded: unknown, incomplete, corrupted, or not ours."""
+
+
+class CompressedFileError(ValueError):
+    """A compressed file that cannot be decoded: damaged, of another version, or made with other weights."""

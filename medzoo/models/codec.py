@@ -15,10 +15,10 @@ LARGEST = 1000  # latents are cut to this size; trained ones stay far below
 class Codec(Autoencoder):
     """Autoencoder trained for rate and distortion (Ballé et al. 2017, arXiv:1611.01704).
 
-    Loss per image: nats that the latents cost + `tradeoffs[quality]` * squared error summed over pixels, the sum divided
-    by the root of the trade-off, so that all qualities count. Latents are multiplied by a learned gain for each channel and quality (Cui et al. 2021, arXiv:2003.02012) and rounded. In
-    training the error sees rounded latents, straight through, and the cost latents with uniform noise (Minnen & Singh
-    2020, arXiv:2007.08739).
+    Loss per image: nats that the latents cost + `tradeoffs[quality]` * squared error summed over pixels, divided by the
+    root of the trade-off so that all qualities count. Latents are multiplied by a learned gain for each channel and
+    quality (Cui et al. 2020, arXiv:2003.02012) and rounded. In training the error sees rounded latents, straight
+    through, and the cost latents with uniform noise (Minnen & Singh 2020, arXiv:2007.08739).
     `encode` gives int32 latents `(batch, height/f, width/f, latent_dim)`; `medzoo.tasks.compress` makes files of them.
 
     Args:
