@@ -59,11 +59,10 @@ def frozen(data, transform):
     return measured({split: pipeline.predict_proba(data[split][0]) for split in labels}, labels)
 
 
-def trained(name, data, seed=0, pretrained=True, epochs=(5, 10), **own):
+def trained(name, data, seed=0, pretrained=True, epochs=(5, 10), rates=(1e-3, 3e-4), **own):
     """Staged fine-tuning of a preset's encoder, or the same net trained from random weights for as many epochs."""
     keras.utils.set_random_seed(seed)
     classifier = medzoo.Classifier.from_pretrained(name, 1 + int(data["train"][1].max()), pretrained=pretrained)
-    rates = (1e-3, 3e-4)
     if not pretrained:
         epochs, rates = (0, sum(epochs)), (1e-3, 1e-3)
     fine_tune(classifier, *data["train"], data["val"], epochs=epochs, learning_rates=rates, seed=seed, **own)

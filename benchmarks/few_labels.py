@@ -21,7 +21,7 @@ SHARES = (0.01, 0.1, 1.0)
 SEEDS = (0, 1, 2)  # draws of the labelled images, and of the weights
 
 
-def few_labels(path, name="vqvae-brainmri"):
+def few_labels(path, name):
     """Yields (share of labels, row, seed, measures) for four classes of brain MR images."""
     data = read(path)
     data = sized(medzoo.load(name), data)
@@ -32,7 +32,7 @@ def few_labels(path, name="vqvae-brainmri"):
             some = {**data, "train": draw(images, labels, share, seed)}
             yield share, "frozen filters, logistic regression", seed, frozen(some, extractor)
             some["train"] = repeated(*some["train"])
-            yield share, "pretrained, fine-tuned", seed, trained(name, some, seed)
+            yield share, "pretrained, fine-tuned", seed, trained(name, some, seed, rates=(1e-3, 1e-3))
             yield share, "random weights", seed, trained(name, some, seed, pretrained=False)
 
 
@@ -78,7 +78,7 @@ means over three draws; the autoencoder itself was trained on all the training s
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--model", default="vqvae-brainmri", show_default=True)
+@click.option("--model", default="vae-brainmri", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, model, out):
     rows = []

@@ -23,25 +23,9 @@ def read_dicom(path, window=None, frame=None):
     Raises:
         ImageError: no DICOM file, no pixels, pixels that no installed decoder reads, or several frames and no `frame`.
     """
-    import pydicom
-    from pydicom.pixels import apply_modality_lut, pixel_array
+    from pydicom.pixels import apply_modality_lut
 
-    try:
-        dataset = pydicom.dcmread(path)
-    except Exception as error:  # pydicom raises many kinds on broken files; ours names the file
-        raise ImageError(f"{path}: not readable as DICOM ({type(error).__name__}: {error}).") from error
-    if "PixelData" not in dataset and "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset:
-        raise ImageError(f"{path}: a DICOM file without pixels (modality {dataset.get('Modality', 'unknown')}).")
-    try:
-        pixels = pixel_array(dataset)
-    except Exception as error:
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        syntax = f"{syntax.name} ({syntax})" if syntax else "unknown transfer syntax"
-        raise ImageError(
-            f"{path}: pixels in {syntax} could not be decoded: {error} "
-            'For compressed DICOM: pip install "medzoo[dicom]".'
-        ) from error
-
+    dataset, pixels = open_dicom(path)
     colour = dataset.get("SamplesPerPixel", 1) == 3
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if frames > 1 or pixels.ndim == 3 + colour:
@@ -64,6 +48,29 @@ def read_dicom(path, window=None, frame=None):
     if not np.isfinite(grey).all():
         raise ImageError(f"{path}: pixels hold NaN or infinity.")
     return 1.0 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+
+
+def open_dicom(path):
+    """The data set of a DICOM file and its stored pixels as an array; raises `ImageError` as `read_dicom`."""
+    import pydicom
+    from pydicom.pixels import pixel_array
+
+    try:
+        dataset = pydicom.dcmread(path)
+    except Exception as error:  # pydicom raises many kinds on broken files; ours names the file
+        raise ImageError(f"{path}: not readable as DICOM ({type(error).__name__}: {error}).") from error
+    if "PixelData" not in dataset and "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset:
+        raise ImageError(f"{path}: a DICOM file without pixels (modality {dataset.get('Modality', 'unknown')}).")
+    try:
+        pixels = pixel_array(dataset)
+    except Exception as error:
+        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+        syntax = f"{syntax.name} ({syntax})" if syntax else "unknown transfer syntax"
+        raise ImageError(
+            f"{path}: pixels in {syntax} could not be decoded: {error} "
+            'For compressed DICOM: pip install "medzoo[dicom]".'
+        ) from error
+    return dataset, pixels
 
 
 def _voi(dataset, values, window):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import read_dicom
+from medzoo.images.dicom import open_dicom, read_dicom
 from medzoo.images.intensity import apply_window, luminance, resize
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -55,7 +55,35 @@ def read_image(path, size=None, window=None, frame=None):
     return image if size is None else resize(image, size)
 
 
-def _read_picture(path):
+def read_stored(path):
+    """Grey values as a file stores them, uint8 or uint16 `(H, W)`: what lossless compression keeps.
+
+    PNG and JPEG (grey), npy, and DICOM with one grey frame of unsigned values; windows and rescaling are left out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImageError: colour, several frames, signed or other values; names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    with open(path, "rb") as file:
+        head = file.read(132)
+    suffix = path.suffix.lower()
+    if head[128:] == b"DICM" or suffix in (".dcm", ".dicom"):
+        values = open_dicom(path)[1]
+    elif suffix == ".npy":
+        values = _read_npy(path)
+    elif suffix in PICTURES:
+        values = _read_picture(path, colour=False)
+    else:
+        raise ImageError(f"{path}: {suffix or 'no suffix'} and no DICOM header; expected one of {', '.join(SUFFIXES)}.")
+    if values.dtype not in (np.uint8, np.uint16) or values.ndim != 2 or 0 in values.shape:
+        raise ImageError(f"{path}: {values.dtype} of shape {values.shape}; expected one grey image of uint8 or uint16.")
+    return values
+
+
+def _read_picture(path, colour=True):
     from PIL import Image
 
     try:
@@ -72,6 +100,8 @@ def _read_picture(path):
         return np.asarray(picture.convert("L"))
     if picture.mode in ("LA", "RGBA", "PA") and np.asarray(picture.getchannel("A")).min() < 255:
         raise ImageError(f"{path}: has transparent pixels; expected an opaque image.")
+    if not colour:
+        raise ImageError(f"{path}: mode {picture.mode}; expected a grey image (convert it first).")
     return luminance(np.asarray(picture.convert("RGB"), "float32")).round().astype("uint8")
 
 

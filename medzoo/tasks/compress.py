@@ -19,17 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from medzoo.errors import CompressedFileError
-from medzoo.layers.prior import order
-from medzoo.tasks.exact import ESCAPE, FRACTIONS, REACH, STEPS, ExactCodec, distributions
+from medzoo.tasks.coding import Decoder, Encoder, code_latents, code_residual, constriction
+from medzoo.tasks.exact import ExactCodec
 
 MAGIC, VERSION = b"MZC", 1
 _exact_codecs = {}  # the last one used, by digest of its weights
 DEFAULT = "codec-chestxray-256"
-RAW = 2**20  # range of escaped residuals, around zero
-ROWS = 20_000  # symbols handed to the range coder at a time: each brings its own table
-LEVELS = 5  # grids of the residual, from coarse to fine
-WEIGHT_BITS = 6  # of the residual's prediction
-ACTIVITY = np.array([0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128])  # between the bins of its spread
 
 
 def compress(images, model=DEFAULT, quality=2, max_error=None, names=None):
@@ -150,13 +145,13 @@ def _one(model, exact, image, quality, max_error, title):
     padded = np.pad(image, ((0, -height % f), (0, -width % f)), mode="edge")
     scaled = ((padded.astype("float64") - low) / (high - low)).astype("float32")
     latents = model.encode(scaled[None, ..., None], quality)[0].astype("float64")
-    coder = Encoder(_constriction().queue.RangeEncoder())
-    _latents(coder, exact, latents, quality)
+    coder = Encoder(constriction().queue.RangeEncoder())
+    code_latents(coder, exact, latents, quality)
     picture = exact.picture(latents, quality, low, high)[:height, :width]
     if max_error is not None:
         step = 2 * max_error + 1
         residual = np.floor((image.astype("int64") - picture + max_error) / step).astype("int64")
-        _residual(coder, residual, picture)
+        code_residual(coder, residual, picture)
         picture = np.clip(picture + step * residual, low, high)
     words = coder.coder.get_compressed().astype("<u4").tobytes()
     head = Head(
@@ -171,184 +166,27 @@ def _one(model, exact, image, quality, max_error, title):
         title,
         zlib.crc32(picture.astype("<u2").tobytes()),
     )
-    return head.pack() + words
+    result = head.pack() + words
+    _read_one(_Reader(result), exact)  # what cannot be read back raises now, while the original is there
+    return result
 
 
 def _read_one(reader, exact):
 
     head = Head.read(reader)
     words = np.frombuffer(reader.take(4 * head.words), "<u4").astype("uint32")
-    coder = Decoder(_constriction().queue.RangeDecoder(words))
+    coder = Decoder(constriction().queue.RangeDecoder(words))
     shape = (-(-head.height // exact.f), -(-head.width // exact.f), sum(exact.groups))
     latents = np.zeros(shape)
-    _latents(coder, exact, latents, head.quality)
+    code_latents(coder, exact, latents, head.quality)
     picture = exact.picture(latents, head.quality, head.low, head.high)[: head.height, : head.width]
     if head.max_error:
         residual = np.zeros(picture.shape, "int64")
-        _residual(coder, residual, picture)
+        code_residual(coder, residual, picture)
         picture = np.clip(picture + (2 * head.max_error - 1) * residual, head.low, head.high)
     if zlib.crc32(picture.astype("<u2").tobytes()) != head.checksum:
         raise CompressedFileError("decoded to other pixels than were stored; the weights or medzoo are not the same.")
     return picture.astype(f"uint{head.bits}"), head.title
-
-
-class Encoder:
-    """Writes whole numbers `y` under distributions of given means (in FRACTIONS-ths) and steps of the table."""
-
-    writes = True
-
-    def __init__(self, coder):
-        self.coder = coder
-
-    def code(self, y, mean, step):
-        for part in _parts(y):
-            base, fraction = np.divmod(mean[part], FRACTIONS)
-            residual = y[part] - base
-            escaped = np.abs(residual) > REACH
-            symbols = np.where(escaped, ESCAPE, residual + REACH).astype("int32")
-            self.coder.encode(symbols, _categorical(), _tables(step[part], fraction))
-            if escaped.any():
-                self.uniform(residual[escaped] + RAW // 2, RAW)
-        return y
-
-    def uniform(self, y, size):
-        if size > 1 and len(y):
-            self.coder.encode(np.asarray(y, "int32"), _constriction().model.Uniform(size))
-        return y
-
-
-class Decoder:
-    """Reads what `Encoder` wrote; the `y` given are only counted."""
-
-    writes = False
-
-    def __init__(self, coder):
-        self.coder = coder
-
-    def code(self, y, mean, step):
-        found = np.empty(len(y), "int64")
-        for part in _parts(y):
-            base, fraction = np.divmod(mean[part], FRACTIONS)
-            symbols = self.coder.decode(_categorical(), _tables(step[part], fraction)).astype("int64")
-            residual = symbols - REACH
-            escaped = symbols == ESCAPE
-            if escaped.any():
-                residual[escaped] = self.uniform(residual[escaped], RAW) - RAW // 2
-            found[part] = base + residual
-        return found
-
-    def uniform(self, y, size):
-        if size == 1 or not len(y):
-            return np.zeros(len(y), "int64")
-        return self.coder.decode(_constriction().model.Uniform(size), len(y)).astype("int64")
-
-
-def _parts(y):
-    return (slice(i, i + ROWS) for i in range(0, len(y), ROWS))
-
-
-def _tables(step, fraction):
-    return distributions()[step, fraction] / 2.0**21
-
-
-def _categorical():
-    return _constriction().model.Categorical(perfect=False)
-
-
-def _constriction():
-    try:
-        import constriction
-    except ImportError as error:
-        raise ImportError(
-            'compressing needs a range coder: pip install "medzoo[compress]" (or constriction).'
-        ) from error
-    return constriction.stream
-
-
-def _steps(shape, levels):
-    """`order`, for a grid of that shape: `(level, stride, known, coded)` with masks in place of functions."""
-    for level, stride, known, coded in order(levels):
-        rows = np.arange(-(-shape[0] // stride))[:, None]
-        columns = np.arange(-(-shape[1] // stride))[None]
-        known, coded = (f(rows, columns).astype(bool) for f in (known, coded))
-        if coded.any():
-            yield level, stride, known, coded
-
-
-def _latents(coder, exact, latents, quality):
-    """Codes the latents `(h, w, channels)`, or fills them in."""
-    start = 0
-    for k, size in enumerate(exact.groups):
-        for level, stride, known, coded in _steps(latents.shape, exact.levels):
-            grid = latents[::stride, ::stride]
-            own = grid[..., start : start + size] * known[..., None]
-            context = np.concatenate([grid[..., :start], own, known[..., None]], axis=-1)
-            mean, step = exact.parameters(k, context, level, quality)
-            y = grid[..., start : start + size][coded].astype("int64")
-            found = coder.code(y.ravel(), mean[coded].ravel(), step[coded].ravel())
-            grid[..., start : start + size][coded] = found.reshape(-1, size)
-        start += size
-
-
-def _residual(coder, residual, picture):
-    """Codes the residual `(H, W)`, or fills it in.
-
-    Each pixel is predicted from known neighbours and the decoded picture by weights that were fitted to the image; its
-    spread is that of pixels with as active a neighbourhood. Weights and spreads are sent first.
-    """
-    spread = int(residual.std()) if coder.writes else 0
-    drop = int(coder.uniform([max(0, (spread // 8).bit_length())], 16)[0])  # low bits that are noise, sent as they are
-    for _, stride, _, coded in _steps(residual.shape, LEVELS):
-        grid = residual[::stride, ::stride]
-        features, activity = _surroundings(grid, picture[::stride, ::stride], coded)
-        y = grid[coded]
-        weights = np.zeros(features.shape[1], "int64")
-        if coder.writes and len(y) > 50:
-            weights = np.linalg.lstsq(features.astype("float64"), y.astype("float64"), rcond=None)[0]
-            weights = np.clip(np.round(weights * 2**WEIGHT_BITS), -128, 127).astype("int64")
-        weights = coder.uniform(weights + 128, 256) - 128
-        mean = (features @ weights * FRACTIONS) >> (WEIGHT_BITS + drop)
-        bins = np.searchsorted(ACTIVITY << drop, activity)
-        steps = np.zeros(len(ACTIVITY) + 1, "int64")
-        if coder.writes:
-            for b in np.unique(bins):
-                steps[b] = _best_step((y >> drop)[bins == b], mean[bins == b])
-        steps = coder.uniform(steps, STEPS)
-        high = coder.code(y >> drop, mean, steps[bins])
-        low = coder.uniform(y & ((1 << drop) - 1), 1 << drop)
-        grid[coded] = (high << drop) + low
-
-
-def _surroundings(residual, picture, coded):
-    """Of each coded place: known neighbours and what the picture does there, `(N, 5)`, and how active they are, `(N,)`.
-
-    At the middles the known neighbours are the four diagonal ones, between them the four nearest; at the coarsest grid,
-    where all is coded, none.
-    """
-    corner = coded[0, 0]
-    diagonal = len(coded) > 1 and not coded[0].any()
-    around = ((-1, -1), (-1, 1), (1, -1), (1, 1)) if diagonal else ((-1, 0), (1, 0), (0, -1), (0, 1))
-    values, shades = (np.pad(x, 1, mode="reflect" if min(x.shape) > 1 else "edge") for x in (residual, picture))
-    height, width = residual.shape
-
-    def moved(x, i, j):
-        return x[1 + i : 1 + i + height, 1 + j : 1 + j + width][coded]
-
-    near = [0 * moved(values, i, j) if corner else moved(values, i, j) for i, j in around]
-    curve = sum(moved(shades, i, j) for i, j in around) - 4 * picture[coded]
-    centre = sum(near) // 4
-    activity = sum(np.abs(n - centre) for n in near) + np.abs(curve) // 4
-    return np.stack([*near, curve], axis=1), activity
-
-
-def _best_step(y, mean):
-    """The step of the table under which these numbers are shortest."""
-    base, fraction = np.divmod(mean, FRACTIONS)
-    symbols = y - base
-    symbols = np.where(np.abs(symbols) > REACH, ESCAPE, symbols + REACH)
-    some = slice(None, None, max(1, len(y) // 2000))
-    bits = [np.log2(table[fraction[some], symbols[some]]).sum() for table in distributions()]
-    return int(np.argmax(bits))
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,105 @@
+"""The command line's ways from images to images; see `medzoo.cli`."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from medzoo.cli_tasks import _files
+
+
+class _Reading:
+    """The stored values of files, read one at a time with a progress bar."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def __len__(self):
+        return len(self.files)
+
+    def __iter__(self):
+        from rich.progress import track
+
+        from medzoo.images.read import read_stored
+
+        return map(read_stored, track(self.files, "compressing", disable=len(self.files) < 4))
+
+
+def _write(path, data):
+    """All of it or nothing."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write, .mzc."
+)
+@click.option("--model", help="Preset of the family Codec.  [default: codec-chestxray-256]")
+@click.option("--quality", default=2, show_default=True, help="0 (smallest) to 3.")
+@click.option("--lossless", is_flag=True, help="Every bit of the pixels comes back.")
+@click.option("--max-error", type=int, help="No grey value is off by more.")
+@click.option("--names/--no-names", default=True, show_default=True, help="Keep the files' names (patients' names?).")
+@click.option("--overwrite", is_flag=True)
+def compress(images, out, model, quality, lossless, max_error, names, overwrite):
+    """Compress grey images (PNG, JPEG, npy, DICOM; 8 or 16 bits) of files and folders to one file.
+
+    Of DICOM files the stored pixel values are kept, and no tags.
+
+    \b
+    Example:
+        medzoo compress films/ -o films.mzc
+        medzoo compress film.png -o film.mzc --lossless
+    """
+    from medzoo.tasks import compress as task
+
+    if out.exists() and not overwrite:
+        raise click.ClickException(f"{out}: exists; pass --overwrite to replace it.")
+    if lossless and max_error:
+        raise click.ClickException("--lossless and --max-error exclude each other.")
+    files = _files(images)
+    reading = _Reading(files)
+    titles = [file.name for file in files] if names else None
+    data = task.compress(reading, model or task.DEFAULT, quality, 0 if lossless else max_error, titles)
+    _write(out, data)
+    before = sum(file.stat().st_size for file in files)
+    click.echo(f"{len(files)} images, {before:,} bytes -> {len(data):,} bytes ({before / len(data):.1f} times smaller)")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for PNG files.")
+@click.option("--model", help="Preset folder, where the one named in the file is not in the zoo.")
+@click.option("--overwrite", is_flag=True, help="Replace pictures that are there already.")
+def decompress(file, out, model, overwrite):
+    """Write the images of a compressed FILE as PNG, 8 or 16 bits.
+
+    \b
+    Example:
+        medzoo decompress films.mzc -o films/
+    """
+    import io
+
+    from PIL import Image
+
+    from medzoo.errors import CompressedFileError
+    from medzoo.tasks.compress import decompress as images_of
+
+    try:
+        images, names = images_of(file.read_bytes(), model, with_names=True)
+    except CompressedFileError as error:
+        raise click.ClickException(f"{file}: {error}") from error
+    # A name in a file from elsewhere must not lead out of the folder.
+    stems = [Path(name.replace("\\", "/")).stem or f"{i:05d}" for i, name in enumerate(names)]
+    targets = [out / f"{f'{i:05d}-' if stems.count(stem) > 1 else ''}{stem}.png" for i, stem in enumerate(stems)]
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise click.ClickException(f"{target}: exists; pass --overwrite to replace it.")
+    out.mkdir(parents=True, exist_ok=True)
+    for image, target in zip(images, targets, strict=True):
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG")
+        _write(target, buffer.getvalue())
+    click.echo(f"wrote {len(images)} images to {out}")

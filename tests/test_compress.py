@@ -1,0 +1,265 @@
+"""Compressed files come back as they were, and damaged ones do not come back as something else."""
+
+import subprocess
+import sys
+import zlib
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import SMALL
+from PIL import Image
+
+import medzoo
+from medzoo.cli import main
+from medzoo.errors import CompressedFileError
+from medzoo.images.phantom import chest_phantom
+from medzoo.layers.prior import SCALES, InterlacedPrior, logistic_nats, order
+from medzoo.models import Codec
+from medzoo.tasks import exact
+from medzoo.tasks.compress import compress, decompress
+
+pytest.importorskip("constriction")
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    """A small trained codec, as a preset."""
+    keras.utils.set_random_seed(0)
+    films = np.stack([chest_phantom(64, seed) for seed in range(64)])
+    model = Codec(latent_dim=6, groups=(1, 2, 3), hidden=12, name="small", **SMALL)
+    model.initialize_from_pca(films)
+    model.compile(keras.optimizers.Adam(3e-3))
+    model.fit(films, batch_size=8, epochs=6, verbose=0)
+    folder = tmp_path_factory.mktemp("presets") / "small"
+    medzoo.save_preset(model, folder)
+    return str(folder)
+
+
+def film(height=96, width=72, noise=2.0, seed=100, dtype="uint8"):
+    rng = np.random.default_rng(seed)
+    largest = 255 if dtype == "uint8" else 4095
+    values = chest_phantom(128, seed)[:height, :width, 0] * largest + rng.normal(0, noise, (height, width))
+    return np.clip(np.round(values), 0, largest).astype(dtype)
+
+
+IMAGES = {
+    "8 bits": film(),
+    "12 bits in 16": film(dtype="uint16", noise=20),
+    "odd sizes": film(61, 43),
+    "smaller than one latent": film(5, 3),
+    "one pixel": film(1, 1),
+    "one row": film(1, 50),
+    "one column": film(19, 1),
+    "noise": np.random.default_rng(0).integers(0, 256, (64, 64), "uint8"),
+    "16-bit noise": np.random.default_rng(0).integers(0, 65536, (40, 64), "uint16"),
+    "constant": np.full((32, 40), 200, "uint8"),
+    "black, 16 bits": np.zeros((32, 32), "uint16"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_lossless_gives_every_bit_back(codec, name):
+    (back,) = decompress(compress([IMAGES[name]], codec, max_error=0), codec)
+    assert back.dtype == IMAGES[name].dtype
+    assert np.array_equal(back, IMAGES[name])
+
+
+@pytest.mark.parametrize("max_error", [1, 3, 10])
+def test_near_lossless_keeps_its_promise_and_saves_bytes(codec, max_error):
+    images = [IMAGES[n] for n in ("8 bits", "12 bits in 16", "odd sizes", "noise")]
+    data = compress(images, codec, max_error=max_error)
+    for image, back in zip(images, decompress(data, codec), strict=True):
+        assert np.abs(image.astype(int) - back).max() <= max_error
+    assert len(data) < len(compress(images, codec, max_error=max_error - 1))
+
+
+def test_lossy_is_the_models_reconstruction_and_quality_buys_psnr(codec):
+    model = medzoo.load(codec)
+    image = film(64, 64, noise=0)
+    sizes, errors = [], []
+    for quality in range(4):
+        data = compress([image], model, quality)
+        (back,) = decompress(data, model)
+        wanted = model.reconstruct(image[None, ..., None].astype("float32") / 255, quality)[0, ..., 0]
+        assert np.abs(back - wanted * 255).max() < 1.6  # whole numbers against float32, and the rounding
+        sizes.append(len(data))
+        errors.append(np.square(image.astype(float) - back).mean())
+    assert sizes == sorted(sizes)
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_the_file_is_no_longer_than_the_prior_says(codec):
+    model = medzoo.load(codec)
+    image = film(128, 128, noise=0)
+    latents = model.encode(image[None, ..., None].astype("float32") / 255, 3)
+    nats = float(model.prior.nats(latents.astype("float32"), np.array([3], "int32"))[0])
+    data = compress([image], model, 3)
+    head = 40
+    # Shorter where the prior is surprised: the tables give no number less than 2^-20.
+    assert 0.5 * nats / np.log(2) / 8 < len(data) - head < 1.03 * nats / np.log(2) / 8 + 12
+
+
+def test_another_process_and_backend_thread_count_decode_the_same(codec, tmp_path):
+    image = film()
+    (tmp_path / "a.mzc").write_bytes(compress([image], codec, 1))
+    script = (
+        "import sys, zlib, pathlib; from medzoo.tasks.compress import decompress;"
+        "print(zlib.crc32(decompress(pathlib.Path(sys.argv[1]).read_bytes(), sys.argv[2])[0].tobytes()))"
+    )
+    import os
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.mzc"), codec],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    here = decompress((tmp_path / "a.mzc").read_bytes(), codec)[0]
+    assert int(done.stdout) == zlib.crc32(here.tobytes())
+
+
+def test_damaged_files_are_refused(codec):
+    data = compress([film(32, 32)], codec)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        broken = bytearray(data)
+        broken[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        with pytest.raises(CompressedFileError):
+            decompress(bytes(broken), codec)
+    for end in range(0, len(data), 7):
+        with pytest.raises(CompressedFileError):
+            decompress(data[:end], codec)
+
+
+def test_other_weights_are_refused(codec):
+    data = compress([film(32, 32)], codec)
+    other = medzoo.load(codec)
+    other.log_gain.assign(np.asarray(other.log_gain) + 0.01)
+    with pytest.raises(CompressedFileError, match="made with weights"):
+        decompress(data, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([np.zeros((4, 4))],), "float64"),
+        (([np.zeros((4, 4, 3), "uint8")],), "expected uint8 or uint16"),
+        (([np.zeros((8, 8), "uint8")], None, 9), "quality=9"),
+        (([np.zeros((8, 8), "uint8")], None, 2, -1), "max_error=-1"),
+        (([np.zeros((8, 8), "uint8")], "ae-chestxray"), "expected a preset of the family Codec"),
+    ],
+)
+def test_what_cannot_be_compressed_is_refused(codec, arguments, message):
+    images, model, *rest = (*arguments, codec) if len(arguments) == 1 else arguments
+    with pytest.raises(ValueError, match=message):
+        compress(images, model or codec, *rest)
+
+
+# --- prior and whole numbers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 7), (1, 1), (9, 2)])
+def test_the_order_visits_every_place_once_and_knows_only_what_came_before(shape):
+    known = np.zeros(shape, int)
+    for _, stride, was_known, coded in order(4):
+        grid = known[::stride, ::stride]
+        rows, columns = np.arange(grid.shape[0])[:, None], np.arange(grid.shape[1])[None]
+        assert np.array_equal(grid, was_known(rows, columns) + 0 * grid)
+        grid += coded(rows, columns)
+    assert (known == 1).all()
+
+
+def test_the_prior_is_a_distribution():
+    x = np.arange(-400, 401).astype("float32")
+    for mean, scale in ((0.0, 0.1), (3.3, 1.0), (-7.2, 20.0)):
+        mass = np.exp(-np.asarray(logistic_nats(x, np.float32(mean), np.float32(np.log(scale)))))
+        assert mass.sum() == pytest.approx(1, abs=1e-3)
+        z = np.clip((np.append(x - 0.5, 400.5) - mean) / scale, -700, 700)
+        expected = np.diff(1 / (1 + np.exp(-z)))
+        assert mass == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_prior_looks_at_nothing_that_is_coded_later():
+    keras.utils.set_random_seed(0)
+    prior = InterlacedPrior((1, 2), qualities=1, hidden=8)
+    prior.build()
+    for w in prior.weights:
+        w.assign(np.random.default_rng(0).normal(0, 0.3, w.shape))
+    rng = np.random.default_rng(1)
+    y = np.round(rng.normal(0, 3, (1, 8, 8, 3))).astype("float32")
+
+    # Changing what is coded last (the second group between known places) changes only its own cost: the masses of all
+    # values there add up to one.
+    values = np.arange(-600, 601)
+    changed = np.repeat(y, len(values), axis=0)
+    changed[:, 3, 4, 2] = values
+    nats = np.asarray(prior.nats(np.concatenate([y, changed]), np.zeros(len(values) + 1, "int32")), "float64")
+    mass_of_y = 1 / np.exp(nats[0] - nats[1:]).sum()
+    # And it is the one that a decoder computes from what it knows.
+    rows, columns = np.arange(8)[:, None], np.arange(8)[None]
+    known = ((rows + columns) % 2 == 0).astype("float32")[None, ..., None]
+    context = np.concatenate([y[..., :1], y[..., 1:] * known, known], axis=-1)
+    mean, log_scale = prior.parameters(1, context, 3, np.array([0], "int32"))
+    own = np.asarray(logistic_nats(y[..., 1:], mean, log_scale))[0, 3, 4, 1]
+    assert np.exp(-own) == pytest.approx(mass_of_y, rel=1e-3)
+
+
+def test_tables_are_the_logistic_distribution():
+    tables = exact.distributions() / 2.0**exact.TOTAL_BITS
+    scales = np.exp(np.linspace(*np.log(SCALES), exact.STEPS))
+    x = np.arange(-exact.REACH, exact.REACH + 1)
+    for step in (0, 20, 63):
+        for fraction in (0, 3):
+            z = (np.append(x - 0.5, exact.REACH + 0.5) - fraction / exact.FRACTIONS) / scales[step]
+            expected = np.diff(1 / (1 + np.exp(-np.clip(z, -700, 700))))
+            assert tables[step, fraction, :-1] == pytest.approx(expected, abs=2e-6)
+    assert tables.sum(axis=-1) == pytest.approx(1, abs=2e-4)
+
+
+def test_whole_numbers_follow_the_float_model(codec):
+    model = medzoo.load(codec)
+    whole = exact.ExactCodec(model)
+    x = film(64, 48, noise=0)[None, ..., None].astype("float32") / 255
+    latents = model.encode(x, 2)
+    assert np.abs(whole.picture(latents[0].astype(float), 2) - 255 * model.decode(latents, 2)[0, ..., 0]).max() < 1.2
+    context = np.concatenate([latents[0][..., :3], np.ones_like(latents[0][..., :1])], axis=-1).astype("float32")
+    mean, log_scale = (np.asarray(p)[0] for p in model.prior.parameters(1, context[None], 3, np.array([2], "int32")))
+    found_mean, step = whole.parameters(1, context.astype(float), 3, 2)
+    assert found_mean / exact.FRACTIONS == pytest.approx(mean, abs=0.08)
+    scales = np.linspace(*np.log(SCALES), exact.STEPS)
+    assert scales[step] == pytest.approx(np.clip(log_scale, *np.log(SCALES)), abs=0.06)
+
+
+# --- command line ---------------------------------------------------------------------------------------------------
+
+
+def test_commands_write_and_read_files(codec, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(IMAGES["8 bits"]).save(tmp_path / "in" / "a.png")
+    Image.fromarray(IMAGES["12 bits in 16"]).save(tmp_path / "in" / "b.png")
+    arguments = ["compress", tmp_path / "in", "-o", tmp_path / "x.mzc", "--model", codec, "--lossless"]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    again = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert again.exit_code == 1
+    assert "--overwrite" in again.output
+    back = ["decompress", tmp_path / "x.mzc", "-o", tmp_path / "out", "--model", codec]
+    result = CliRunner().invoke(main, [str(a) for a in back])
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), IMAGES["8 bits"])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "b.png")), IMAGES["12 bits in 16"])
+    assert CliRunner().invoke(main, [str(a) for a in back]).exit_code == 1
+
+
+def test_names_in_a_file_do_not_lead_out_of_the_folder(codec, tmp_path):
+    data = compress([film(16, 16)], codec, names=["../../evil.png"])
+    (tmp_path / "x.mzc").write_bytes(data)
+    arguments = ["decompress", tmp_path / "x.mzc", "-o", tmp_path / "a" / "b", "--model", codec]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    assert [p.name for p in tmp_path.rglob("*.png")] == ["evil.png"]
+    assert (tmp_path / "a" / "b" / "evil.png").is_file()
