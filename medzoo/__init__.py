@@ -25,6 +25,7 @@ _NAMES = {
     "AnomalyDetector": "medzoo.tasks.anomaly",
     "Segmenter": "medzoo.tasks.segment",
     "adapt": "medzoo.tasks.adapt",
+    "denoise": "medzoo.tasks.denoise",
     "compress": "medzoo.tasks.compress",
     "decompress": "medzoo.tasks.compress",
     "read_image": "medzoo.images",

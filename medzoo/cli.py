@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from medzoo.cli_images import compress, decompress
+from medzoo.cli_images import compress, decompress, denoise
 from medzoo.cli_tasks import adapt, anomaly, classify, segment
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reports missing GPUs as errors
@@ -213,7 +213,7 @@ def evaluate(name, data, split, classes, probe, out, overwrite):
     click.echo(json.dumps(result, indent=2))
 
 
-for command in (classify, anomaly, segment, adapt, compress, decompress):
+for command in (classify, anomaly, segment, adapt, compress, decompress, denoise):
     main.add_command(command)
 
 

@@ -103,3 +103,46 @@ def decompress(file, out, model, overwrite):
         Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG")
         _write(target, buffer.getvalue())
     click.echo(f"wrote {len(images)} images to {out}")
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for PNG files.")
+@click.option("--model", help="A denoising preset.  [default: dae-chestxray-256]")
+@click.option("--strength", default=1.0, show_default=True, help="0 leaves the image as it is.")
+@click.option("--overwrite", is_flag=True, help="Replace pictures that are there already.")
+def denoise(images, out, model, strength, overwrite):
+    """Take noise out of images of files and folders: writes each as 16-bit PNG, and before beside after.
+
+    \b
+    Example:
+        medzoo denoise films/ -o clean/
+    """
+    import io
+
+    from PIL import Image
+    from rich.progress import track
+
+    from medzoo import load
+    from medzoo.evaluate.plots import difference_strip
+    from medzoo.images.read import read_image
+    from medzoo.tasks import denoise as task
+
+    files = _files(images)
+    targets = [out / f"{i:05d}-{file.stem}.png" for i, file in enumerate(files)]
+    if (there := [t for t in targets if t.exists()]) and not overwrite:
+        raise click.ClickException(f"{there[0]}: exists; pass --overwrite to replace it.")
+    out.mkdir(parents=True, exist_ok=True)
+    model = load(model or task.DEFAULT)
+    for file, target in zip(track(files, "denoising", disable=len(files) < 4), targets, strict=True):
+        image = read_image(file) if model.image_shape[0] is None else model.preprocess(file)[0]
+        clean = task.denoise(image, model, strength)
+        pictures = {
+            target: np.round(clean[..., 0] * 65535).astype("uint16"),
+            target.with_name(f"{target.stem}-compared.png"): difference_strip(image, clean),
+        }
+        for path, values in pictures.items():
+            buffer = io.BytesIO()
+            Image.fromarray(values).save(buffer, format="PNG")
+            _write(path, buffer.getvalue())
+    click.echo(f"wrote {len(files)} images to {out}")

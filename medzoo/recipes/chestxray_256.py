@@ -54,7 +54,7 @@ RECIPES = [
         name="codec-chestxray-256",
         model=lambda **own: Codec(latent_dim=16, **OPEN, **own),
         limits=LIMIT,
-        epochs=16,
+        epochs=12,
         learning_rate=1e-3,
         **{**SHARED, "batch_size": 8, "augment": {**SHARED["augment"], "crop": 96}},
     ),
