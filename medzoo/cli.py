@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from medzoo.cli_explore import drift, map_command, similar, tune
 from medzoo.cli_images import compress, decompress, denoise
 from medzoo.cli_tasks import adapt, anomaly, classify, segment
 
@@ -213,7 +214,8 @@ def evaluate(name, data, split, classes, probe, out, overwrite):
     click.echo(json.dumps(result, indent=2))
 
 
-for command in (classify, anomaly, segment, adapt, compress, decompress, denoise):
+TASKS = (classify, anomaly, segment, adapt, compress, decompress, denoise, map_command, similar, drift, tune)
+for command in TASKS:
     main.add_command(command)
 
 

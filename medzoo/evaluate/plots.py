@@ -116,6 +116,43 @@ def save_latents(path, kl, means, title):
     figure.savefig(path, dpi=120)
 
 
+def save_map(path, where, labels, title):
+    """Points `(N, 2)`, one colour a label."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axis = figure.subplots()
+    labels = np.asarray(labels)
+    for label in dict.fromkeys(labels.tolist()):
+        axis.plot(*where[labels == label].T, ".", markersize=5, alpha=0.7, label=str(label))
+    axis.legend(frameon=False, fontsize=8)
+    axis.set_title(title, fontsize=9)
+    axis.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
+def save_tuning(path, rows, what, chosen, title):
+    """PSNR against the setting, and against bits where they are known."""
+    from matplotlib.figure import Figure
+
+    bits = "bits" in rows[0]
+    figure = Figure(figsize=(8 if bits else 4.5, 3.5), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, 2 if bits else 1))
+    psnr, error = ([r[key] for r in rows] for key in ("psnr", "psnr_error"))
+    for axis, key, label in zip(axes, ("setting", "bits"), (what, "bits per pixel"), strict=False):
+        axis.errorbar([r[key] for r in rows], psnr, error, fmt="o-", capsize=3, markersize=4)
+        mark = next(r for r in rows if r["setting"] == chosen)
+        axis.plot(mark[key], mark["psnr"], "o", markersize=11, fillstyle="none", color="C1", label=f"chosen: {chosen}")
+        axis.set(xlabel=label, ylabel="PSNR, dB")
+        axis.grid(alpha=0.3)
+    axes[0].set_xscale("log")
+    axes[0].set_xticks([r["setting"] for r in rows], [str(r["setting"]) for r in rows])
+    axes[0].minorticks_off()
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
 def save_demo(path, image, reconstruction, title, samples):
     """Input, reconstruction and difference above a row of samples from the prior."""
     from matplotlib.figure import Figure

@@ -3,6 +3,7 @@
 import numpy as np
 
 from medzoo.tasks.features import features
+from medzoo.tasks.generate import nearest
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper
 
@@ -35,7 +36,7 @@ def sample_quality(model, train, test, encoder, n=2000, seed=0):
     sets = {"model": drawn, "pca": gaussian, "training_images": some}
     seen = {name: features(encoder, images) for name, images in sets.items()}
     m = min(n, len(test))
-    reference, distances = (_nearest(train, images) for images in (model.reconstruct(test), drawn))
+    reference, distances = (nearest(train, images) for images in (model.reconstruct(test), drawn))
     return {
         "samples": n,
         "encoder": encoder.name,
@@ -65,15 +66,6 @@ def _pca_samples(train, n, components, rng):
     pca = PCA(components, svd_solver="randomized", random_state=0).fit(train.reshape(len(train), -1))
     z = rng.standard_normal((n, components)) * np.sqrt(pca.explained_variance_)
     return np.clip(pca.inverse_transform(z), 0, 1).reshape(n, *train.shape[1:]).astype("float32")
-
-
-def _nearest(train, images):
-    """Root-mean-square distance of each image to the nearest training image."""
-    from sklearn.neighbors import NearestNeighbors
-
-    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(train.reshape(len(train), -1))
-    distance, _ = search.kneighbors(images.reshape(len(images), -1))
-    return distance[:, 0] / np.sqrt(np.prod(train.shape[1:]))
 
 
 def _covered(points, manifold):

@@ -1,0 +1,103 @@
+"""Choose the size of a codebook or of the latents by cross-validation on one's own images."""
+
+from dataclasses import asdict, dataclass
+
+import keras
+import numpy as np
+
+from medzoo import metrics
+from medzoo.models import VQVAE
+from medzoo.recipes.augment import Augmented
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one setting reached on one fold's held-out images.
+
+    `bits` are per pixel: for a VQ-VAE those of an ideal coder that knows the code frequencies of the training fold; for
+    others `numbers` is what to go by. `usage` is the share of the codebook that the held-out images use.
+    """
+
+    setting: int
+    fold: int
+    psnr: float
+    ssim: float
+    numbers: int
+    bits: float | None = None
+    usage: float | None = None
+
+
+def cross_validate(
+    build, settings, images, folds=3, epochs=10, batch_size=32, learning_rate=1.5e-3, seed=0, groups=None
+):
+    """Trains a model for every setting and fold; yields a `Trial` each, as they finish.
+
+        trials = list(cross_validate(lambda k: medzoo.VQVAE((64, 64, 1), codebook_size=k), (64, 256, 1024), films))
+        best = choose(trials)
+
+    Args:
+        build: function of a setting that gives an untrained model.
+        settings: e.g. codebook sizes or latent widths.
+        images: uint8 `(N, height, width, 1)`.
+        folds: of the images; every image is held out once for each setting.
+        epochs, batch_size, learning_rate, seed: of each training, which starts from the PCA of its images.
+        groups: `(N,)`, patients: images of one never stand on both sides.
+    """
+    from sklearn.model_selection import GroupKFold, KFold
+
+    from medzoo.images.datasets import to_float
+    from medzoo.recipes.training import CLIP, schedule
+
+    splitter = KFold(folds, shuffle=True, random_state=seed) if groups is None else GroupKFold(folds)
+    splits = list(splitter.split(images, groups=groups))
+    for setting in settings:
+        for fold, (train, held_out) in enumerate(splits):
+            keras.utils.set_random_seed(seed)
+            model = build(setting)
+            model.initialize_from_pca(to_float(images[train]))
+            batches = Augmented(images[train], batch_size, seed)
+            rate = schedule(learning_rate, epochs * len(batches))
+            model.compile(keras.optimizers.Adam(rate, beta_2=0.99, global_clipnorm=CLIP))
+            turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs, b=batches: setattr(b, "epoch", e))
+            model.fit(batches, epochs=epochs, callbacks=[turn], shuffle=False, verbose=0)
+            yield _trial(model, setting, fold, to_float(images[train]), to_float(images[held_out]))
+
+
+def _trial(model, setting, fold, train, held_out):
+    latents = model.encode(held_out)
+    restored = model.decode(latents)
+    psnr, ssim = (
+        float(np.mean(keras.ops.convert_to_numpy(f(held_out, restored)))) for f in (metrics.psnr, metrics.ssim)
+    )
+    facts = {"setting": setting, "fold": fold, "psnr": psnr, "ssim": ssim, "numbers": int(latents[0].size)}
+    if isinstance(model, VQVAE):
+        size = model.quantizer.codebook_size
+        seen = np.bincount(model.encode(train).ravel(), minlength=size) + 1.0
+        bits = -np.log2(seen / seen.sum())[latents].sum() / held_out.size
+        facts |= {"bits": float(bits), "usage": float(len(np.unique(latents)) / size)}
+    return Trial(**facts)
+
+
+def summarise(trials):
+    """One row a setting: means and standard errors over folds, JSON-ready."""
+    rows = []
+    for setting in dict.fromkeys(t.setting for t in trials):
+        own = [asdict(t) for t in trials if t.setting == setting]
+        row = {"setting": setting, "folds": len(own)}
+        for key in ("psnr", "ssim", "numbers", "bits", "usage"):
+            values = [t[key] for t in own]
+            if None not in values:
+                row[key] = float(np.mean(values))
+                row[f"{key}_error"] = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+        rows.append(row)
+    return rows
+
+
+def choose(trials):
+    """The smallest setting whose PSNR is within one standard error of the best (Breiman et al. 1984).
+
+    More is nearly always a little better; this is where it stops to be distinguishable.
+    """
+    rows = summarise(trials)
+    best = max(rows, key=lambda row: row["psnr"])
+    return min(row["setting"] for row in rows if row["psnr"] >= best["psnr"] - best["psnr_error"])

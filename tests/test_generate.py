@@ -1,0 +1,73 @@
+"""Drawn images come from where they should, and copies are noticed."""
+
+import numpy as np
+import pytest
+
+import medzoo
+from medzoo.images.phantom import chest_phantom
+from medzoo.tasks.generate import AggregatePosterior, copies, interpolate, nearest, new_images
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return medzoo.load("vae-chestxray")
+
+
+@pytest.fixture(scope="module")
+def films():
+    return np.stack([chest_phantom(64, seed) for seed in range(80)])
+
+
+def test_samples_of_the_aggregate_posterior_have_the_latents_mean_and_class(vae, films):
+    labels = np.arange(80) % 2
+    films = np.where(labels[:, None, None, None] == 1, films, 0.5 * films).astype("float32")
+    generator = AggregatePosterior(vae).fit(films, labels)
+    for label in (0, 1):
+        drawn = generator.sample(200, label, seed=0)
+        assert drawn.shape == (200, 64, 64, 1)
+        assert drawn.mean() == pytest.approx(vae.reconstruct(films[labels == label]).mean(), abs=0.03)
+    assert np.array_equal(generator.sample(3, 0, seed=1), generator.sample(3, 0, seed=1))
+    with pytest.raises(ValueError, match=r"label=7; fitted with \[0, 1\]"):
+        generator.sample(1, 7)
+
+
+def test_grids_of_latents_are_refused(films):
+    with pytest.raises(ValueError, match="grid of latents"):
+        AggregatePosterior("ae-chestxray-256").fit(films)
+
+
+def test_interpolation_begins_and_ends_at_the_reconstructions(vae, films):
+    way = interpolate(vae, films[0], films[1], steps=5)
+    assert way.shape == (5, 64, 64, 1)
+    assert way[[0, -1]] == pytest.approx(vae.reconstruct(films[:2]), abs=1e-5)
+    steps = np.abs(np.diff(way, axis=0)).mean(axis=(1, 2, 3))
+    assert steps.max() < 3 * steps.min()  # no leaps
+    with pytest.raises(ValueError, match="are codes"):
+        interpolate(medzoo.load("vqvae-chestxray"), films[0], films[1])
+
+
+def test_nearest_is_the_distance_to_the_nearest(films):
+    assert nearest(films, films[:3] + 0.1) == pytest.approx(0.1, abs=1e-4)
+    assert nearest(films, films[5:6])[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_copies_are_found_and_new_images_are_not_called_copies():
+    rng = np.random.default_rng(0)
+    training, held_out, others = (rng.random((100, 16, 16, 1)).astype("float32") for _ in range(3))
+    assert copies(training[:10] + 0.001, training, held_out).all()
+    assert copies(others, training, held_out).mean() <= 0.1
+
+
+def test_a_generator_that_repeats_its_training_images_is_refused():
+    rng = np.random.default_rng(0)
+    training, held_out = (rng.random((100, 16, 16, 1)).astype("float32") for _ in range(2))
+
+    def honest(n, seed):
+        return np.random.default_rng(seed + 10).random((n, 16, 16, 1)).astype("float32")
+
+    def thief(n, seed):
+        return training[np.random.default_rng(seed).integers(0, 100, n)]
+
+    assert new_images(honest, 30, training, held_out).shape == (30, 16, 16, 1)
+    with pytest.raises(ValueError, match="repeats what it was trained on"):
+        new_images(thief, 30, training, held_out)

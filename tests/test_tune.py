@@ -1,0 +1,94 @@
+"""Cross-validation holds every image out once, and finds what is known to be right."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import write_archive
+
+from medzoo.cli import main
+from medzoo.images.phantom import chest_phantom
+from medzoo.models import VQVAE, ConvAutoencoder
+from medzoo.tasks.tune import Trial, choose, cross_validate, summarise
+
+SMALL = {"filters": (8, 16), "blocks": 1}
+
+
+@pytest.fixture(scope="module")
+def films():
+    return np.stack([np.round(chest_phantom(32, seed) * 255).astype("uint8") for seed in range(48)])
+
+
+def test_more_latents_reconstruct_better_and_each_image_is_held_out_once(films):
+    trials = list(
+        cross_validate(lambda n: ConvAutoencoder((32, 32, 1), latent_dim=n, **SMALL), (1, 8), films, 2, epochs=2)
+    )
+    assert [(t.setting, t.fold) for t in trials] == [(1, 0), (1, 1), (8, 0), (8, 1)]
+    few, many = summarise(trials)
+    assert many["psnr"] > few["psnr"] + 1
+    assert (few["numbers"], many["numbers"]) == (1, 8)
+    assert "bits" not in few
+
+
+def test_bits_of_a_codebook_are_below_its_logarithm(films):
+    (trial, _) = cross_validate(
+        lambda n: VQVAE((32, 32, 1), latent_dim=4, codebook_size=n, **SMALL), (16,), films, 2, epochs=2
+    )
+    assert 0 < trial.bits <= (4 * 16 / 32**2) * 1.3
+    assert 0 < trial.usage <= 1
+
+
+def test_patients_never_stand_on_both_sides(films, monkeypatch):
+    from medzoo.tasks import tune
+
+    seen = []
+
+    def spy(model, setting, fold, train, held_out):
+        seen.append((train, held_out))
+        return Trial(setting, fold, 0.0, 0.0, 1)
+
+    monkeypatch.setattr(tune, "_trial", spy)
+    groups = np.arange(48) // 4
+    marked = films.copy()
+    marked[:, 0, 0, 0] = groups  # the patient's number, hidden in a pixel
+    build = lambda n: ConvAutoencoder((32, 32, 1), latent_dim=n, **SMALL)  # noqa: E731
+    list(tune.cross_validate(build, (2,), marked, 3, epochs=1, groups=groups))
+    for train, held_out in seen:
+        a, b = (set(np.round(x[:, 0, 0, 0] * 255).astype(int)) for x in (train, held_out))
+        assert not a & b
+    assert len(seen) == 3
+
+
+def test_the_smallest_setting_within_one_standard_error_is_chosen():
+    def trials(setting, *psnr):
+        return [Trial(setting, i, p, 0.9, 10) for i, p in enumerate(psnr)]
+
+    all_trials = trials(64, 20, 21, 22) + trials(256, 25.0, 26.0, 27.0) + trials(1024, 25.2, 26.4, 27.3)
+    assert choose(all_trials) == 256
+    assert choose(trials(64, 20, 21, 22) + trials(256, 30.0, 30.1, 30.2)) == 256
+
+
+def test_command_writes_table_and_plot(tmp_path):
+    data = write_archive(tmp_path / "films.npz", size=32, counts=(30, 4, 4))
+    arguments = [
+        "tune",
+        "vqvae",
+        "--data",
+        data,
+        "--sizes",
+        "4,16",
+        "--folds",
+        2,
+        "--epochs",
+        1,
+        "-o",
+        tmp_path / "out",
+    ]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out" / "tune.json").read_text())
+    assert [row["setting"] for row in found["settings"]] == [4, 16]
+    assert found["chosen"] in (4, 16)
+    assert "| codebook size |" in (tmp_path / "out" / "tune.md").read_text()
+    assert (tmp_path / "out" / "tune.png").is_file()
