@@ -33,7 +33,8 @@ def test_there_is_one_manifest_and_it_stands_at_the_top():
     assert manifest_path() == ROOT / "weights_manifest.json"
 
 
-def test_python_in_the_readme_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/tasks.md"])
+def test_python_in_the_documentation_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, count in (("films", 4), ("normal", 40)):
         (tmp_path / folder).mkdir()
@@ -41,11 +42,11 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch):
             film = Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8"))
             film.save(f"{folder}/{seed:02d}.png")
     Image.open("films/00.png").save("film.png")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 3
     scope = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), scope)
+        exec(compile(block, page, "exec"), scope)
 
 
 def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):

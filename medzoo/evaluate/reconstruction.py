@@ -1,5 +1,7 @@
 """How well a model reconstructs images it was not trained on, and how well PCA would."""
 
+import math
+
 import numpy as np
 from keras import ops
 
@@ -30,15 +32,18 @@ def similarity(images, reconstructions):
 def pca_baseline(model, train, images):
     """`similarity` of a PCA with as many numbers an image as the model, fitted to the training images.
 
-    A spatial bottleneck stands beside a PCA of its patches. `None` for VQ-VAE and codec, whose
+    A PCA of whole images where the model takes one size only, else of its patches. `None` for VQ-VAE and codec, whose
     latents are whole numbers and cost a few bits each.
     """
     if isinstance(model, (VQVAE, Codec)):
         return None
-    f = None if model.bottleneck == "vector" else model.downsampling
-    restored = pca_reconstruct(train, images, model.latent_dim, f)
-    where = {"patch": f} if f else {}
-    return {"components": model.latent_dim, **where, **similarity(images, restored)}
+    if model.image_shape[0]:
+        patch, components = None, math.prod(model.latent_shape())
+    else:
+        patch, components = model.downsampling, model.latent_dim
+    restored = pca_reconstruct(train, images, components, patch)
+    where = {"patch": patch} if patch else {}
+    return {"components": components, **where, **similarity(images, restored)}
 
 
 def pca_reconstruct(train, images, components, patch=None, most=100_000):
