@@ -21,7 +21,7 @@ FAMILIES = {
     "vae-spatial": lambda: VAE((None, None, 1), latent_dim=3, bottleneck="spatial", free_bits=0.05, **SMALL),
     "vqvae-ema": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, **SMALL),
     "vqvae-loss": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, learning="loss", **SMALL),
-    "codec": lambda: Codec((None, None, 1), latent_dim=4, groups=(1, 3), hidden=8, **SMALL),
+    "codec": lambda: Codec((None, None, 1), latent_dim=4, groups=(4,), hidden=8, **SMALL),
 }
 
 

@@ -12,7 +12,7 @@ from medzoo.images.phantom import chest_phantom
 from medzoo.models import VQVAE, ConvAutoencoder
 from medzoo.tasks.tune import Trial, choose, cross_validate, summarise
 
-SMALL = {"filters": (8, 16), "blocks": 1}
+SMALL = {"filters": (8,), "blocks": 1}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,7 @@ def test_patients_never_stand_on_both_sides(films, monkeypatch):
         return Trial(setting, fold, 0.0, 0.0, 1)
 
     monkeypatch.setattr(tune, "_trial", spy)
+    monkeypatch.setattr(ConvAutoencoder, "fit", lambda *args, **kwargs: None)  # the split is looked at, not the model
     groups = np.arange(48) // 4
     marked = films.copy()
     marked[:, 0, 0, 0] = groups  # the patient's number, hidden in a pixel
