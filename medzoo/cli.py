@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from medzoo.cli_explore import drift, map_command, similar, tune
-from medzoo.cli_images import compress, decompress, denoise
+from medzoo.cli_images import compress, decompress, denoise, generate
 from medzoo.cli_tasks import adapt, anomaly, classify, segment
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reports missing GPUs as errors
@@ -214,7 +214,7 @@ def evaluate(name, data, split, classes, probe, out, overwrite):
     click.echo(json.dumps(result, indent=2))
 
 
-TASKS = (classify, anomaly, segment, adapt, compress, decompress, denoise, map_command, similar, drift, tune)
+TASKS = (classify, anomaly, segment, adapt, compress, decompress, denoise, generate, map_command, similar, drift, tune)
 for command in TASKS:
     main.add_command(command)
 

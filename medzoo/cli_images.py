@@ -146,3 +146,57 @@ def denoise(images, out, model, strength, overwrite):
             Image.fromarray(values).save(buffer, format="PNG")
             _write(path, buffer.getvalue())
     click.echo(f"wrote {len(files)} images to {out}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for PNG files.")
+@click.option("-n", "count", default=16, show_default=True, help="How many.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--temperature", default=1.0, show_default=True, help="Of the prior; below 1: more typical, less varied.")
+@click.option("--like", type=click.Path(path_type=Path, exists=True), help="Folder: draw from where its images lie.")
+@click.option("--overwrite", is_flag=True, help="Replace pictures that are there already.")
+def generate(name, out, count, seed, temperature, like, overwrite):
+    """Draw images from a VAE: nobody's body.
+
+    With --like, samples that are nearly one of the folder's images are left out, and a generator that repeats many of
+    them is refused.
+
+    \b
+    Example:
+        medzoo generate vae-chestxray -o drawn/ -n 32
+    """
+    import io
+
+    from PIL import Image
+
+    from medzoo import VAE, load
+    from medzoo.evaluate.plots import save_grid
+    from medzoo.tasks.generate import AggregatePosterior, new_images
+
+    targets = [out / f"{i:05d}.png" for i in range(count)]
+    if (there := [t for t in (out / "all.png", *targets) if t.exists()]) and not overwrite:
+        raise click.ClickException(f"{there[0]}: exists; pass --overwrite to replace it.")
+    model = load(name)
+    if like:
+        images = model.preprocess(_files([like]))
+        # A quarter tells how near an unseen image usually comes to a seen one.
+        order = np.random.default_rng(seed).permutation(len(images))
+        held_out, known = images[order[: len(images) // 4]], images[order[len(images) // 4 :]]
+        if len(held_out) < 5:
+            raise click.ClickException(f"{like}: {len(images)} images; expected 20 or more.")
+        mixture = AggregatePosterior(model).fit(known)
+        drawn = new_images(lambda n, s: mixture.sample(n, seed=s), count, known, model.reconstruct(held_out), seed)
+    elif isinstance(model, VAE):
+        drawn = model.sample(
+            count, seed=seed, size=None if model.image_shape[0] else (128, 128), temperature=temperature
+        )
+    else:
+        raise click.ClickException(f"{name} is a {type(model).__name__}, which has no prior; use a VAE, or --like.")
+    out.mkdir(parents=True, exist_ok=True)
+    for target, image in zip(targets, drawn, strict=True):
+        buffer = io.BytesIO()
+        Image.fromarray(np.round(255 * image[..., 0]).astype("uint8")).save(buffer, format="PNG")
+        _write(target, buffer.getvalue())
+    save_grid(out / "all.png", drawn[:64], title=f"{name}: drawn, seed {seed}")
+    click.echo(f"wrote {count} images to {out}")

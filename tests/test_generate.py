@@ -71,3 +71,25 @@ def test_a_generator_that_repeats_its_training_images_is_refused():
     assert new_images(honest, 30, training, held_out).shape == (30, 16, 16, 1)
     with pytest.raises(ValueError, match="repeats what it was trained on"):
         new_images(thief, 30, training, held_out)
+
+
+def test_command_draws_from_the_prior_and_from_where_a_folder_lies(films, tmp_path):
+    from click.testing import CliRunner
+    from PIL import Image
+
+    from medzoo.cli import main
+
+    def run(*arguments):
+        return CliRunner().invoke(main, ["generate", *map(str, arguments)])
+
+    (tmp_path / "dark").mkdir()
+    for i, film in enumerate(films[:40]):
+        Image.fromarray(np.round(100 * film[..., 0]).astype("uint8")).save(tmp_path / "dark" / f"{i}.png")
+    for out, more in (("prior", ()), ("like", ("--like", tmp_path / "dark"))):
+        result = run("vae-chestxray", "-o", tmp_path / out, "-n", 4, *more)
+        assert result.exit_code == 0, result.output
+        assert len(list((tmp_path / out).glob("0*.png"))) == 4
+    bright, dark = (np.asarray(Image.open(tmp_path / out / "00001.png")).mean() for out in ("prior", "like"))
+    assert dark < 0.7 * bright
+    assert run("vae-chestxray", "-o", tmp_path / "prior", "-n", 4).exit_code == 1  # never over what is there
+    assert "has no prior" in run("ae-chestxray", "-o", tmp_path / "x").output

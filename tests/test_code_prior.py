@@ -1,0 +1,67 @@
+"""The transformer knows only what came before, and learns what can be known."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from medzoo.tasks.code_prior import CodePrior
+
+TINY = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0}
+
+
+def test_a_code_changes_nothing_before_it():
+    prior = CodePrior(7, (3, 4), **TINY)
+    codes = np.random.default_rng(0).integers(0, 7, (2, 12)).astype("int32")
+    changed = codes.copy()
+    changed[:, 6] = (changed[:, 6] + 1) % 7
+    a, b = (ops.convert_to_numpy(prior(x)) for x in (codes, changed))
+    assert a[:, :6] == pytest.approx(b[:, :6], abs=1e-5)
+    assert np.abs(a[:, 6] - b[:, 6]).max() > 1e-3
+
+
+def test_it_learns_a_chain_up_to_its_entropy_and_draws_from_it_by_class():
+    # Each code follows the one before with probability 3/4, else it is any: a cross-entropy that can be worked out.
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 600)
+    codes = np.empty((600, 12), "int64")
+    codes[:, 0] = rng.integers(0, 4, 600)
+    for i in range(1, 12):
+        step = np.where(labels == 1, 1, -1)  # class 1 counts upwards, class 0 downwards
+        follows = rng.random(600) < 0.75
+        codes[:, i] = np.where(follows, (codes[:, i - 1] + step) % 4, rng.integers(0, 4, 600))
+    codes = codes.reshape(600, 3, 4)
+    p = np.array([0.75 + 0.0625, 0.0625, 0.0625, 0.0625])
+    entropy = (np.log(4) - 11 * (p * np.log(p)).sum()) / 12
+    prior = CodePrior(4, (3, 4), num_classes=2, **TINY)
+    prior.compile(keras.optimizers.Adam(1e-2))
+    prior.fit((codes, labels), epochs=12, verbose=0)
+    assert prior.evaluate((codes, labels), verbose=0) == pytest.approx(entropy, abs=0.1)
+    for label, step in ((0, -1), (1, 1)):
+        drawn = prior.sample(100, label, seed=0).reshape(100, 12)
+        assert ((drawn[:, 1:] - drawn[:, :-1]) % 4 == step % 4).mean() == pytest.approx(p[0], abs=0.1)
+    assert np.array_equal(prior.sample(3, 1, seed=5), prior.sample(3, 1, seed=5))
+
+
+def test_keras_file_round_trip(tmp_path):
+    prior = CodePrior(7, (3, 4), **TINY)
+    prior.save(tmp_path / "prior.keras")
+    again = keras.saving.load_model(tmp_path / "prior.keras")
+    codes = np.zeros((1, 12), "int32")
+    assert ops.convert_to_numpy(again(codes)) == pytest.approx(ops.convert_to_numpy(prior(codes)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [(np.zeros((2, 4, 3), int), r"expected \(N, \*\(3, 4\)\)"), (np.full((2, 3, 4), 7), "from 0 to 6")],
+)
+def test_other_codes_are_refused(codes, message):
+    prior = CodePrior(7, (3, 4), **TINY)
+    prior.compile()
+    with pytest.raises(ValueError, match=message):
+        prior.fit(codes)
+
+
+def test_labels_go_with_classes():
+    with pytest.raises(ValueError, match="label=None; expected 0 to 1"):
+        CodePrior(7, (3, 4), num_classes=2, **TINY).sample(1)
