@@ -92,8 +92,8 @@ def main(data, epochs, out):
     }
     text = (
         f"`CodePrior` with {prior.count_params():,} parameters, {epochs} epochs on the codes of "
-        f"{len(codes['train']):,} films. Fréchet distance, precision and recall against {len(real)} validation films in "
-        f"the features of ae-chestxray-256, {COUNT} images each."
+        f"{len(codes['train']):,} films. Fréchet distance, precision and recall against {len(real)} validation films "
+        f"in the features of ae-chestxray-256, {COUNT} images each."
     )
     header = ["", "Fréchet distance", "precision", "recall", "called copies"]
     cells = [[r["method"], r["frechet"], r["precision"], r["recall"], f"{r['copies']:.1%}"] for r in found]

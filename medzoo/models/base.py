@@ -8,6 +8,7 @@ from medzoo import metrics
 from medzoo.layers.blocks import Decoder, Encoder
 from medzoo.models.checks import check_data, check_images, check_shape, check_training_data
 from medzoo.models.steps import OwnLoss
+from medzoo.models.tiles import in_tiles
 
 
 class Autoencoder(OwnLoss):
@@ -104,9 +105,20 @@ class Autoencoder(OwnLoss):
         """Latents, as `encode` returns them, to images in [0, 1]."""
         return self._in_batches(self._decode, latents, images=False)
 
-    def reconstruct(self, x):
-        """`decode(encode(x))`; see `encode`."""
-        return self._in_batches(lambda batch: self._decode(self._encode(batch)), x)
+    def reconstruct(self, x, tile=None, overlap=96):
+        """`decode(encode(x))`; see `encode`.
+
+        Args:
+            x: images.
+            tile: side in pixels of square tiles that large NumPy images are reconstructed in, one at a time, so that
+                they fit into memory; only for models that take any size. `None`: the whole image at once.
+            overlap: pixels that neighbouring tiles share; they are blended there. At 96 the presets for 256 pixels give
+                the whole image's values to 0.005.
+        """
+        if tile is None:
+            return self._in_batches(lambda batch: self._decode(self._encode(batch)), x)
+        check_images(self, x)
+        return in_tiles(self.reconstruct, x, tile, overlap, self)
 
     def latent_shape(self, input_shape=None):
         """Shape of one image's latents, e.g. `(64,)` or `(32, 32, 4)`.

@@ -85,8 +85,10 @@ class Codec(Autoencoder):
         """Latents of the same `quality` to images in [0, 1]."""
         return self._in_batches(lambda batch: self._decode(batch, quality), latents, images=False)
 
-    def reconstruct(self, x, quality=None):
-        """`decode(encode(x))`; see `encode`."""
+    def reconstruct(self, x, quality=None, **tiles):
+        """`decode(encode(x))`; see `encode`, and for `tile` and `overlap` `Autoencoder.reconstruct`."""
+        if tiles:
+            return super().reconstruct(x, **tiles)
         return self._in_batches(lambda batch: self._decode(self._encode(batch, quality), quality), x)
 
     def _gain(self, quality):
