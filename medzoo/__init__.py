@@ -29,6 +29,7 @@ _NAMES = {
     "compress": "medzoo.tasks.compress",
     "decompress": "medzoo.tasks.compress",
     "read_image": "medzoo.images",
+    "read_volume": "medzoo.images",
     "load_masks": "medzoo.images",
     "resize": "medzoo.images",
     "load": "medzoo.zoo",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.intensity import apply_window, full_range, luminance
+from medzoo.images.intensity import apply_window, full_range, luminance, window_of
 
 
 def read_dicom(path, window=None, frame=None):
@@ -15,7 +15,8 @@ def read_dicom(path, window=None, frame=None):
 
     Args:
         path: the file.
-        window: `(center, width)` in the file's units after rescaling (Hounsfield units for CT), or `None`.
+        window: `(center, width)` in the file's units after rescaling (Hounsfield units for CT), the name of one of
+            `medzoo.images.intensity.WINDOWS` for CT, or `None`.
         frame: index of the frame; needed where there are several.
 
     Returns: float32 `(H, W)` in [0, 1].
@@ -78,7 +79,9 @@ def _voi(dataset, values, window):
     from pydicom.pixels import apply_voi
 
     if window is not None:
-        return apply_window(values, *window)
+        if isinstance(window, str) and dataset.get("Modality") != "CT":
+            raise ValueError(f"window={window!r} is for CT; modality {dataset.get('Modality', 'unknown')}")
+        return apply_window(values, *window_of(window))
     if dataset.get("VOILUTSequence"):
         table = apply_voi(values, dataset, index=0)
         bits = dataset.VOILUTSequence[0].LUTDescriptor[2]

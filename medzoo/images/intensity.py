@@ -2,6 +2,23 @@
 
 import numpy as np
 
+WINDOWS = {  # (center, width) in Hounsfield units
+    "lung": (-600, 1500),
+    "bone": (400, 1800),
+    "soft_tissue": (40, 400),
+    "brain": (40, 80),
+}
+
+
+def window_of(window):
+    """`(center, width)` of a window given as such or by name."""
+    if not isinstance(window, str):
+        center, width = window
+        return center, width
+    if window not in WINDOWS:
+        raise ValueError(f"window={window!r}; expected (center, width) or one of {', '.join(WINDOWS)}.")
+    return WINDOWS[window]
+
 
 def apply_window(values, center, width, function="LINEAR"):
     """Maps values to [0, 1] by a DICOM window (PS3.3 C.11.2.1.2 and C.11.2.1.3).

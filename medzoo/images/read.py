@@ -6,26 +6,29 @@ import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.images.dicom import open_dicom, read_dicom
-from medzoo.images.intensity import apply_window, luminance, resize
+from medzoo.images.intensity import apply_window, luminance, resize, window_of
+from medzoo.images.nifti import is_nifti, read_volume
 
-PICTURES = (".png", ".jpg", ".jpeg")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SUFFIXES = (*PICTURES, ".npy", ".dcm", ".dicom")
 
 
-def read_image(path, size=None, window=None, frame=None):
+def read_image(path, size=None, window=None, frame=None, axis="axial"):
     """Reads a grey image as float32 `(H, W, 1)` in [0, 1], brighter meaning more of what the modality measures.
 
-    PNG and JPEG: 8 bits are divided by 255, 16 bits by 65535 (data of 12 bits or fewer in 16 need `window`), colour
-    becomes luminance. npy: uint8 and uint16
-    likewise, floats must be in [0, 1] already. DICOM (by content, whatever the name): see `read_dicom`.
+    PNG, JPEG and TIFF: 8 bits are divided by 255, 16 bits by 65535 (data of 12 bits or fewer in 16 need `window`),
+    colour becomes luminance. npy: uint8 and uint16 likewise, floats must be in [0, 1] already. DICOM (by content,
+    whatever the name): see `read_dicom`. NIfTI: one slice of a volume, see `read_volume`.
 
     Args:
         path: the file.
         size: `None` for the file's own size, or `(height, width)` or one number: the middle of those proportions is
             cut out and resized with antialiasing (see `resize`).
-        window: `(center, width)`: for DICOM in units after rescaling (Hounsfield units for CT), else in the file's
-            own values. Values outside become 0 and 1.
-        frame: index of the frame of a multi-frame DICOM file.
+        window: `(center, width)`: for DICOM and NIfTI in units after rescaling (Hounsfield units for CT), else in the
+            file's own values. Values outside become 0 and 1. For CT also `"lung"` (-600, 1500), `"bone"` (400, 1800),
+            `"soft_tissue"` (40, 400) or `"brain"` (40, 80).
+        frame: index of the frame of a multi-frame DICOM or TIFF file, or of a NIfTI volume's slice.
+        axis: along which a volume is cut: `"axial"`, `"coronal"` or `"sagittal"`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -39,6 +42,17 @@ def read_image(path, size=None, window=None, frame=None):
     suffix = path.suffix.lower()
     if head[128:] == b"DICM" or suffix in (".dcm", ".dicom"):
         image = read_dicom(path, window, frame)
+    elif is_nifti(path):
+        volume = read_volume(path)
+        if frame is None:
+            raise ImageError(f"{path}: a volume of {volume.values.shape}; say which slice with frame= and axis=.")
+        image = volume.grey(volume.slice(frame, axis), window)
+    elif isinstance(window, str):
+        raise ImageError(
+            f"{path}: window={window!r} is in Hounsfield units, which {suffix or 'this file'} does not hold."
+        )
+    elif suffix in (".tif", ".tiff"):
+        image = _scale(path, _read_picture(path, frame=frame), window)
     elif frame is not None:
         raise ImageError(
             f"{path}: frame={frame} is for multi-frame DICOM; this is {suffix or 'a file without suffix'}."
@@ -83,14 +97,22 @@ def read_stored(path):
     return values
 
 
-def _read_picture(path, colour=True):
+def _read_picture(path, colour=True, frame=None):
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
+            frames = getattr(picture, "n_frames", 1)
+            if frames > 1 and not 0 <= (-1 if frame is None else frame) < frames:
+                raise ImageError(f"{path}: holds {frames} frames; say which with frame=0 to {frames - 1}.")
+            picture.seek(frame or 0)
             picture.load()
+    except ImageError:
+        raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, DecompressionBombError ...
-        raise ImageError(f"{path}: not readable as PNG or JPEG ({type(error).__name__}: {error}).") from error
+        raise ImageError(f"{path}: not readable as PNG, JPEG or TIFF ({type(error).__name__}: {error}).") from error
+    if picture.mode == "F":
+        return np.asarray(picture)
     if picture.mode in ("I;16", "I;16B", "I"):
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
@@ -119,7 +141,7 @@ def _scale(path, values, window):
     if not np.isfinite(values).all():
         raise ImageError(f"{path}: holds NaN or infinity.")
     if window is not None:
-        return apply_window(values, *window)
+        return apply_window(values, *window_of(window))
     if values.dtype == np.uint16 and 0 < values.max() < 2**13:
         raise ImageError(
             f"{path}: 16-bit values up to {values.max()} only, which would be nearly black; 12-bit data? Say what is "

@@ -1,0 +1,104 @@
+"""Volumes are cut where they say, windows mean what radiology means, TIFF is read like PNG."""
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+import medzoo
+from medzoo.errors import ImageError
+from medzoo.images.intensity import apply_window
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """4 x 5 x 6 voxels whose values tell where they are: 100 right + 10 forward + up, stored left-handed."""
+    x, y, z = np.mgrid[:4, :5, :6]
+    values = (100 * x + 10 * y + z).astype("int16")
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    flipped, affine[0, 0], affine[0, 3] = values[::-1], -2.0, 6.0  # the first index runs to the left
+    path = tmp_path / "v.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(flipped, affine), path)
+    return path
+
+
+def test_slices_are_as_a_radiologist_sees_them(volume):
+    found = medzoo.read_volume(volume)
+    assert found.values.shape == (4, 5, 6)
+    axial = found.slice(2, "axial")
+    assert axial.shape == (5, 4)
+    assert axial[0, 0] == 342  # top left: the patient's right (3), front (4), third slice from below
+    assert axial[-1, -1] == 2
+    assert found.slice(1, "coronal")[0, 0] == 315  # right, top
+    assert found.slice(0, "sagittal")[0, 0] == 45  # front, top
+    assert np.allclose(found.affine @ [3, 0, 0, 1], [6, 0, 0, 1])  # millimetres of the voxel furthest right
+
+
+def test_read_image_gives_one_slice_of_a_volume_windowed(volume):
+    image = medzoo.read_image(volume, window=(200, 100), frame=2, axis="axial")
+    assert image.shape == (5, 4, 1)
+    assert image[..., 0] == pytest.approx(apply_window(medzoo.read_volume(volume).slice(2), 200, 100))
+    with pytest.raises(ImageError, match="say which slice"):
+        medzoo.read_image(volume)
+    with pytest.raises(ImageError, match="slice 6; there are 6"):
+        medzoo.read_image(volume, frame=6)
+
+
+def test_what_a_model_makes_of_a_volume_goes_back_to_its_place(volume, tmp_path):
+    found = medzoo.read_volume(volume)
+    for axis in ("axial", "coronal", "sagittal"):
+        count = found.values.shape[{"sagittal": 0, "coronal": 1, "axial": 2}[axis]]
+        slices = np.stack([found.slice(i, axis) for i in range(count)])
+        found.save(slices, tmp_path / f"{axis}.nii.gz", axis)
+        again = medzoo.read_volume(tmp_path / f"{axis}.nii.gz")
+        assert np.array_equal(again.values, found.values)
+        assert np.allclose(again.affine, found.affine)
+    with pytest.raises(FileExistsError):
+        found.save(slices, tmp_path / "axial.nii.gz")
+    assert found.images("axial", size=8).shape == (6, 8, 8, 1)
+
+
+def test_broken_volumes_name_the_file(volume, tmp_path):
+    data = volume.read_bytes()
+    for name, content in (("cut.nii.gz", data[: len(data) // 2]), ("text.nii", b"hello" * 100)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ImageError, match=name):
+            medzoo.read_volume(tmp_path / name)
+    four = tmp_path / "four.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3, 2), "float32"), np.eye(4)), four)
+    with pytest.raises(ImageError, match="three axes"):
+        medzoo.read_volume(four)
+
+
+@pytest.mark.parametrize(
+    ("name", "center", "width"),
+    [("lung", -600, 1500), ("bone", 400, 1800), ("soft_tissue", 40, 400), ("brain", 40, 80)],
+)
+def test_named_windows_of_ct(name, center, width):
+    path = get_testdata_file("CT_small.dcm")
+    assert np.array_equal(medzoo.read_image(path, window=name), medzoo.read_image(path, window=(center, width)))
+
+
+def test_named_windows_are_for_ct_only(tmp_path):
+    with pytest.raises(ImageError, match="is for CT; modality MR"):
+        medzoo.read_image(get_testdata_file("MR_small.dcm"), window="brain")
+    with pytest.raises(ImageError, match="window='liver'"):
+        medzoo.read_image(get_testdata_file("CT_small.dcm"), window="liver")
+    Image.fromarray(np.zeros((4, 4), "uint8")).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="Hounsfield"):
+        medzoo.read_image(tmp_path / "a.png", window="lung")
+
+
+def test_tiff_is_read_like_png(tmp_path):
+    rng = np.random.default_rng(0)
+    for dtype, high in (("uint8", 255), ("uint16", 65535)):
+        values = rng.integers(0, high + 1, (9, 7)).astype(dtype)
+        Image.fromarray(values).save(tmp_path / "a.tif")
+        Image.fromarray(values).save(tmp_path / "a.png")
+        assert np.array_equal(medzoo.read_image(tmp_path / "a.tif"), medzoo.read_image(tmp_path / "a.png"))
+    pages = [Image.fromarray(np.full((4, 4), v, "uint8")) for v in (10, 20)]
+    pages[0].save(tmp_path / "b.tiff", save_all=True, append_images=pages[1:])
+    with pytest.raises(ImageError, match="holds 2 frames"):
+        medzoo.read_image(tmp_path / "b.tiff")
+    assert medzoo.read_image(tmp_path / "b.tiff", frame=1)[0, 0, 0] == pytest.approx(20 / 255)
