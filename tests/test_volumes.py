@@ -102,3 +102,61 @@ def test_tiff_is_read_like_png(tmp_path):
     with pytest.raises(ImageError, match="holds 2 frames"):
         medzoo.read_image(tmp_path / "b.tiff")
     assert medzoo.read_image(tmp_path / "b.tiff", frame=1)[0, 0, 0] == pytest.approx(20 / 255)
+
+
+# --- folders with broken files --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((20, 20), 80 * i, "uint8")).save(folder / f"good{i}.png")
+    for i in range(25):
+        (folder / f"bad{i:02d}.png").write_bytes(b"\x89PNG nothing")
+    return folder
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_all_broken_files_are_named_at_once_or_skipped_into_a_list(mixed, tmp_path, cache):
+    with pytest.raises(ImageError, match=r"25 of 28 images cannot be used") as error:
+        medzoo.datasets.from_folder(mixed, 16, cache=cache)
+    assert "bad00.png" in str(error.value)
+    assert "and 5 more" in str(error.value)
+    skipped = tmp_path / "skipped.txt"
+    options = {"cache": cache, "on_error": "skip", "skipped": skipped}
+    data = medzoo.datasets.from_folder(mixed, 16, batch_size=8, shuffle=False, **options)
+    (batch,) = [np.asarray(b) for b in data]
+    assert batch[:, 0, 0, 0] == pytest.approx(np.array([0, 80, 160]) / 255)
+    assert len(skipped.read_text().splitlines()) == 25
+    with pytest.raises(FileExistsError):  # a list of an earlier run is not lost
+        medzoo.datasets.from_folder(mixed, 16, **options)
+
+
+def test_nothing_is_skipped_silently(mixed, tmp_path):
+    with pytest.raises(ValueError, match="skipped='file that lists them"):
+        medzoo.datasets.from_folder(mixed, 16, on_error="skip")
+    for path in mixed.glob("good*"):
+        path.unlink()
+    with pytest.raises(ImageError, match="25 of 25"):
+        medzoo.datasets.from_folder(mixed, 16, on_error="skip", skipped=tmp_path / "s.txt")
+
+
+def test_dicom_trees_give_every_frame_whatever_the_names(tmp_path):
+    import shutil
+
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "a" / "IM0001")
+    shutil.copy(get_testdata_file("rtdose.dcm"), tmp_path / "a" / "b" / "IM0002.x")
+    (tmp_path / "a" / "DICOMDIR.txt").write_text("no image")
+    sources = medzoo.datasets.list_frames(tmp_path)
+    assert len(sources) == 1 + 15
+    data = medzoo.datasets.from_dicom(tmp_path, 16, batch_size=16, shuffle=False)
+    (batch,) = [np.asarray(b) for b in data]
+    assert batch.shape == (16, 16, 16, 1)
+    expected = medzoo.read_image(tmp_path / "a" / "IM0001", size=16)
+    assert batch[0] == pytest.approx(expected, abs=1 / 255)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no DICOM files"):
+        medzoo.datasets.from_dicom(tmp_path / "empty", 16)

@@ -1,11 +1,14 @@
 """Batched, prefetched `tf.data` pipelines from npz archives and folders; images stay uint8 until the last step."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.images.read import SUFFIXES, read_image
+
+log = logging.getLogger("medzoo")
 
 
 def load_npz(path, split="train", classes=None):
@@ -120,36 +123,157 @@ def list_images(folder):
     return paths
 
 
-def from_folder(folder, size, batch_size=32, shuffle=True, seed=None, window=None, cache=True, drop_remainder=False):
+def from_folder(
+    folder,
+    size,
+    batch_size=32,
+    shuffle=True,
+    seed=None,
+    window=None,
+    cache=True,
+    drop_remainder=False,
+    on_error="raise",
+    skipped=None,
+):
     """`tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1] from all image files below a folder.
 
-    Each file goes through `read_image(path, size, window)`; a broken one ends the iteration with an error naming it.
+    Each file goes through `read_image(path, size, window)`. All are read once before the data set is returned, so that
+    a broken one shows now and not in the middle of a training.
 
     Args:
-        folder: searched with its subfolders for PNG, JPEG, npy and DICOM files.
+        folder: searched with its subfolders for PNG, JPEG, TIFF, npy and DICOM files.
         size: `(height, width)` or one number.
-        window: `(center, width)`, see `read_image`.
+        window: see `read_image`.
         shuffle, seed, drop_remainder: as in `from_npz`.
-        cache: keep the decoded images, as uint8, in memory (4 KiB for 64x64 pixels).
+        cache: keep the decoded images, as uint8, in memory (4 KiB for 64x64 pixels); else they are read again each
+            epoch.
+        on_error: `"raise"`: one error that names every file that cannot be used; `"skip"`: leave these out.
+        skipped: with `"skip"`, file that lists them with the reasons; it must not exist.
+
+    Raises:
+        FileNotFoundError: no such folder, no image in it.
+        ImageError: files that cannot be used (`on_error="raise"`), or none that can.
     """
+    sources = [(path, None) for path in list_images(folder)]
+    return _from_files(
+        folder, sources, size, batch_size, shuffle, seed, window, cache, drop_remainder, on_error, skipped
+    )
+
+
+def from_dicom(
+    folder,
+    size,
+    batch_size=32,
+    shuffle=True,
+    seed=None,
+    window=None,
+    cache=True,
+    drop_remainder=False,
+    on_error="raise",
+    skipped=None,
+):
+    """As `from_folder`, from all DICOM files below a folder, whatever their names; every frame is an image."""
+    sources = list_frames(folder)
+    return _from_files(
+        folder, sources, size, batch_size, shuffle, seed, window, cache, drop_remainder, on_error, skipped
+    )
+
+
+def list_frames(folder):
+    """`(path, frame)` of every frame of the DICOM files below a folder; frame is `None` where there is one.
+
+    Raises:
+        FileNotFoundError: no such folder, or no DICOM file in it.
+    """
+    from pydicom import dcmread
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder.")
+    sources = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with open(path, "rb") as file:
+            if file.read(132)[128:] != b"DICM":
+                continue
+        try:
+            frames = int(dcmread(path, stop_before_pixels=True).get("NumberOfFrames", 1) or 1)
+        except Exception:  # a broken file is reported when it is read
+            frames = 1
+        sources += [(path, None)] if frames == 1 else [(path, frame) for frame in range(frames)]
+    if not sources:
+        raise FileNotFoundError(f"{folder}: no DICOM files below it.")
+    return sources
+
+
+SHOWN = 20  # files that an error about many names
+
+
+def _from_files(folder, sources, size, batch_size, shuffle, seed, window, cache, drop_remainder, on_error, skipped):
     import tensorflow as tf
 
-    paths = [str(p) for p in list_images(folder)]
+    if on_error not in ("raise", "skip") or (on_error == "skip") != (skipped is not None):
+        raise ValueError(
+            f"{folder}: on_error={on_error!r}, skipped={skipped!r}; expected on_error='raise', or on_error='skip' and "
+            "skipped='file that lists them.txt'."
+        )
+    if skipped is not None and Path(skipped).exists():
+        raise FileExistsError(f"{skipped}: exists; choose another file for the list of skipped images.")
     height, width = (size, size) if np.isscalar(size) else size
 
-    def read(path):
-        image = read_image(path.decode(), (height, width), window)
-        return np.round(image * 255).astype("uint8")
+    def read(path, frame):
+        return np.round(read_image(path, (height, width), window, frame) * 255).astype("uint8")
 
-    def load(path):
-        image = tf.numpy_function(read, [path], tf.uint8)
-        image.set_shape((height, width, 1))
-        return image
-
-    data = tf.data.Dataset.from_tensor_slices(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    if cache:
-        data = data.cache()
+    good, images, errors = _read_all(sources, read, keep=cache)
+    _report(folder, len(sources), errors, on_error, skipped)
+    order = tf.data.Dataset.range(len(good))
     if shuffle:
-        data = data.shuffle(min(len(paths), 4096), seed=seed)
-    data = data.batch(batch_size, drop_remainder=drop_remainder)
-    return data.map(lambda x: tf.cast(x, tf.float32) / 255.0).prefetch(tf.data.AUTOTUNE)
+        order = order.shuffle(len(good), seed=seed)
+    if cache:
+        images = tf.constant(np.stack(images))
+        batches = order.batch(batch_size, drop_remainder=drop_remainder).map(lambda i: tf.gather(images, i))
+    else:
+
+        def load(index):
+            image = tf.numpy_function(lambda i: read(*good[i]), [index], tf.uint8)
+            image.set_shape((height, width, 1))
+            return image
+
+        batches = order.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=drop_remainder)
+    return batches.map(lambda x: tf.cast(x, tf.float32) / 255.0).prefetch(tf.data.AUTOTUNE)
+
+
+def _read_all(sources, read, keep):
+    """`(sources that can be read, their images if kept, {source: reason} of the others)`."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from rich.progress import track
+
+    def attempt(source):
+        try:
+            image = read(*source)
+            return image if keep else None, None
+        except (ImageError, OSError) as error:
+            return None, str(error)
+
+    good, images, errors = [], [], {}
+    with ThreadPoolExecutor() as pool:
+        results = track(pool.map(attempt, sources), "reading images", len(sources), disable=len(sources) < 500)
+        for source, (image, error) in zip(sources, results, strict=True):
+            if error is None:
+                good.append(source)
+                images.append(image)
+            else:
+                errors[source] = error
+    return good, images, errors
+
+
+def _report(folder, count, errors, on_error, skipped):
+    if not errors:
+        return
+    lines = list(errors.values())
+    if on_error == "raise" or len(errors) == count:
+        shown = "\n".join(lines[:SHOWN]) + (f"\n... and {len(lines) - SHOWN} more" if len(lines) > SHOWN else "")
+        hint = ' Pass on_error="skip", skipped="skipped.txt" to leave them out.' if len(errors) < count else ""
+        raise ImageError(f"{folder}: {len(errors)} of {count} images cannot be used.{hint}\n{shown}")
+    Path(skipped).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    log.warning("%s: %d of %d images skipped; listed in %s", folder, len(errors), count, skipped)
