@@ -160,3 +160,21 @@ def test_dicom_trees_give_every_frame_whatever_the_names(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no DICOM files"):
         medzoo.datasets.from_dicom(tmp_path / "empty", 16)
+
+
+def test_palette_colour_becomes_luminance(tmp_path):
+    from pydicom import dcmread
+
+    dataset = dcmread(get_testdata_file("CT_small.dcm"))
+    indices = np.random.default_rng(0).integers(0, 256, (128, 128)).astype("uint8")
+    tables = np.random.default_rng(1).integers(0, 65536, (3, 256)).astype("uint16")
+    dataset.PhotometricInterpretation = "PALETTE COLOR"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    for colour, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", table.tobytes())
+    dataset.PixelData = indices.tobytes()
+    dataset["PixelData"].VR = "OW"
+    dataset.save_as(tmp_path / "palette.dcm")
+    expected = np.tensordot([0.299, 0.587, 0.114], tables[:, indices] / 65535, 1)
+    assert medzoo.read_image(tmp_path / "palette.dcm")[..., 0] == pytest.approx(expected, abs=1e-4)

@@ -40,7 +40,7 @@ def read_dicom(path, window=None, frame=None):
     if colour:
         return luminance(pixels.astype("float32")) / (2.0**dataset.BitsStored - 1.0)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        raise ImageError(f"{path}: palette colour; expected MONOCHROME1, MONOCHROME2 or RGB.")
+        return _palette(path, dataset, pixels)
 
     try:
         grey = _voi(dataset, apply_modality_lut(pixels, dataset), window)
@@ -49,6 +49,17 @@ def read_dicom(path, window=None, frame=None):
     if not np.isfinite(grey).all():
         raise ImageError(f"{path}: pixels hold NaN or infinity.")
     return 1.0 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+
+
+def _palette(path, dataset, pixels):
+    """Luminance of indices into a palette."""
+    from pydicom.pixels import apply_color_lut
+
+    try:
+        colours = apply_color_lut(pixels, dataset)[..., :3]
+    except Exception as error:
+        raise ImageError(f"{path}: palette that cannot be used ({type(error).__name__}: {error}).") from error
+    return luminance(colours.astype("float32")) / np.iinfo(colours.dtype).max
 
 
 def open_dicom(path):
