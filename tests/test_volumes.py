@@ -171,8 +171,8 @@ def test_palette_colour_becomes_luminance(tmp_path):
     dataset.PhotometricInterpretation = "PALETTE COLOR"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
     for colour, table in zip(("Red", "Green", "Blue"), tables, strict=True):
-        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
-        setattr(dataset, f"{colour}PaletteColorLookupTableData", table.tobytes())
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
+        dataset.add_new(f"{colour}PaletteColorLookupTableData", "OW", table.tobytes())
     dataset.PixelData = indices.tobytes()
     dataset["PixelData"].VR = "OW"
     dataset.save_as(tmp_path / "palette.dcm")
