@@ -35,8 +35,10 @@ def test_names_can_be_listed_by_pattern():
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
-    with pytest.raises(PresetError, match="vae-chestxray"):
+    with pytest.raises(PresetError, match=r"Did you mean vae-chestxray"):
         medzoo.load("vae-chestxrays")
+    with pytest.raises(PresetError, match="no such folder"):
+        medzoo.load("some/where")
 
 
 def test_bundled_weights_are_float16_and_computed_in_float32():
@@ -158,7 +160,17 @@ def test_a_preset_of_a_trained_model_holds_no_optimizer_state(tmp_path, images):
         (lambda p: (p / "config.json").write_text("{}"), "not a preset's configuration"),
         (lambda p: edit(p, format=99), "format 99"),
         (lambda p: edit(p, model={"class_name": "os.system", "config": {}}), "class 'os.system'; expected one of"),
-        (lambda p: edit(p, model={"class_name": "VAE", "config": {"depth": 3}}), "do not fit together"),
+        (lambda p: edit(p, model={"class_name": "VAE", "config": {"depth": 3}}), "VAE has no depth"),
+        (lambda p: edit(p, model=["VAE"]), "no JSON object"),
+        (lambda p: edit(p, model={"class_name": ["VAE"], "config": {}}), r"class \['VAE'\]"),
+        (lambda p: argument(p, latent_dim=10**9), "latent_dim=1000000000; expected 1 to 65536"),
+        (lambda p: argument(p, latent_dim=float("nan")), "latent_dim=nan"),
+        (lambda p: argument(p, filters=[8] * 1000), "filters has 1000 entries"),
+        (lambda p: argument(p, filters="many"), "do not fit together"),
+        (lambda p: argument(p, image_shape={"a": 1}), "image_shape="),
+        (lambda p: argument(p, image_shape=[16384, 16384, 1], latent_dim=60000), "they do not belong together"),
+        (lambda p: argument(p, name="x" * 10**6), "name="),
+        (lambda p: edit(p, preprocessing={"size": [32, 32], "run": "rm"}), "do not fit together"),
     ],
 )
 def test_spoilt_folders_are_refused(preset, spoil, message):
@@ -171,6 +183,11 @@ def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 255
     path.write_bytes(data)
+
+
+def argument(folder, **changes):
+    model = json.loads((folder / "config.json").read_text())["model"]
+    edit(folder, model={**model, "config": {**model["config"], **changes}})
 
 
 def edit(folder, **changes):

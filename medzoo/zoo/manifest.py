@@ -1,5 +1,6 @@
 """The one list of what the zoo holds: weights_manifest.json."""
 
+import difflib
 import fnmatch
 import json
 from functools import cache
@@ -34,7 +35,9 @@ def entry(name):
         PresetError: no such preset; lists what there is.
     """
     if name not in manifest():
-        raise PresetError(f"no preset {name!r}; there is: {', '.join(manifest())}.")
+        near = difflib.get_close_matches(str(name), manifest(), n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise PresetError(f"no preset {name!r}.{hint} There is: {', '.join(manifest())}.")
     return manifest()[name]
 
 

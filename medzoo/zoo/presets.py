@@ -20,6 +20,7 @@ import numpy as np
 
 from medzoo.errors import PresetError
 from medzoo.zoo.download import check_file, fetch, sha256
+from medzoo.zoo.hostile import check_config
 from medzoo.zoo.manifest import BUNDLED, entry, manifest
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "README.md"
@@ -100,7 +101,9 @@ def load(name):
         return _build(_from_zoo(name), name)
     if Path(name).is_dir():
         return _build(_from_folder(Path(name)), name)
-    raise PresetError(f"{name}: no preset of the zoo ({', '.join(manifest())}), no folder, no hf://user/repo.")
+    if "/" in name or "\\" in name:
+        raise PresetError(f"{name}: no such folder; for the hub write hf://user/repo.")
+    entry(name)  # says which names there are
 
 
 def _from_zoo(name):
@@ -160,11 +163,9 @@ def _build(folder, name):
 
     config = _read_config(folder)
     families = {cls.__name__: cls for cls in (models.ConvAutoencoder, models.VAE, models.VQVAE, models.Codec)}
-    family = config["model"].get("class_name")
-    if family not in families:
-        raise PresetError(f"{name}: class {family!r}; expected one of {', '.join(families)}.")
+    family, arguments = check_config(config["model"], families, config["weights"]["size"], name)
     try:
-        model = families[family].from_config(config["model"]["config"])
+        model = family.from_config(arguments)
         model.load_weights(folder / WEIGHTS)
         model.preprocess = Preprocess(model, **config["preprocessing"])
     except (ValueError, TypeError, KeyError, OSError) as error:

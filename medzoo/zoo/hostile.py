@@ -1,0 +1,88 @@
+"""A preset from elsewhere is data: what its configuration asks for is checked before anything is made from it."""
+
+import inspect
+import math
+import numbers
+
+from medzoo.errors import PresetError
+
+# name: (smallest, largest) of numbers, alone or in lists; None where a number may be missing
+BOUNDS = {
+    "image_shape": (1, 16384),
+    "latent_dim": (1, 65536),
+    "filters": (1, 4096),
+    "blocks": (0, 64),
+    "patch": (1, 64),
+    "seed": (0, 2**63),
+    "active": (1, 65536),
+    "codebook_size": (2, 2**20),
+    "hidden": (1, 4096),
+    "groups": (1, 4096),
+}
+LONGEST = 16  # of lists
+LARGEST = 1e9  # of any other number
+
+
+def check_config(config, families, weights_size, name):
+    """The class and arguments of a model's configuration, once nothing in it is out of bounds.
+
+    Args:
+        config: `config.json`'s `"model"`.
+        families: classes that presets may be of, by name.
+        weights_size: bytes of the weights file; a model with more weights than fit in it is refused before memory is
+            taken for it.
+        name: of the preset, for errors.
+
+    Raises:
+        PresetError: another class, unknown arguments, values out of bounds.
+    """
+    if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
+        raise PresetError(f"{name}: the model's configuration is no JSON object with class_name and config.")
+    family = config.get("class_name")
+    if not isinstance(family, str) or family not in families:
+        raise PresetError(f"{name}: class {family!r}; expected one of {', '.join(families)}.")
+    arguments, known = config["config"], _arguments(families[family])
+    if unknown := set(arguments) - known:
+        raise PresetError(f"{name}: {family} has no {', '.join(sorted(map(str, unknown)))}.")
+    for key, value in arguments.items():
+        _check_value(name, key, value)
+    least = _least_weights(arguments)
+    if 2 * least > weights_size:
+        raise PresetError(
+            f"{name}: a model of {least:,} weights or more, and {weights_size:,} bytes of weights; they do not belong "
+            "together."
+        )
+    return families[family], arguments
+
+
+def _arguments(cls):
+    names = {"name"}
+    for parent in cls.__mro__:
+        if parent.__module__.startswith("medzoo."):
+            names |= {n for n, p in inspect.signature(parent.__init__).parameters.items() if p.kind != p.VAR_KEYWORD}
+    return names - {"self"}
+
+
+def _check_value(name, key, value):
+    values = value if isinstance(value, list) else [value]
+    if len(values) > LONGEST:
+        raise PresetError(f"{name}: {key} has {len(values)} entries; at most {LONGEST} are taken.")
+    low, high = BOUNDS.get(key, (-LARGEST, LARGEST))
+    for v in values:
+        if v is None or isinstance(v, bool) or (isinstance(v, str) and len(v) <= 200):
+            continue
+        if not isinstance(v, numbers.Real) or not math.isfinite(v) or not low <= v <= high:
+            raise PresetError(f"{name}: {key}={str(value)[:100]}; expected {low:g} to {high:g}.")
+
+
+def _least_weights(arguments):
+    """Weights that a model of these arguments surely has: the residual blocks, and the linear paths of a vector."""
+    filters, blocks = arguments.get("filters", (48, 96)), arguments.get("blocks", 2)
+    try:
+        total = sum(2 * blocks * 2 * 9 * width**2 for width in filters)
+        height, width, channels = arguments.get("image_shape", (64, 64, 1))
+        if arguments.get("bottleneck", "vector") == "vector" and height and width:
+            total += 2 * height * width * channels * arguments.get("latent_dim", 64)
+        return int(total + arguments.get("codebook_size", 0) * arguments.get("latent_dim", 0))
+    except (TypeError, ValueError):
+        return 0  # not numbers where numbers should be: the constructor says so
