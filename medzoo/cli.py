@@ -77,15 +77,37 @@ def list_command():
 @main.command()
 @click.argument("name")
 def info(name):
-    """Show a preset's entry in the manifest as JSON.
+    """Show a preset's entry in the manifest, or a file's technical facts, as JSON; nothing about a patient.
 
     \b
     Example:
         medzoo info vae-chestxray
+        medzoo info film.dcm
     """
+    from medzoo.images.facts import file_facts
     from medzoo.zoo.manifest import entry
 
-    click.echo(json.dumps(entry(name), indent=2))
+    click.echo(json.dumps(file_facts(name) if Path(name).is_file() else entry(name), indent=2))
+
+
+@main.command()
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
+def verify(folders):
+    """Hash the weights that ship with medzoo, those of the zoo in the cache, and preset FOLDERS, again.
+
+    \b
+    Example:
+        medzoo verify
+        medzoo verify my-vae/
+    """
+    from medzoo.zoo.presets import verify as check
+
+    bad = 0
+    for where, problem in check(folders):
+        bad += problem is not None
+        click.echo(f"{'ok ' if problem is None else 'BAD'}  {where}" + (f": {problem}" if problem else ""))
+    if bad:
+        raise click.ClickException(f"{bad} damaged.")
 
 
 @main.command()

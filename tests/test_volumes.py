@@ -178,3 +178,27 @@ def test_palette_colour_becomes_luminance(tmp_path):
     dataset.save_as(tmp_path / "palette.dcm")
     expected = np.tensordot([0.299, 0.587, 0.114], tables[:, indices] / 65535, 1)
     assert medzoo.read_image(tmp_path / "palette.dcm")[..., 0] == pytest.approx(expected, abs=1e-4)
+
+
+# --- facts of a file ------------------------------------------------------------------------------------------------
+
+
+def test_info_shows_technical_tags_and_nothing_about_the_patient(volume, tmp_path):
+    import json
+
+    from click.testing import CliRunner
+    from pydicom import dcmread
+
+    from medzoo.cli import main
+
+    path = get_testdata_file("CT_small.dcm")
+    result = CliRunner().invoke(main, ["info", str(path)])
+    facts = json.loads(result.output)
+    assert (facts["Modality"], facts["Rows"], facts["TransferSyntax"]) == ("CT", "128", "Explicit VR Little Endian")
+    dataset = dcmread(path)
+    for tag in ("PatientName", "PatientID", "StudyDate", "InstitutionName", "StudyInstanceUID", "AccessionNumber"):
+        value = str(dataset.get(tag, ""))
+        assert not value or value not in result.output, tag
+    assert json.loads(CliRunner().invoke(main, ["info", str(volume)]).output)["shape"] == [4, 5, 6]
+    Image.fromarray(np.zeros((3, 5), "uint16")).save(tmp_path / "a.png")
+    assert json.loads(CliRunner().invoke(main, ["info", str(tmp_path / "a.png")]).output)["width"] == 5

@@ -327,3 +327,18 @@ def test_every_public_name_is_there():
         assert getattr(medzoo, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = medzoo.nothing
+
+
+def test_verify_hashes_all_and_finds_the_damaged_one(preset):
+    from click.testing import CliRunner
+
+    from medzoo.cli import main
+
+    result = CliRunner().invoke(main, ["verify", str(preset)])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("ok ") == 2 * len(medzoo.list_models()) + 1
+    flip(preset / "model.weights.h5")
+    result = CliRunner().invoke(main, ["verify", str(preset)])
+    assert result.exit_code == 1
+    assert "BAD" in result.output
+    assert "sha256" in result.output

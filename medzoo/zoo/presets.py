@@ -106,6 +106,28 @@ def load(name):
     entry(name)  # says which names there are
 
 
+def verify(folders=()):
+    """Yields `(preset or folder, None or what is wrong)` for all bundled presets, cached ones and given folders."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name, facts in manifest().items():
+        hub = facts.get("hub")
+        for file, expected in facts["files"].items():
+            path = try_to_load_from_cache(hub["repo"], file, revision=hub["commit"]) if hub else BUNDLED / name / file
+            if hub and not isinstance(path, str):
+                continue  # never downloaded
+            yield f"{name}/{file}", _problem(check_file, path, expected)
+    for folder in folders:
+        yield str(folder), _problem(_from_folder, Path(folder))
+
+
+def _problem(function, *arguments):
+    try:
+        function(*arguments)
+    except (PresetError, OSError) as error:
+        return str(error)
+
+
 def _from_zoo(name):
     facts = entry(name)
     if not facts.get("hub"):

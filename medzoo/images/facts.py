@@ -1,0 +1,100 @@
+"""What a file is, technically: nothing that could tell whose image it is."""
+
+from pathlib import Path
+
+from medzoo.errors import ImageError
+from medzoo.images.nifti import is_nifti
+
+DICOM_TAGS = (  # a list of what is shown, not of what is hidden: private and unknown tags stay unseen
+    "SOPClassUID",
+    "Modality",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "KVP",
+    "ViewPosition",
+    "BodyPartExamined",
+    "LossyImageCompression",
+)
+
+
+def file_facts(path):
+    """Technical facts of an image file, JSON-ready; of DICOM files the tags in DICOM_TAGS only.
+
+    Raises:
+        FileNotFoundError, ImageError: no such file, or none that can be opened.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    facts = {"bytes": path.stat().st_size}
+    with open(path, "rb") as file:
+        head = file.read(132)
+    if head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+        return {"format": "DICOM", **facts, **_dicom(path)}
+    if is_nifti(path):
+        return {"format": "NIfTI", **facts, **_nifti(path)}
+    if path.suffix.lower() == ".npy":
+        return {"format": "npy", **facts, **_npy(path)}
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            shape = {"width": picture.width, "height": picture.height, "mode": picture.mode}
+            return {"format": picture.format, **facts, **shape, "frames": getattr(picture, "n_frames", 1)}
+    except Exception as error:
+        raise ImageError(f"{path}: no image that medzoo knows ({type(error).__name__}).") from error
+
+
+def _dicom(path):
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(DICOM_TAGS))
+        syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+        facts = {"TransferSyntax": syntax.name if syntax else None}
+        for tag in DICOM_TAGS:
+            if tag in dataset:
+                element = dataset[tag]
+                facts[tag] = element.value.name if tag == "SOPClassUID" else str(element.value)
+    except Exception as error:
+        raise ImageError(f"{path}: not readable as DICOM ({type(error).__name__}: {error}).") from error
+    return facts
+
+
+def _nifti(path):
+    import nibabel
+
+    try:
+        header = nibabel.load(path).header
+        return {
+            "shape": [int(n) for n in header.get_data_shape()],
+            "voxel_mm": [round(float(n), 4) for n in header.get_zooms()],
+            "type": str(header.get_data_dtype()),
+        }
+    except Exception as error:
+        raise ImageError(f"{path}: not readable as NIfTI ({type(error).__name__}: {error}).") from error
+
+
+def _npy(path):
+    import numpy as np
+
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:
+        raise ImageError(f"{path}: not readable as npy ({type(error).__name__}: {error}).") from error
+    return {"shape": list(values.shape), "type": str(values.dtype)}
