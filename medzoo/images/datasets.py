@@ -57,7 +57,10 @@ def _open(path):
     def entry(key):
         if key not in keys:
             raise ImageError(f"{path}: no array {key!r}; found {', '.join(keys)} (MedMNIST convention).")
-        return archive[key]
+        try:
+            return archive[key]
+        except Exception as error:  # zipfile, zlib and NumPy raise many kinds on broken files
+            raise ImageError(f"{path}: array {key!r} is damaged ({type(error).__name__}: {error}).") from error
 
     return entry
 

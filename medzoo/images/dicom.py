@@ -24,9 +24,17 @@ def read_dicom(path, window=None, frame=None):
     Raises:
         ImageError: no DICOM file, no pixels, pixels that no installed decoder reads, or several frames and no `frame`.
     """
+    try:
+        return _grey(path, *open_dicom(path), window, frame)
+    except ImageError:
+        raise
+    except Exception as error:  # a damaged element shows only when it is looked at
+        raise ImageError(f"{path}: tags that cannot be used ({type(error).__name__}: {error}).") from error
+
+
+def _grey(path, dataset, pixels, window, frame):
     from pydicom.pixels import apply_modality_lut
 
-    dataset, pixels = open_dicom(path)
     colour = dataset.get("SamplesPerPixel", 1) == 3
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if frames > 1 or pixels.ndim == 3 + colour:

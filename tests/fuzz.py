@@ -1,0 +1,121 @@
+"""Damages image files and presets at random and reads them: `python tests/fuzz.py COUNT SEED`; see test_fuzz.py.
+
+Prints JSON: how many were read, how many refused with our exceptions, and the other exceptions, which are faults.
+"""
+
+import collections
+import contextlib
+import gzip
+import io
+import json
+import resource
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from medzoo.errors import CompressedFileError, ImageError, PresetError
+from medzoo.images.datasets import load_npz
+from medzoo.images.facts import file_facts
+from medzoo.images.masks import read_mask
+from medzoo.images.read import read_image
+
+MEMORY = 6 * 2**30
+DICOM = ("CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "rtdose.dcm", "SC_rgb_rle.dcm", "liver_1frame.dcm")
+
+
+def originals(folder):
+    """`(name, bytes, functions that read it)` of sound files."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (40, 50), "uint8")
+    for name, values in (("a.png", grey), ("b.png", grey.astype("uint16") * 257), ("c.tif", grey), ("d.jpg", grey)):
+        Image.fromarray(values).save(folder / name)
+    Image.fromarray(grey % 3).save(folder / "mask.png")
+    np.save(folder / "e.npy", grey)
+    np.savez_compressed(folder / "f.npz", train_images=grey[None].repeat(4, axis=0), train_labels=np.zeros((4, 1)))
+    nibabel.save(nibabel.Nifti1Image(rng.normal(size=(9, 8, 7)).astype("float32"), np.eye(4)), folder / "g.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(rng.integers(0, 99, (9, 8, 7), "int16"), np.eye(4)), folder / "h.nii")
+    readers = {"mask.png": [read_mask], "f.npz": [load_npz]}
+    for path in sorted(folder.iterdir()):
+        usual = [lambda p: read_image(p, frame=0 if ".nii" in p.name else None), file_facts]
+        yield path.name, path.read_bytes(), readers.get(path.name, usual)
+    for name in DICOM:
+        if path := get_testdata_file(name, download=False):
+            yield name, Path(path).read_bytes(), [lambda p: read_image(p, frame=0), file_facts]
+
+
+def damaged(data, rng):
+    """The bytes with one kind of damage."""
+    data, kind = bytearray(data), rng.integers(6)
+    if kind == 0:  # cut
+        return bytes(data[: rng.integers(len(data))])
+    if kind == 1:  # some bits turned
+        for at in rng.integers(0, len(data), rng.integers(1, 20)):
+            data[at] ^= 1 << rng.integers(8)
+    if kind == 2:  # bytes of the head replaced, where sizes are
+        for at in rng.integers(0, min(len(data), 2000), rng.integers(1, 8)):
+            data[at] = rng.integers(256)
+    if kind == 3:  # four bytes that may be a length made huge, or zero
+        at = rng.integers(max(1, min(len(data), 3000) - 4))
+        data[at : at + 4] = rng.choice([b"\xff\xff\xff\x7f", b"\x00\x00\x00\x00", b"\xff\xff\xff\xff"])
+    if kind == 4:  # a part twice
+        a, b = sorted(rng.integers(0, len(data), 2))
+        data[b:b] = data[a:b]
+    if kind == 5:  # two parts exchanged
+        a, b = sorted(rng.integers(0, len(data), 2))
+        size = min(64, b - a, len(data) - b)
+        data[a : a + size], data[b : b + size] = data[b : b + size], data[a : a + size]
+    return bytes(data)
+
+
+def bombs():
+    """Small files that announce much."""
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((30000, 30000, 3))
+    header.set_data_dtype("float32")
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    yield "bomb.nii.gz", gzip.compress(header.binaryblock + bytes(4000))
+    yield "bomb.nii", header.binaryblock + bytes(4000)
+    buffer = io.BytesIO()
+    Image.new("L", (20000, 20000)).save(buffer, format="PNG")
+    yield "bomb.png", buffer.getvalue()
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (10**7, 10**6)})
+    yield "bomb.npy", head.getvalue() + bytes(100)
+
+
+def main(count, seed):
+    rng = np.random.default_rng(seed)
+    found, faults = collections.Counter(), {}
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        sound = list(originals(Path(tempfile.mkdtemp(dir=folder))))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        tried = [(name, data, readers) for name, data, readers in sound]
+        tried += [(name, data, [lambda p: read_image(p, frame=None), file_facts]) for name, data in bombs()]
+        for i in range(count):
+            name, data, readers = sound[i % len(sound)]
+            tried.append((name, damaged(data, rng), readers))
+        for i, (name, data, readers) in enumerate(tried):
+            path = Path(folder) / name
+            path.write_bytes(data)
+            for read in readers:
+                try:
+                    with contextlib.redirect_stderr(io.StringIO()):
+                        read(path)
+                    found["read"] += 1
+                except (ImageError, PresetError, CompressedFileError):
+                    found["refused"] += 1
+                except BaseException as error:
+                    found["fault"] += 1
+                    faults.setdefault(f"{name}: {type(error).__name__}: {str(error)[:150]}", i)
+    print(json.dumps({**found, "faults": faults}))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
