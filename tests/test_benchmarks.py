@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,53 @@ from PIL import Image, features
 ROOT = Path(__file__).parents[1]
 
 
+def module(name):
+    """A benchmark, imported as it would be run."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+    finally:
+        sys.path.pop(0)
+    return loaded
+
+
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("rate_distortion", ROOT / "benchmarks" / "rate_distortion.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module("rate_distortion")
+
+
+NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "results")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_says_how_it_is_run(name):
+    result = CliRunner().invoke(module(name).main, ["--help"])
+    assert result.exit_code == 0, result.output
+    assert f"python benchmarks/{name}.py --data" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.json")), ids=lambda p: p.stem)
+def test_every_result_has_its_page_and_figure(path):
+    assert json.loads(path.read_text())["command"] in path.with_suffix(".md").read_text(encoding="utf-8")
+    assert Image.open(path.with_suffix(".png")).size[0] > 400
+
+
+def test_remedies_against_imbalance_make_the_classes_count_alike():
+    classify = module("classify")
+    from medzoo.images.phantom import chest_phantom
+
+    films = np.stack([chest_phantom(64, seed) for seed in range(40)])
+    labels = (np.arange(40) >= 8).astype(int)
+    for remedy in ("balanced sampling", "generated images"):
+        images, more, _ = classify.balanced_by(remedy, films, labels)
+        assert np.bincount(more).tolist() == [32, 32]
+        assert images.shape == (64, 64, 64, 1)
+        assert images.min() >= 0
+        assert images.max() <= 1
+    generated = classify.balanced_by("generated images", films, labels)[0][40:]
+    assert not any((image == film).all() for image in generated for film in films[:8])
 
 
 def test_code_length_is_the_cross_entropy(benchmark):
