@@ -127,7 +127,7 @@ def exact(data, names):
         model = medzoo.load(name)
         if isinstance(model, medzoo.Codec):
             for max_error in (0, 1, 2, 4):
-                bits, restored = coded(images, model, 2, max_error)
+                bits, restored = coded(images, model, None, max_error)
                 found = np.abs(np.round(255 * restored) - images).max()
                 yield name, int(found), bits
 

@@ -21,9 +21,9 @@ from medzoo.images.lesions import add_lesion
 from medzoo.tasks.segment import dice, hausdorff
 
 SIZE = 128
-COUNTS = (20, 100, 686)
+COUNTS = (20, 100)
 METHODS = ("threshold", "random weights", "pretrained")
-STEPS = 800
+STEPS = 400
 
 
 def with_lesions(images, seed):

@@ -38,7 +38,7 @@ def _write(path, data):
     "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write, .mzc."
 )
 @click.option("--model", help="Preset of the family Codec.  [default: codec-chestxray-256]")
-@click.option("--quality", default=2, show_default=True, help="0 (smallest) to 3.")
+@click.option("--quality", type=int, help="0 (smallest) to 3.  [default: 2, and 0 where a residual follows]")
 @click.option("--lossless", is_flag=True, help="Every bit of the pixels comes back.")
 @click.option("--max-error", type=int, help="No grey value is off by more.")
 @click.option("--names/--no-names", default=True, show_default=True, help="Keep the files' names (patients' names?).")

@@ -39,7 +39,8 @@ def _reconstruction(m):
     rows = [row("model", m)]
     if "pca" in m:
         rows.append(row(baseline_name(m["pca"]), m["pca"]))
-    terms = ", ".join(f"{k.replace('_', ' ')} {v:,.1f}" for k, v in m["loss_terms"].items())
+    named = {k: v for k, v in m["loss_terms"].items() if k != "bits_per_pixel"}  # by quality under Latents
+    terms = ", ".join(f"{k.replace('_', ' ')} {v:,.1f}" for k, v in named.items())
     size = "×".join(map(str, m["image_size"]))
     classes = f" (classes: {', '.join(m['classes'])})" if m["classes"] else ""
     return (

@@ -110,6 +110,7 @@ class InterlacedPrior(keras.layers.Layer):
             latents: float `(batch, h, w, channels)`.
             quality: integers `(batch,)`.
         """
+        latents, quality = ops.convert_to_tensor(latents), ops.convert_to_tensor(quality)
         total = 0.0
         for k, size in enumerate(self.groups):
             start = sum(self.groups[:k])

@@ -13,7 +13,11 @@ RAW = 2**20  # range of escaped residuals, around zero
 ROWS = 20_000  # symbols handed to the range coder at a time: each brings its own table
 LEVELS = 5  # grids of the residual, from coarse to fine
 WEIGHT_BITS = 6  # of the residual's prediction
-ACTIVITY = np.array([0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128])  # between the bins of its spread
+ENOUGH = 2000  # pixels of a step for weights and spreads of its own
+PLAIN = np.array([2 ** (WEIGHT_BITS - 2)] * 4 + [0] * 12)  # weights of a smaller step: the mean of the nearest
+ACTIVITY = np.array(
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 96]
+)  # between the bins of its spread
 
 
 class Encoder:
@@ -126,42 +130,61 @@ def code_residual(coder, residual, picture):
         grid = residual[::stride, ::stride]
         features, activity = _surroundings(grid * known, picture[::stride, ::stride], coded)
         y = grid[coded]
-        weights = np.zeros(features.shape[1], "int64")
-        if coder.writes and len(y) > 50:
-            weights = np.linalg.lstsq(features.astype("float64"), y.astype("float64"), rcond=None)[0]
-            weights = np.clip(np.round(weights * 2**WEIGHT_BITS), -128, 127).astype("int64")
-        weights = coder.uniform(weights + 128, 256) - 128
+        weights, steps = PLAIN, np.zeros(len(ACTIVITY) + 1, "int64")
+        fitted = len(y) >= ENOUGH  # or the weights would cost more than they save
+        if fitted:
+            if coder.writes:
+                weights = np.linalg.lstsq(features.astype("float64"), y.astype("float64"), rcond=None)[0]
+                weights = np.clip(np.round(weights * 2**WEIGHT_BITS), -128, 127).astype("int64")
+            weights = coder.uniform(weights + 128, 256) - 128
         mean = (features @ weights * FRACTIONS) >> (WEIGHT_BITS + drop)
-        bins = np.searchsorted(ACTIVITY << drop, activity)
-        steps = np.zeros(len(ACTIVITY) + 1, "int64")
+        bins = np.searchsorted(ACTIVITY << drop, activity) if fitted else np.zeros(len(y), "int64")
         if coder.writes:
             for b in np.unique(bins):
                 steps[b] = _best_step((y >> drop)[bins == b], mean[bins == b])
-        steps = coder.uniform(steps, STEPS)
+        used = len(steps) if fitted else 1
+        steps[:used] = coder.uniform(steps[:used], STEPS)
         high = coder.code(y >> drop, mean, steps[bins])
         low = coder.uniform(y & ((1 << drop) - 1), 1 << drop)
         grid[coded] = (high << drop) + low
 
 
-def _surroundings(residual, picture, coded):
-    """Of each coded place: known neighbours and what the picture does there, `(N, 5)`, and how active they are, `(N,)`.
+# Known neighbours of a place, (row, column): nearest first. At the middles known places lie on the diagonals, between
+# them straight above, below, left and right.
+MIDDLES = (
+    (-1, -1),
+    (-1, 1),
+    (1, -1),
+    (1, 1),
+    *((i, j) for i in (-3, -1, 1, 3) for j in (-3, -1, 1, 3) if i**2 + j**2 == 10),
+)
+BETWEEN = (
+    (-1, 0),
+    (1, 0),
+    (0, -1),
+    (0, 1),
+    *((i, j) for i in (-2, -1, 1, 2) for j in (-2, -1, 1, 2) if i**2 + j**2 == 5),
+)
 
-    At the middles the known neighbours are the four diagonal ones, between them the four nearest; at the coarsest grid,
-    where all is coded, none.
+
+def _surroundings(residual, picture, coded):
+    """Of each coded place: twelve known neighbours and the picture's rise towards the nearest four, `(N, 16)`, and how
+    active they are, `(N,)`. At the coarsest grid, where all is coded, no neighbour is known.
     """
-    diagonal = len(coded) > 1 and not coded[0].any()
-    around = ((-1, -1), (-1, 1), (1, -1), (1, 1)) if diagonal else ((-1, 0), (1, 0), (0, -1), (0, 1))
-    values, shades = (np.pad(x, 1, mode="reflect" if min(x.shape) > 1 else "edge") for x in (residual, picture))
+    around = MIDDLES if len(coded) > 1 and not coded[0].any() else BETWEEN
+    reach = 3
+    mode = "reflect" if min(residual.shape) > reach else "edge"
+    values, shades = (np.pad(x, reach, mode=mode) for x in (residual, picture))
     height, width = residual.shape
 
     def moved(x, i, j):
-        return x[1 + i : 1 + i + height, 1 + j : 1 + j + width][coded]
+        return x[reach + i : reach + i + height, reach + j : reach + j + width][coded]
 
     near = [moved(values, i, j) for i, j in around]
-    curve = sum(moved(shades, i, j) for i, j in around) - 4 * picture[coded]
-    centre = sum(near) // 4
-    activity = sum(np.abs(n - centre) for n in near) + np.abs(curve) // 4
-    return np.stack([*near, curve], axis=1), activity
+    rise = [moved(shades, i, j) - picture[coded] for i, j in around[:4]]
+    centre = sum(near[:4]) // 4
+    activity = sum(2 * np.abs(n - centre) for n in near[:4]) + sum(np.abs(n - centre) for n in near[4:])
+    return np.stack([*near, *rise], axis=1), (activity + sum(np.abs(r) for r in rise) // 2) // 4
 
 
 def _best_step(y, mean):

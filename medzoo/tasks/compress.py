@@ -27,13 +27,14 @@ _exact_codecs = {}  # the last one used, by digest of its weights
 DEFAULT = "codec-chestxray-256"
 
 
-def compress(images, model=DEFAULT, quality=2, max_error=None, names=None):
+def compress(images, model=DEFAULT, quality=None, max_error=None, names=None):
     """Images to one compressed file's bytes.
 
     Args:
         images: list of uint8 or uint16 arrays `(H, W)` or `(H, W, 1)`, of any sizes.
-        model: name or folder of a preset of the family `Codec`, or a `Codec` loaded from one.
-        quality: of the lossy part, 0 (smallest) to the codec's best.
+        model: name or folder of a preset of the family `Codec`, or a `Codec`.
+        quality: of the lossy part, 0 (smallest) to the codec's best; by default the codec's own, and 0 with
+            `max_error`, where the residual brings the rest.
         max_error: `None`: lossy; 0: lossless; n: no grey value is off by more than n.
         names: one for each image, to be kept in the file; by default none.
 
@@ -41,6 +42,8 @@ def compress(images, model=DEFAULT, quality=2, max_error=None, names=None):
         ValueError: images of another type or shape, an unknown quality.
     """
     model, exact, digest = _codec(model)
+    if quality is None:
+        quality = model.quality if max_error is None else 0
     if not 0 <= quality < len(model.tradeoffs):
         raise ValueError(f"compress: quality={quality}; expected 0 to {len(model.tradeoffs) - 1}.")
     if max_error is not None and max_error < 0:
