@@ -85,7 +85,7 @@ def figure(path, rows):
     for i, method in enumerate(methods):
         own = [r["psnr"]["mean"] for r in rows if r["method"] == method]
         axis.bar(np.arange(len(own)) + 0.13 * (i - len(methods) / 2), own, width=0.13, label=method)
-    axis.set_xticks(range(len(NOISE)), NOISE, fontsize=8)
+    axis.set_xticks(range(len(NOISE)), [name.replace(", ", "\n") for name in NOISE], fontsize=8)
     axis.set(ylabel="PSNR, dB", ylim=(15, None))
     axis.legend(frameon=False, fontsize=8, ncols=3)
     drawing.savefig(path, dpi=120)
