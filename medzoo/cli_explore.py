@@ -9,16 +9,15 @@ import numpy as np
 from medzoo.cli_tasks import _files, _new_folder
 
 
-def _table(name, paths, kind):
-    """Preset, files and features of the images in files and folders."""
+def _table(model, folder, kind):
+    """Files of a folder, and their features."""
     from rich.progress import track
 
     from medzoo.tasks.features import features
-    from medzoo.zoo.presets import load
 
-    model, files = load(name), _files(paths)
+    files = _files([folder])
     rows = [features(model, model.preprocess(file), kind)[0] for file in track(files, "encoding")]
-    return model, files, np.stack(rows)
+    return files, np.stack(rows)
 
 
 @click.command("map")
@@ -43,12 +42,14 @@ def map_command(name, folders, out, method, kind, overwrite):
 
     from medzoo.evaluate.plots import save_map
     from medzoo.tasks.explore import latent_map
+    from medzoo.zoo.presets import load
 
     _new_folder(out, overwrite, "map.csv")
-    parts = [_table(name, [folder], kind) for folder in folders]
-    files = [file for _, own, _ in parts for file in own]
-    labels = [folder.name for folder, (_, own, _) in zip(folders, parts, strict=True) for _ in own]
-    where = latent_map(np.concatenate([table for *_, table in parts]), method)
+    model = load(name)
+    parts = [_table(model, folder, kind) for folder in folders]
+    files = [file for own, _ in parts for file in own]
+    labels = [folder.name for folder, (own, _) in zip(folders, parts, strict=True) for _ in own]
+    where = latent_map(np.concatenate([table for _, table in parts]), method)
     save_map(out / "map.png", where, labels, f"{name}, {method}")
     rows = [[str(f), label, *point] for f, label, point in zip(files, labels, where.tolist(), strict=True)]
     with open(out / "map.csv", "w", newline="", encoding="utf-8") as file:
@@ -110,8 +111,10 @@ def drift(name, old, new, kind):
         medzoo drift ae-chestxray last-year/ this-year/
     """
     from medzoo.tasks.explore import drift as measured
+    from medzoo.zoo.presets import load
 
-    (_, _, before), (_, _, after) = (_table(name, [folder], kind) for folder in (old, new))
+    model = load(name)
+    (_, before), (_, after) = (_table(model, folder, kind) for folder in (old, new))
     found = measured(before, after)
     click.echo(f"{len(before)} and {len(after)} images: AUC {found['auc']:.3f}, p = {found['p_value']:.3f}")
     alike = found["p_value"] > 0.05 and found["auc"] < 0.6

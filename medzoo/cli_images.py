@@ -1,5 +1,6 @@
 """The command line's ways from images to images; see `medzoo.cli`."""
 
+import io
 from pathlib import Path
 
 import click
@@ -30,6 +31,14 @@ def _write(path, data):
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)
     part.replace(path)
+
+
+def _write_png(path, values):
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(values)).save(buffer, format="PNG")
+    _write(path, buffer.getvalue())
 
 
 @click.command()
@@ -80,10 +89,6 @@ def decompress(file, out, model, overwrite):
     Example:
         medzoo decompress films.mzc -o films/
     """
-    import io
-
-    from PIL import Image
-
     from medzoo.errors import CompressedFileError
     from medzoo.tasks.compress import decompress as images_of
 
@@ -99,9 +104,7 @@ def decompress(file, out, model, overwrite):
             raise click.ClickException(f"{target}: exists; pass --overwrite to replace it.")
     out.mkdir(parents=True, exist_ok=True)
     for image, target in zip(images, targets, strict=True):
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG")
-        _write(target, buffer.getvalue())
+        _write_png(target, image)
     click.echo(f"wrote {len(images)} images to {out}")
 
 
@@ -118,9 +121,6 @@ def denoise(images, out, model, strength, overwrite):
     Example:
         medzoo denoise films/ -o clean/
     """
-    import io
-
-    from PIL import Image
     from rich.progress import track
 
     from medzoo import load
@@ -142,9 +142,7 @@ def denoise(images, out, model, strength, overwrite):
             target.with_name(f"{target.stem}-compared.png"): difference_strip(image, clean),
         }
         for path, values in pictures.items():
-            buffer = io.BytesIO()
-            Image.fromarray(values).save(buffer, format="PNG")
-            _write(path, buffer.getvalue())
+            _write_png(path, values)
     click.echo(f"wrote {len(files)} images to {out}")
 
 
@@ -166,10 +164,6 @@ def generate(name, out, count, seed, temperature, like, overwrite):
     Example:
         medzoo generate vae-chestxray -o drawn/ -n 32
     """
-    import io
-
-    from PIL import Image
-
     from medzoo import VAE, load
     from medzoo.evaluate.plots import save_grid
     from medzoo.tasks.generate import AggregatePosterior, new_images
@@ -195,8 +189,6 @@ def generate(name, out, count, seed, temperature, like, overwrite):
         raise click.ClickException(f"{name} is a {type(model).__name__}, which has no prior; use a VAE, or --like.")
     out.mkdir(parents=True, exist_ok=True)
     for target, image in zip(targets, drawn, strict=True):
-        buffer = io.BytesIO()
-        Image.fromarray(np.round(255 * image[..., 0]).astype("uint8")).save(buffer, format="PNG")
-        _write(target, buffer.getvalue())
+        _write_png(target, np.round(255 * image[..., 0]).astype("uint8"))
     save_grid(out / "all.png", drawn[:64], title=f"{name}: drawn, seed {seed}")
     click.echo(f"wrote {count} images to {out}")

@@ -48,3 +48,9 @@ def test_tiles_that_cannot_be_are_refused(film):
             model.reconstruct(film, tile=tile, overlap=overlap)
     with pytest.raises(ValueError, match="expected floats"):
         model.reconstruct(film * 300, tile=160)
+
+
+def test_tiles_keep_the_quality_that_was_asked_for(film):
+    model = medzoo.load("codec-chestxray-256")
+    best, worst = (model.reconstruct(film, quality, tile=256) for quality in (3, 0))
+    assert np.abs(best - model.reconstruct(film, 3)).mean() < np.abs(worst - model.reconstruct(film, 3)).mean() / 2

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
+from medzoo.images.dicom import has_preamble
 from medzoo.images.read import SUFFIXES, read_image
 
 log = logging.getLogger("medzoo")
@@ -137,6 +138,7 @@ def from_folder(
     drop_remainder=False,
     on_error="raise",
     skipped=None,
+    sources=None,
 ):
     """`tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1] from all image files below a folder.
 
@@ -152,66 +154,14 @@ def from_folder(
             epoch.
         on_error: `"raise"`: one error that names every file that cannot be used; `"skip"`: leave these out.
         skipped: with `"skip"`, file that lists them with the reasons; it must not exist.
+        sources: `(path, frame)` of what to read in the place of the folder's images, see `list_frames`.
 
     Raises:
         FileNotFoundError: no such folder, no image in it.
         ImageError: files that cannot be used (`on_error="raise"`), or none that can.
     """
-    sources = [(path, None) for path in list_images(folder)]
-    return _from_files(
-        folder, sources, size, batch_size, shuffle, seed, window, cache, drop_remainder, on_error, skipped
-    )
-
-
-def from_dicom(
-    folder,
-    size,
-    batch_size=32,
-    shuffle=True,
-    seed=None,
-    window=None,
-    cache=True,
-    drop_remainder=False,
-    on_error="raise",
-    skipped=None,
-):
-    """As `from_folder`, from all DICOM files below a folder, whatever their names; every frame is an image."""
-    sources = list_frames(folder)
-    return _from_files(
-        folder, sources, size, batch_size, shuffle, seed, window, cache, drop_remainder, on_error, skipped
-    )
-
-
-def list_frames(folder):
-    """`(path, frame)` of every frame of the DICOM files below a folder; frame is `None` where there is one.
-
-    Raises:
-        FileNotFoundError: no such folder, or no DICOM file in it.
-    """
-    from pydicom import dcmread
-
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    sources = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with open(path, "rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                continue
-        try:
-            frames = int(dcmread(path, stop_before_pixels=True).get("NumberOfFrames", 1) or 1)
-        except Exception:  # a broken file is reported when it is read
-            frames = 1
-        sources += [(path, None)] if frames == 1 else [(path, frame) for frame in range(frames)]
-    if not sources:
-        raise FileNotFoundError(f"{folder}: no DICOM files below it.")
-    return sources
-
-
-SHOWN = 20  # files that an error about many names
-
-
-def _from_files(folder, sources, size, batch_size, shuffle, seed, window, cache, drop_remainder, on_error, skipped):
+    if sources is None:
+        sources = [(path, None) for path in list_images(folder)]
     import tensorflow as tf
 
     if on_error not in ("raise", "skip") or (on_error == "skip") != (skipped is not None):
@@ -243,6 +193,40 @@ def _from_files(folder, sources, size, batch_size, shuffle, seed, window, cache,
 
         batches = order.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=drop_remainder)
     return batches.map(lambda x: tf.cast(x, tf.float32) / 255.0).prefetch(tf.data.AUTOTUNE)
+
+
+def from_dicom(folder, size, **options):
+    """As `from_folder`, with its options, from all DICOM files below a folder, whatever their names; every frame is an
+    image."""
+    return from_folder(folder, size, sources=list_frames(folder), **options)
+
+
+def list_frames(folder):
+    """`(path, frame)` of every frame of the DICOM files below a folder; frame is `None` where there is one.
+
+    Raises:
+        FileNotFoundError: no such folder, or no DICOM file in it.
+    """
+    from pydicom import dcmread
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder.")
+    sources = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if not has_preamble(path):
+            continue
+        try:
+            frames = int(dcmread(path, stop_before_pixels=True).get("NumberOfFrames", 1) or 1)
+        except Exception:  # a broken file is reported when it is read
+            frames = 1
+        sources += [(path, None)] if frames == 1 else [(path, frame) for frame in range(frames)]
+    if not sources:
+        raise FileNotFoundError(f"{folder}: no DICOM files below it.")
+    return sources
+
+
+SHOWN = 20  # files that an error about many names
 
 
 def _read_all(sources, read, keep):

@@ -6,6 +6,17 @@ from medzoo.errors import ImageError
 from medzoo.images.intensity import apply_window, full_range, luminance, window_of
 
 
+def has_preamble(path):
+    """Does the file begin as DICOM files do?"""
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def is_dicom(path):
+    """DICOM by content, whatever the name, or by name."""
+    return has_preamble(path) or path.suffix.lower() in (".dcm", ".dicom")
+
+
 def read_dicom(path, window=None, frame=None):
     """Reads one image of a DICOM file.
 

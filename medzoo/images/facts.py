@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from medzoo.errors import ImageError
+from medzoo.images.dicom import is_dicom
 from medzoo.images.nifti import is_nifti
 
 DICOM_TAGS = (  # a list of what is shown, not of what is hidden: private and unknown tags stay unseen
@@ -42,9 +43,7 @@ def file_facts(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
     facts = {"bytes": path.stat().st_size}
-    with open(path, "rb") as file:
-        head = file.read(132)
-    if head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+    if is_dicom(path):
         return {"format": "DICOM", **facts, **_dicom(path)}
     if is_nifti(path):
         return {"format": "NIfTI", **facts, **_nifti(path)}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import open_dicom, read_dicom
+from medzoo.images.dicom import is_dicom, open_dicom, read_dicom
 from medzoo.images.intensity import apply_window, luminance, resize, window_of
 from medzoo.images.nifti import is_nifti, read_volume
 
@@ -37,10 +37,8 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
-    with open(path, "rb") as file:
-        head = file.read(132)
     suffix = path.suffix.lower()
-    if head[128:] == b"DICM" or suffix in (".dcm", ".dicom"):
+    if is_dicom(path):
         image = read_dicom(path, window, frame)
     elif is_nifti(path):
         volume = read_volume(path)
@@ -81,10 +79,8 @@ def read_stored(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
-    with open(path, "rb") as file:
-        head = file.read(132)
     suffix = path.suffix.lower()
-    if head[128:] == b"DICM" or suffix in (".dcm", ".dicom"):
+    if is_dicom(path):
         values = open_dicom(path)[1]
     elif suffix == ".npy":
         values = _read_npy(path)

@@ -105,7 +105,7 @@ class Autoencoder(OwnLoss):
         """Latents, as `encode` returns them, to images in [0, 1]."""
         return self._in_batches(self._decode, latents, images=False)
 
-    def reconstruct(self, x, tile=None, overlap=96):
+    def reconstruct(self, x, tile=None, overlap=96, **options):
         """`decode(encode(x))`; see `encode`.
 
         Args:
@@ -114,11 +114,16 @@ class Autoencoder(OwnLoss):
                 they fit into memory; only for models that take any size. `None`: the whole image at once.
             overlap: pixels that neighbouring tiles share; they are blended there. At 96 the presets for 256 pixels give
                 the whole image's values to 0.005.
+            options: of a family's own encoder and decoder.
         """
+
+        def whole(images):
+            return self._in_batches(lambda batch: self._decode(self._encode(batch, **options), **options), images)
+
         if tile is None:
-            return self._in_batches(lambda batch: self._decode(self._encode(batch)), x)
+            return whole(x)
         check_images(self, x)
-        return in_tiles(self.reconstruct, x, tile, overlap, self)
+        return in_tiles(whole, x, tile, overlap, self)
 
     def latent_shape(self, input_shape=None):
         """Shape of one image's latents, e.g. `(64,)` or `(32, 32, 4)`.

@@ -87,9 +87,7 @@ class Codec(Autoencoder):
 
     def reconstruct(self, x, quality=None, **tiles):
         """`decode(encode(x))`; see `encode`, and for `tile` and `overlap` `Autoencoder.reconstruct`."""
-        if tiles:
-            return super().reconstruct(x, **tiles)
-        return self._in_batches(lambda batch: self._decode(self._encode(batch, quality), quality), x)
+        return super().reconstruct(x, quality=quality, **tiles)
 
     def _gain(self, quality):
         quality = self.quality if quality is None else quality
