@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import has_preamble
+from medzoo.images.dicom import is_dicom, parse
 from medzoo.images.read import SUFFIXES, read_image
 
 log = logging.getLogger("medzoo")
@@ -204,21 +204,21 @@ def from_dicom(folder, size, **options):
 def list_frames(folder):
     """`(path, frame)` of every frame of the DICOM files below a folder; frame is `None` where there is one.
 
+    DICOM by content, or by name (.dcm, .dicom). The index of a medium, DICOMDIR, is left out.
+
     Raises:
         FileNotFoundError: no such folder, or no DICOM file in it.
     """
-    from pydicom import dcmread
-
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder.")
     sources = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if not has_preamble(path):
+        if path.name == "DICOMDIR" or not is_dicom(path):
             continue
         try:
-            frames = int(dcmread(path, stop_before_pixels=True).get("NumberOfFrames", 1) or 1)
-        except Exception:  # a broken file is reported when it is read
+            frames = int(parse(path, stop_before_pixels=True).get("NumberOfFrames", 1) or 1)
+        except ValueError:  # a broken file is reported when it is read
             frames = 1
         sources += [(path, None)] if frames == 1 else [(path, frame) for frame in range(frames)]
     if not sources:

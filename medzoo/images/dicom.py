@@ -1,9 +1,13 @@
 """DICOM files to grey values in [0, 1], as a viewer would show them."""
 
+from importlib.util import find_spec
+
 import numpy as np
 
 from medzoo.errors import ImageError
+from medzoo.images import jpeg12
 from medzoo.images.intensity import apply_window, full_range, luminance, window_of
+from medzoo.images.pet import SUV_WINDOW, suv_factor
 
 
 def has_preamble(path):
@@ -17,57 +21,132 @@ def is_dicom(path):
     return has_preamble(path) or path.suffix.lower() in (".dcm", ".dicom")
 
 
+def parse(path, **options):
+    """The data set of a DICOM file; `options` go to `pydicom.dcmread`.
+
+    A file without the preamble, as old ones are, is taken only if it has what every image has.
+
+    Raises:
+        ImageError: not readable as DICOM.
+    """
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path, force=True, **options)
+        if not has_preamble(path):
+            uid = str(dataset.get("SOPClassUID", ""))
+            if not uid.startswith("1.2.840.10008.") or "Rows" not in dataset or "Columns" not in dataset:
+                raise ValueError("neither the DICM prefix nor the tags of an image")
+    except Exception as error:  # pydicom raises many kinds on broken files; ours names the file
+        raise ImageError(f"{path}: not readable as DICOM ({type(error).__name__}: {error}).") from error
+    return dataset
+
+
 def read_dicom(path, window=None, frame=None):
     """Reads one image of a DICOM file.
 
-    The stored values go through the modality rescale (slope, intercept or LUT), then through `window`, else the
-    file's VOI LUT, else its first window, else from the smallest to the largest value; MONOCHROME1 is inverted, so that
-    in the result more is always brighter. Colour becomes luminance.
+    The stored values go through the modality rescale (slope, intercept or LUT, of the frame where each has its own),
+    then through `window`, else the file's VOI LUT, else its first window, else from the smallest to the largest value;
+    MONOCHROME1 is inverted, so that in the result more is always brighter. Colour becomes luminance.
 
     Args:
         path: the file.
-        window: `(center, width)` in the file's units after rescaling (Hounsfield units for CT), the name of one of
-            `medzoo.images.intensity.WINDOWS` for CT, or `None`.
+        window: `(center, width)` in the file's units after rescaling (Hounsfield units for CT); the name of one of
+            `medzoo.images.intensity.WINDOWS` for CT; `"suv"` for PET, standardised uptake from 0 to 10; the number of
+            one of the file's own windows, from 0; or `None`.
         frame: index of the frame; needed where there are several.
 
     Returns: float32 `(H, W)` in [0, 1].
 
     Raises:
-        ImageError: no DICOM file, no pixels, pixels that no installed decoder reads, or several frames and no `frame`.
+        ImageError: no DICOM file, no pixels, pixels that no installed decoder reads, several frames and no `frame`, or
+            a window for which the tags are missing.
     """
+    return _guarded(_grey, path, window, frame)
+
+
+def read_values(path, frame=None, units=None):
+    """Values of one image of a DICOM file after the modality rescale: Hounsfield units for CT.
+
+    Args:
+        path, frame: see `read_dicom`.
+        units: `"suv"`: body-weight standardised uptake values of a PET image, see `medzoo.images.pet`.
+
+    Returns: float32 `(H, W)`.
+
+    Raises:
+        ImageError: as `read_dicom`; colour; tags from which there is no SUV.
+    """
+    return _guarded(_units, path, units, frame)
+
+
+def _guarded(function, path, how, frame):
     try:
-        return _grey(path, *open_dicom(path), window, frame)
+        dataset, pixels = open_dicom(path)
+        pixels = _one_frame(path, dataset, pixels, frame)
+        result = function(path, _with_groups(dataset, frame or 0), pixels, how)
     except ImageError:
         raise
     except Exception as error:  # a damaged element shows only when it is looked at
         raise ImageError(f"{path}: tags that cannot be used ({type(error).__name__}: {error}).") from error
+    if not np.isfinite(result).all():
+        raise ImageError(f"{path}: pixels hold NaN or infinity.")
+    return result
 
 
-def _grey(path, dataset, pixels, window, frame):
-    from pydicom.pixels import apply_modality_lut
-
-    colour = dataset.get("SamplesPerPixel", 1) == 3
+def _one_frame(path, dataset, pixels, frame):
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    if frames > 1 or pixels.ndim == 3 + colour:
+    stacked = pixels.ndim == 3 + _colour(dataset)
+    if frames > 1 or stacked:
         if frame is None:
             raise ImageError(f"{path}: holds {frames} frames; say which with frame=0 to {frames - 1}.")
         if not 0 <= frame < frames:
             raise ImageError(f"{path}: frame={frame}; the file holds frames 0 to {frames - 1}.")
-        pixels = pixels[frame] if pixels.ndim == 3 + colour else pixels
-    elif frame not in (None, 0):
+        return pixels[frame] if stacked else pixels
+    if frame not in (None, 0):
         raise ImageError(f"{path}: frame={frame}; the file holds one image.")
-    if colour:
+    return pixels
+
+
+def _colour(dataset):
+    return dataset.get("SamplesPerPixel", 1) == 3
+
+
+def _with_groups(dataset, frame):
+    """The data set with the rescale and the windows of one frame, where functional groups hold them, at the top."""
+    groups = list(dataset.get("SharedFunctionalGroupsSequence") or [])
+    groups += list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    for group in groups:
+        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for item in group.get(name) or []:
+                dataset.update(item)
+    return dataset
+
+
+def _grey(path, dataset, pixels, window):
+    if _colour(dataset):
         return luminance(pixels.astype("float32")) / (2.0**dataset.BitsStored - 1.0)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         return _palette(path, dataset, pixels)
-
-    try:
-        grey = _voi(dataset, apply_modality_lut(pixels, dataset), window)
-    except (ValueError, TypeError, AttributeError, IndexError) as error:
-        raise ImageError(f"{path}: rescale or window that cannot be used ({error}).") from error
-    if not np.isfinite(grey).all():
-        raise ImageError(f"{path}: pixels hold NaN or infinity.")
+    units = "suv" if window == "suv" else None
+    grey = _voi(path, dataset, _units(path, dataset, pixels, units), window)
     return 1.0 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+
+
+def _units(path, dataset, pixels, units):
+    from pydicom.pixels import apply_modality_lut
+
+    if _colour(dataset) or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise ImageError(f"{path}: a colour image, which has no values in units.")
+    if units not in (None, "suv"):
+        raise ValueError(f"units={units!r}; expected None or 'suv'.")
+    try:
+        values = apply_modality_lut(pixels, dataset)
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ImageError(f"{path}: rescale that cannot be used ({error}).") from error
+    if units == "suv":
+        values = values * suv_factor(path, dataset)
+    return values.astype("float32") if values.dtype.kind == "f" else values
 
 
 def _palette(path, dataset, pixels):
@@ -83,40 +162,76 @@ def _palette(path, dataset, pixels):
 
 def open_dicom(path):
     """The data set of a DICOM file and its stored pixels as an array; raises `ImageError` as `read_dicom`."""
-    import pydicom
     from pydicom.pixels import pixel_array
 
-    try:
-        dataset = pydicom.dcmread(path)
-    except Exception as error:  # pydicom raises many kinds on broken files; ours names the file
-        raise ImageError(f"{path}: not readable as DICOM ({type(error).__name__}: {error}).") from error
+    dataset = parse(path)
     if "PixelData" not in dataset and "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset:
         raise ImageError(f"{path}: a DICOM file without pixels (modality {dataset.get('Modality', 'unknown')}).")
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     try:
-        pixels = pixel_array(dataset)
+        if syntax is None:
+            dataset.file_meta.TransferSyntaxUID = syntax = _assumed_syntax(dataset)
+        jpeg12.register()
+        return dataset, pixel_array(dataset)
     except Exception as error:
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
         syntax = f"{syntax.name} ({syntax})" if syntax else "unknown transfer syntax"
-        raise ImageError(
-            f"{path}: pixels in {syntax} could not be decoded: {error} "
-            'For compressed DICOM: pip install "medzoo[dicom]".'
-        ) from error
-    return dataset, pixels
+        raise ImageError(f"{path}: pixels in {syntax} could not be decoded: {error}{_install()}") from error
 
 
-def _voi(dataset, values, window):
+def _assumed_syntax(dataset):
+    """The transfer syntax of a file that does not say it, from how its tags are written; pixels must be plain then."""
+    from pydicom import uid
+
+    if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+        raise ValueError("compressed, and the file does not say how")
+    implicit, little = dataset.original_encoding
+    return uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+
+
+def _install():
+    missing = [name for name in ("openjpeg", "jpeg_ls", "gdcm", "imagecodecs") if find_spec(name) is None]
+    return ' For compressed DICOM: pip install "medzoo[dicom]".' if missing else ""
+
+
+def _voi(path, dataset, values, window):
     """Grey values in [0, 1] from values after the modality transform."""
     from pydicom.pixels import apply_voi
 
-    if window is not None:
-        if isinstance(window, str) and dataset.get("Modality") != "CT":
-            raise ValueError(f"window={window!r} is for CT; modality {dataset.get('Modality', 'unknown')}")
+    if window == "suv":
+        return apply_window(values, *SUV_WINDOW, "LINEAR_EXACT")
+    if isinstance(window, str):
+        _check_hounsfield(path, dataset, window)
+    if window is not None and not isinstance(window, int):
         return apply_window(values, *window_of(window))
-    if dataset.get("VOILUTSequence"):
-        table = apply_voi(values, dataset, index=0)
-        bits = dataset.VOILUTSequence[0].LUTDescriptor[2]
-        return np.clip(table / (2.0**bits - 1.0), 0.0, 1.0).astype("float32")
-    if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        center, width = (np.ravel(dataset[name].value)[0] for name in ("WindowCenter", "WindowWidth"))
-        return apply_window(values, float(center), float(width), dataset.get("VOILUTFunction", "LINEAR") or "LINEAR")
-    return full_range(values)
+    try:
+        if dataset.get("VOILUTSequence") and window is None:
+            table = apply_voi(values, dataset, index=0)
+            bits = dataset.VOILUTSequence[0].LUTDescriptor[2]
+            return np.clip(table / (2.0**bits - 1.0), 0.0, 1.0).astype("float32")
+        if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
+            centers = widths = ()
+        else:
+            centers, widths = (np.ravel(dataset[name].value) for name in ("WindowCenter", "WindowWidth"))
+        if window is not None and not 0 <= window < min(len(centers), len(widths)):
+            raise ImageError(f"{path}: window={window}; the file has {min(len(centers), len(widths))} windows, from 0.")
+        if len(centers) == 0:
+            return full_range(values)
+        center, width = float(centers[window or 0]), float(widths[window or 0])
+        return apply_window(values, center, width, dataset.get("VOILUTFunction", "LINEAR") or "LINEAR")
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{path}: a window that cannot be used ({error}).") from error
+
+
+def _check_hounsfield(path, dataset, window):
+    window_of(window)  # says which names there are
+    if dataset.get("Modality") != "CT":
+        raise ImageError(f"{path}: window={window!r} is for CT; modality {dataset.get('Modality', 'unknown')}.")
+    kind = dataset.get("RescaleType") or "HU"
+    known = "RescaleIntercept" in dataset or dataset.get("ModalityLUTSequence")
+    if not known or kind not in ("HU", "HU_MOD"):
+        raise ImageError(
+            f"{path}: window={window!r} needs Hounsfield units; the file has "
+            + (f"values of type {kind}." if known else "no rescale slope and intercept.")
+        )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import is_dicom
+from medzoo.images.dicom import is_dicom, parse
 from medzoo.images.nifti import is_nifti
 
 DICOM_TAGS = (  # a list of what is shown, not of what is hidden: private and unknown tags stay unseen
@@ -60,10 +60,8 @@ def file_facts(path):
 
 
 def _dicom(path):
-    import pydicom
-
+    dataset = parse(path, stop_before_pixels=True, specific_tags=list(DICOM_TAGS))
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(DICOM_TAGS))
         syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
         facts = {"TransferSyntax": syntax.name if syntax else None}
         for tag in DICOM_TAGS:

@@ -57,7 +57,9 @@ class AggregatePosterior(BaseEstimator):
             count = max(1, min(self.components, len(own) // (4 * latents.shape[1])))
             kind = "full" if len(own) >= 2 * latents.shape[1] else "diag"
             mixture = GaussianMixture(count, covariance_type=kind, reg_covar=1e-3, random_state=self.seed)
-            self.mixtures_[label] = mixture.fit(own)
+            self.mixtures_[label] = mixture.fit(
+                own.astype("float64")
+            )  # in float32 the covariances are not exact enough
         return self
 
     def sample(self, n, label=None, seed=None):

@@ -1,0 +1,306 @@
+"""DICOM files against pydicom's own transforms, closed forms, and the same image in several encodings."""
+
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.pixels import apply_windowing
+from pydicom.uid import ExplicitVRLittleEndian
+
+import medzoo
+from medzoo import ImageError
+from medzoo.images.dicom import open_dicom, read_values
+from medzoo.images.intensity import apply_window
+
+
+def dicom(name):
+    return get_testdata_file(name, download=False)
+
+
+def edited(tmp_path, name="CT_small.dcm", **tags):
+    dataset = pydicom.dcmread(dicom(name))
+    for tag, value in tags.items():
+        setattr(dataset, tag, value)
+    dataset.save_as(tmp_path / "edited.dcm")
+    return tmp_path / "edited.dcm"
+
+
+# --- grey values ------------------------------------------------------------------------------------------------
+
+
+def test_ct_window_by_hand():
+    dataset = pydicom.dcmread(dicom("CT_small.dcm"))
+    hounsfield = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+    image = medzoo.read_image(dicom("CT_small.dcm"), window=(40, 400))[..., 0]
+    # PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5), clipped.
+    assert image == pytest.approx(np.clip((hounsfield - 39.5) / 399 + 0.5, 0, 1), abs=1e-6)
+    assert apply_window([-160.0, -159.9, 39.5, 239.0, 300.0], 40, 400) == pytest.approx(
+        [0, 0.0002506, 0.5, 1, 1], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_windows_equal_pydicom(function):
+    values = np.arange(0, 4096, 7, dtype="uint16")
+    dataset = pydicom.Dataset()
+    dataset.PhotometricInterpretation, dataset.BitsStored, dataset.PixelRepresentation = "MONOCHROME2", 12, 0
+    dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = 1500, 900, function
+    expected = apply_windowing(values, dataset) / 4095
+    assert apply_window(values, 1500, 900, function) == pytest.approx(expected, abs=1e-6)
+
+
+def test_window_in_the_file_is_used(tmp_path):
+    path = edited(tmp_path, WindowCenter=[40, 300], WindowWidth=[400, 1500])
+    assert np.array_equal(medzoo.read_image(path), medzoo.read_image(dicom("CT_small.dcm"), window=(40, 400)))
+
+
+def test_without_window_the_values_fill_the_range():
+    image = medzoo.read_image(dicom("CT_small.dcm"))
+    raw = pydicom.dcmread(dicom("CT_small.dcm")).pixel_array.astype(float)
+    assert image[..., 0] == pytest.approx((raw - raw.min()) / (raw.max() - raw.min()), abs=1e-6)
+
+
+def test_monochrome1_is_inverted(tmp_path):
+    path = edited(tmp_path, PhotometricInterpretation="MONOCHROME1")
+    assert medzoo.read_image(path) == pytest.approx(1 - medzoo.read_image(dicom("CT_small.dcm")), abs=1e-6)
+
+
+def test_sixteen_bit_mr_keeps_its_grey_levels():
+    image = medzoo.read_image(dicom("MR_small.dcm"))
+    raw = pydicom.dcmread(dicom("MR_small.dcm")).pixel_array
+    assert len(np.unique(image)) > 256
+    order = np.argsort(raw, axis=None, kind="stable")
+    assert (np.diff(image.ravel()[order]) >= 0).all()  # brighter stays brighter
+
+
+def test_voi_lut_is_used(tmp_path):
+    item = pydicom.Dataset()
+    item.LUTDescriptor, item.LUTData = [3, 0, 8], [0, 51, 255]
+    dataset = pydicom.dcmread(dicom("MR_small.dcm"))
+    dataset.PixelData = (np.arange(64 * 64, dtype="int16") % 4).tobytes()
+    dataset.VOILUTSequence = [item]
+    dataset["VOILUTSequence"][0]["LUTDescriptor"].VR = "US"
+    dataset["VOILUTSequence"][0]["LUTData"].VR = "US"
+    dataset.save_as(tmp_path / "lut.dcm")
+    image = medzoo.read_image(tmp_path / "lut.dcm").ravel()[:4]
+    assert image == pytest.approx([0, 0.2, 1, 1])  # values past the table take its last entry
+
+
+def test_several_frames_need_a_choice():
+    path = dicom("SC_rgb_rle_2frame.dcm")
+    with pytest.raises(ImageError, match="holds 2 frames; say which"):
+        medzoo.read_image(path)
+    assert medzoo.read_image(path, frame=1).shape == (100, 100, 1)
+    with pytest.raises(ImageError, match="frame=2; the file holds frames 0 to 1"):
+        medzoo.read_image(path, frame=2)
+
+
+@pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "MR_truncated.dcm", "no_meta.dcm", "rtstruct.dcm"])
+def test_dicom_files_without_a_picture_are_refused_by_name(name):
+    with pytest.raises(ImageError, match=name.replace(".", r"\.")):
+        medzoo.read_image(dicom(name))
+
+
+def test_dicom_is_known_by_content_whatever_its_name(tmp_path):
+    path = tmp_path / "IM0001"
+    shutil.copy(dicom("CT_small.dcm"), path)
+    assert medzoo.read_image(path).shape == (128, 128, 1)
+
+
+def test_one_of_the_files_windows_can_be_chosen(tmp_path):
+    path = edited(tmp_path, WindowCenter=[40, 300], WindowWidth=[400, 1500])
+    assert np.array_equal(medzoo.read_image(path, window=1), medzoo.read_image(path, window=(300, 1500)))
+    with pytest.raises(ImageError, match="window=2; the file has 2 windows"):
+        medzoo.read_image(path, window=2)
+
+
+def test_named_windows_need_hounsfield_units(tmp_path):
+    with pytest.raises(ImageError, match="'lung' is for CT; modality MR"):
+        medzoo.read_image(dicom("MR_small.dcm"), window="lung")
+    with pytest.raises(ImageError, match="values of type US"):
+        medzoo.read_image(edited(tmp_path, RescaleType="US"), window="lung")
+    dataset = pydicom.dcmread(dicom("CT_small.dcm"))
+    del dataset.RescaleIntercept, dataset.RescaleSlope
+    dataset.save_as(tmp_path / "raw.dcm")
+    with pytest.raises(ImageError, match="no rescale slope and intercept"):
+        medzoo.read_image(tmp_path / "raw.dcm", window="bone")
+
+
+def test_ct_values_are_hounsfield_units():
+    dataset = pydicom.dcmread(dicom("CT_small.dcm"))
+    values = read_values(dicom("CT_small.dcm"))
+    assert np.array_equal(values, dataset.pixel_array * dataset.RescaleSlope + dataset.RescaleIntercept)
+    with pytest.raises(ImageError, match="colour"):
+        read_values(dicom("SC_rgb_small_odd.dcm"))
+
+
+def test_frames_of_enhanced_ct_have_their_own_rescale(tmp_path):
+    def item(**tags):
+        result = pydicom.Dataset()
+        for tag, value in tags.items():
+            setattr(result, tag, value)
+        return result
+
+    dataset = pydicom.dcmread(dicom("CT_small.dcm"))
+    one = dataset.pixel_array
+    del dataset.RescaleIntercept, dataset.RescaleSlope
+    dataset.NumberOfFrames, dataset.PixelData = 2, np.stack([one, one]).tobytes()
+    window = item(FrameVOILUTSequence=[item(WindowCenter=40, WindowWidth=400)])
+    dataset.SharedFunctionalGroupsSequence = [window]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        item(PixelValueTransformationSequence=[item(RescaleSlope=1, RescaleIntercept=b, RescaleType="HU")])
+        for b in (-1024, -900)
+    ]
+    dataset.save_as(tmp_path / "enhanced.dcm")
+    for frame, intercept in enumerate((-1024, -900)):
+        image = medzoo.read_image(tmp_path / "enhanced.dcm", frame=frame)[..., 0]
+        assert np.array_equal(read_values(tmp_path / "enhanced.dcm", frame), one + float(intercept))
+        assert np.array_equal(image, apply_window(one + float(intercept), 40, 400))
+
+
+# --- PET --------------------------------------------------------------------------------------------------------
+
+
+def pet(tmp_path, injection=(), **tags):
+    """CT_small as a PET image whose SUV can be told: 1 Bq/ml a step, 70 kg, 100 MBq two half-lives before the scan."""
+    dataset = pydicom.dcmread(dicom("CT_small.dcm"))
+    drug = pydicom.Dataset()
+    drug.RadionuclideTotalDose, drug.RadionuclideHalfLife = 100e6, 3600
+    drug.RadiopharmaceuticalStartTime = "080000.00"
+    for tag, value in dict(injection).items():
+        setattr(drug, tag, value)
+    known = {
+        "Modality": "PT",
+        "Units": "BQML",
+        "CorrectedImage": ["DECY", "ATTN", "SCAT"],
+        "DecayCorrection": "START",
+        "PatientWeight": 70,
+        "SeriesDate": "20260101",
+        "SeriesTime": "100000",
+        "AcquisitionDate": "20260101",
+        "AcquisitionTime": "100500.5",
+        "RescaleIntercept": 0,
+        "RadiopharmaceuticalInformationSequence": [drug],
+    }
+    for tag, value in {**known, **tags}.items():
+        setattr(dataset, tag, value)
+    dataset.save_as(tmp_path / "pet.dcm")
+    return tmp_path / "pet.dcm"
+
+
+def test_suv_is_activity_per_dose_left_and_weight(tmp_path):
+    activity = pydicom.dcmread(dicom("CT_small.dcm")).pixel_array.astype(float)
+    # 100 MBq after two half-lives: 25 MBq in 70,000 g.
+    assert read_values(pet(tmp_path), units="suv") == pytest.approx(activity * 70_000 / 25e6, rel=1e-6)
+    # Corrected to the injection: the whole dose.
+    path = pet(tmp_path, DecayCorrection="ADMIN")
+    assert read_values(path, units="suv") == pytest.approx(activity * 70_000 / 100e6, rel=1e-6)
+    # An injection late the evening before.
+    path = pet(tmp_path, {"RadiopharmaceuticalStartDateTime": "20251231230000.00+0100"}, SeriesTime="010000")
+    assert read_values(path, units="suv") == pytest.approx(activity * 70_000 / 25e6, rel=1e-6)
+    # Uniform activity of the whole dose in the whole body is 1 by definition.
+    path = pet(tmp_path, DecayCorrection="ADMIN", RescaleSlope=100e6 / 70_000)
+    assert read_values(path, units="suv") == pytest.approx(activity, rel=1e-5)
+    assert medzoo.read_image(path, window="suv")[..., 0] == pytest.approx(np.clip(activity / 10, 0, 1), abs=1e-5)
+    path = pet(tmp_path, Units="GML")
+    assert np.array_equal(read_values(path, units="suv"), activity)
+
+
+@pytest.mark.parametrize(
+    ("injection", "tags", "message"),
+    [
+        ({}, {"Modality": "CT"}, "modality CT, expected PT"),
+        ({}, {"Units": "CNTS"}, "Units CNTS"),
+        ({}, {"Units": "GML", "SUVType": "LBM"}, "SUVType LBM"),
+        ({}, {"CorrectedImage": ["SCAT"]}, "expected ATTN and DECY"),
+        ({}, {"PatientWeight": None}, "PatientWeight 0 kg"),
+        ({"RadionuclideTotalDose": 0}, {}, "RadionuclideTotalDose 0 Bq"),
+        ({"RadiopharmaceuticalStartTime": "110000"}, {}, "not within the day before"),
+        ({"RadiopharmaceuticalStartTime": ""}, {}, "injection's time is missing"),
+        ({}, {"DecayCorrection": "NONE"}, "DecayCorrection NONE"),
+        ({}, {"SeriesTime": "120000"}, "derived series"),
+        ({}, {"RadiopharmaceuticalInformationSequence": []}, "0 radiopharmaceuticals"),
+    ],
+)
+def test_without_the_tags_there_is_no_suv(tmp_path, injection, tags, message):
+    with pytest.raises(ImageError, match=f"pet.dcm: no SUV: .*{message}"):
+        medzoo.read_image(pet(tmp_path, injection, **tags), window="suv")
+
+
+# --- encodings --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plain", "encoded"),
+    [
+        ("MR_small.dcm", "MR_small_RLE.dcm"),
+        ("MR_small.dcm", "MR_small_bigendian.dcm"),
+        ("MR_small.dcm", "MR_small_implicit.dcm"),
+        ("MR_small.dcm", "MR_small_jp2klossless.dcm"),
+        ("MR_small.dcm", "MR_small_jpeg_ls_lossless.dcm"),
+        ("MR_small.dcm", "MR_small_padded.dcm"),
+        ("rtdose_1frame.dcm", "rtdose_rle_1frame.dcm"),
+        ("liver_1frame.dcm", "liver_expb_1frame.dcm"),
+    ],
+)
+def test_lossless_encodings_give_the_same_picture_bit_for_bit(plain, encoded):
+    pytest.importorskip("openjpeg")
+    pytest.importorskip("jpeg_ls")
+    assert np.array_equal(medzoo.read_image(dicom(plain)), medzoo.read_image(dicom(encoded)))
+
+
+def test_jpeg_of_twelve_bits_is_read_and_overshoot_is_white(tmp_path):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    dataset = pydicom.dcmread(dicom("JPEG-lossy.dcm"))
+    assert dataset.BitsStored == 12
+    pixels = open_dicom(dicom("JPEG-lossy.dcm"))[1]
+    assert pixels.shape == (dataset.Rows, dataset.Columns)
+    assert 255 < pixels.max() < 4096
+    # A stream of 12 bits in a file that says 10: 1,023 and what lies above is white, not black.
+    stream = imagecodecs.jpeg_encode(np.full((16, 16), 1030, "uint16"), bitspersample=12)
+    dataset.PixelData = pydicom.encaps.encapsulate([stream])
+    dataset.Rows = dataset.Columns = 16
+    dataset.BitsStored, dataset.HighBit = 10, 9
+    dataset.save_as(tmp_path / "bright.dcm")
+    assert (open_dicom(tmp_path / "bright.dcm")[1] == 1023).all()
+
+
+def test_without_a_decoder_the_error_says_what_to_install(monkeypatch):
+    from pydicom.pixels.decoders import JPEGLSLosslessDecoder
+
+    monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
+    monkeypatch.setattr("medzoo.images.dicom.find_spec", lambda name: None)
+    name = "MR_small_jpeg_ls_lossless.dcm"
+    with pytest.raises(ImageError, match=rf'{name}.*JPEG-LS Lossless(.|\n)*pip install "medzoo\[dicom\]"'):
+        medzoo.read_image(dicom(name))
+
+
+def test_old_files_without_preamble_are_read_if_they_are_images(tmp_path):
+    dataset = pydicom.dcmread(dicom("CT_small.dcm"))
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    for syntax in ((True, True), (False, True), (False, False)):
+        dataset = pydicom.dcmread(dicom("CT_small.dcm"))
+        expected = medzoo.read_image(dicom("CT_small.dcm"))
+        if syntax == (False, False):
+            dataset = pydicom.dcmread(dicom("MR_small_bigendian.dcm"))
+            expected = medzoo.read_image(dicom("MR_small_bigendian.dcm"))
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.preamble = None
+        pydicom.dcmwrite(tmp_path / "old.dcm", dataset, implicit_vr=syntax[0], little_endian=syntax[1])
+        assert (tmp_path / "old.dcm").read_bytes()[128:132] != b"DICM"
+        assert np.array_equal(medzoo.read_image(tmp_path / "old.dcm"), expected)
+    (tmp_path / "fake.dcm").write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(ImageError, match="neither the DICM prefix nor the tags of an image"):
+        medzoo.read_image(tmp_path / "fake.dcm")
+
+
+def test_bits_outside_the_stored_ones_are_no_pixels(tmp_path):
+    dataset = pydicom.dcmread(dicom("MR_small.dcm"))
+    values = np.arange(64 * 64, dtype="uint16").reshape(64, 64)
+    dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 0, 12, 11
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.PixelData = (values | 0x8000).tobytes()  # an overlay in the highest bit, as in old files
+    dataset.save_as(tmp_path / "overlay.dcm")
+    assert np.array_equal(open_dicom(tmp_path / "overlay.dcm")[1], values)
