@@ -21,7 +21,7 @@ from medzoo.tasks.code_prior import CodePrior
 from medzoo.tasks.features import features
 from medzoo.tasks.generate import copies
 
-COUNT = 600
+COUNT = 300
 
 
 def frequencies(train, size):
@@ -36,7 +36,7 @@ def frequencies(train, size):
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--epochs", default=8, show_default=True)
+@click.option("--epochs", default=4, show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, epochs, out):
     vqvae, vae, judge = (medzoo.load(n) for n in ("vqvae-chestxray", "vae-chestxray", "ae-chestxray-256"))
@@ -45,14 +45,14 @@ def main(data, epochs, out):
     size = vqvae.quantizer.codebook_size
     keras.utils.set_random_seed(0)
     prior = CodePrior(size, codes["train"].shape[1:], width=128, depth=4, dropout=0.1)
-    steps = epochs * -(-len(codes["train"]) // 32)
+    steps = epochs * -(-len(codes["train"]) // 16)
     prior.compile(
         keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(1e-5, steps, warmup_target=1.5e-3, warmup_steps=200)
         )
     )
     best = keras.callbacks.EarlyStopping(monitor="val_loss", patience=epochs, restore_best_weights=True)
-    prior.fit(codes["train"], validation_data=codes["val"], batch_size=32, epochs=epochs, callbacks=[best], verbose=2)
+    prior.fit(codes["train"], validation_data=codes["val"], batch_size=16, epochs=epochs, callbacks=[best], verbose=2)
 
     overall, placed = frequencies(codes["train"], size)
     rows, columns = np.indices(codes["test"].shape[1:])

@@ -182,6 +182,8 @@ def tune(family, data, classes, sizes, folds, epochs, most, seed, out, overwrite
         f"epochs each; mean and standard error over folds.\n\n{table(header, cells)}\n\nChosen: **{chosen}**, the "
         f"smallest within one standard error of the best.\n\n![plot](tune.png)\n\nCommand: `{command}`\n"
     )
+    end = " It is the largest tried: try larger ones." if chosen == settings[-1] else ""
+    text = text.replace("of the best.\n", f"of the best.{end}\n")
     (out / "tune.md").write_text(text, encoding="utf-8")
     save_tuning(out / "tune.png", rows, what, chosen, f"{family}, {Path(data).name}")
-    click.echo(f"chosen: {chosen} (the smallest within one standard error of the best); wrote {out}")
+    click.echo(f"chosen: {chosen} (the smallest within one standard error of the best); wrote {out}.{end}")

@@ -35,8 +35,9 @@ def test_it_learns_a_chain_up_to_its_entropy_and_draws_from_it_by_class():
     entropy = (np.log(4) - 11 * (p * np.log(p)).sum()) / 12
     prior = CodePrior(4, (3, 4), num_classes=2, **TINY)
     prior.compile(keras.optimizers.Adam(1e-2))
-    prior.fit((codes, labels), epochs=12, verbose=0)
+    history = prior.fit((codes, labels), validation_data=(codes, labels), epochs=12, verbose=0).history
     assert prior.evaluate((codes, labels), verbose=0) == pytest.approx(entropy, abs=0.1)
+    assert history["val_loss"][-1] == pytest.approx(entropy, abs=0.1)
     for label, step in ((0, -1), (1, 1)):
         drawn = prior.sample(100, label, seed=0).reshape(100, 12)
         assert ((drawn[:, 1:] - drawn[:, :-1]) % 4 == step % 4).mean() == pytest.approx(p[0], abs=0.1)

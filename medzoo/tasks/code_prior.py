@@ -67,8 +67,10 @@ class CodePrior(keras.Model):
             validation_data = self._pairs(validation_data)
         return super().fit(*self._pairs(x), *args, validation_data=validation_data, **kwargs)
 
-    def evaluate(self, x, *args, **kwargs):
-        return super().evaluate(*self._pairs(x), *args, **kwargs)
+    def evaluate(self, x, y=None, **kwargs):
+        """As `fit` takes them; `fit` itself calls this with what `_pairs` made of its validation data."""
+        x, y = self._pairs(x) if y is None else (x, y)
+        return super().evaluate(x, y, **kwargs)
 
     def _pairs(self, x):
         codes, labels = x if isinstance(x, tuple) else (x, None)
