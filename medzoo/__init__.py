@@ -38,6 +38,7 @@ _NAMES = {
 }
 _MODULES = {
     "datasets": "medzoo.images.datasets",
+    "errors": "medzoo.errors",
     "layers": "medzoo.layers",
     "losses": "medzoo.losses",
     "metrics": "medzoo.metrics",

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from medzoo.cli_explore import drift, map_command, similar, tune
+from medzoo.cli_hub import push, verify
 from medzoo.cli_images import compress, decompress, denoise, generate
 from medzoo.cli_tasks import adapt, anomaly, classify, segment
 
@@ -88,26 +89,6 @@ def info(name):
     from medzoo.zoo.manifest import entry
 
     click.echo(json.dumps(file_facts(name) if Path(name).is_file() else entry(name), indent=2))
-
-
-@main.command()
-@click.argument("folders", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
-def verify(folders):
-    """Hash the weights that ship with medzoo, those of the zoo in the cache, and preset FOLDERS, again.
-
-    \b
-    Example:
-        medzoo verify
-        medzoo verify my-vae/
-    """
-    from medzoo.zoo.presets import verify as check
-
-    bad = 0
-    for where, problem in check(folders):
-        bad += problem is not None
-        click.echo(f"{'ok ' if problem is None else 'BAD'}  {where}" + (f": {problem}" if problem else ""))
-    if bad:
-        raise click.ClickException(f"{bad} damaged.")
 
 
 @main.command()
@@ -236,8 +217,8 @@ def evaluate(name, data, split, classes, probe, out, overwrite):
     click.echo(json.dumps(result, indent=2))
 
 
-TASKS = (classify, anomaly, segment, adapt, compress, decompress, denoise, generate, map_command, similar, drift, tune)
-for command in TASKS:
+USES = (classify, anomaly, segment, adapt, compress, decompress, denoise, generate, map_command, similar, drift, tune)
+for command in (*USES, verify, push):
     main.add_command(command)
 
 

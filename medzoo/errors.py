@@ -6,7 +6,23 @@ class ImageError(ValueError):
 
 
 class PresetError(ValueError):
-    """A preset that cannot be loaded: unknown, incomplete, corrupted, or not ours."""
+    """A preset that cannot be loaded: incomplete, not ours, or of a newer medzoo. The four below are kinds of it."""
+
+
+class PresetNotFoundError(PresetError):
+    """No preset, folder, repository, revision or file of that name."""
+
+
+class HubError(PresetError):
+    """The hub cannot be reached, refuses, or fails; or HF_HUB_OFFLINE is set and the cache does not hold the file."""
+
+
+class DamagedPresetError(PresetError):
+    """A file is truncated or altered: its size or sha256 is not the one expected."""
+
+
+class CacheError(PresetError):
+    """The cache cannot be written: no room, or no permission."""
 
 
 class CompressedFileError(ValueError):

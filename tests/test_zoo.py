@@ -1,12 +1,9 @@
-"""Presets, the manifest, and the hub through the real client against a loopback server."""
+"""Presets and the manifest; the hub is in test_hub.py."""
 
-import hashlib
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -15,7 +12,6 @@ from conftest import FAMILIES
 import medzoo
 from medzoo import PresetError
 from medzoo.zoo import manifest as manifest_module
-from medzoo.zoo import presets
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -193,118 +189,6 @@ def argument(folder, **changes):
 def edit(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
-
-
-# --- the hub ----------------------------------------------------------------------------------------------------
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of huggingface.co as its client asks for when it downloads a file."""
-
-    folder, requests, spoil = None, [], None
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, body):
-        type(self).requests.append(self.path)
-        parts = self.path.split("?")[0].strip("/").split("/")  # user/repo/resolve/revision/file
-        file = type(self).folder / parts[-1]
-        known = parts[:3] == ["user", "repo", "resolve"] and parts[3] in ("main", COMMIT) and file.is_file()
-        if not known:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound" if parts[:2] == ["user", "repo"] else "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        data = file.read_bytes()
-        etag = hashlib.sha256(data).hexdigest()
-        if type(self).spoil and parts[-1].endswith(".h5"):
-            data = type(self).spoil(data)
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{etag}"')
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def hub(preset, tmp_path, monkeypatch):
-    """A server of `preset` as user/repo on loopback, and an empty cache, for the real huggingface_hub."""
-    Hub.folder, Hub.requests, Hub.spoil = preset, [], None
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    import huggingface_hub.constants
-    import huggingface_hub.file_download
-
-    endpoint, cache = f"http://127.0.0.1:{server.server_port}", tmp_path / "cache"
-    for module in (huggingface_hub.constants, huggingface_hub.file_download):
-        for name, value in (
-            ("ENDPOINT", endpoint),
-            ("HF_HUB_CACHE", str(cache)),
-            ("HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"),
-        ):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, value)
-    yield server
-    server.shutdown()
-
-
-def test_hub_presets_load_and_come_from_the_cache_the_second_time(hub, preset):
-    x = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
-    expected = medzoo.load(preset).reconstruct(x)
-    for uri in ("hf://user/repo", f"hf://user/repo@{COMMIT}"):
-        assert np.array_equal(medzoo.load(uri).reconstruct(x), expected)
-    Hub.requests.clear()
-    assert np.array_equal(medzoo.load(f"hf://user/repo@{COMMIT}").reconstruct(x), expected)
-    assert Hub.requests == []  # a full commit hash in the cache costs no request
-    hub.shutdown()
-    hub.server_close()
-    assert np.array_equal(medzoo.load("hf://user/repo").reconstruct(x), expected)  # offline
-
-
-def test_corrupted_downloads_are_removed_and_fetched_anew(hub):
-    Hub.spoil = lambda data: bytes([data[0] ^ 255]) + data[1:]
-    with pytest.raises(PresetError, match=r"model\.weights\.h5: sha256 .* removed from the cache"):
-        medzoo.load("hf://user/repo")
-    Hub.spoil = None
-    assert medzoo.load("hf://user/repo").name
-
-
-def test_missing_repositories_and_files_are_named(hub, preset):
-    with pytest.raises(PresetError, match="hf://user/other"):
-        medzoo.load("hf://user/other")
-    (preset / "config.json").unlink()
-    with pytest.raises(PresetError, match=r"hf://user/repo: has no file config\.json"):
-        medzoo.load("hf://user/repo")
-    with pytest.raises(PresetError, match="expected hf://user/repo"):
-        medzoo.load("hf://user")
-
-
-def test_manifest_entries_on_the_hub_are_checked_against_the_manifest(hub, preset, monkeypatch):
-    files = {
-        name: {
-            "size": (preset / name).stat().st_size,
-            "sha256": hashlib.sha256((preset / name).read_bytes()).hexdigest(),
-        }
-        for name in ("config.json", "model.weights.h5")
-    }
-    listed = {"there": {"files": files, "hub": {"repo": "user/repo", "commit": COMMIT}}}
-    monkeypatch.setattr(presets, "manifest", lambda: listed)
-    monkeypatch.setattr(presets, "entry", listed.get)
-    assert medzoo.load("there").name
-    (presets.fetch("user/repo", "model.weights.h5", COMMIT)).resolve().write_bytes(b"rotten")
-    with pytest.raises(PresetError, match=r"6 bytes; expected .* removed from the cache"):
-        medzoo.load("there")
-    assert medzoo.load("there").name
 
 
 # --- the package ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from medzoo.evaluate.card import card, read_json
 from medzoo.evaluate.markdown import table as markdown_table
 from medzoo.recipes import recipe
 from medzoo.zoo.download import sha256
-from medzoo.zoo.manifest import BUNDLED, input_size, manifest_path
+from medzoo.zoo.manifest import BUNDLED, FORMAT, input_size, manifest_path
 
 SHIPPED = ("config.json", "model.weights.h5")  # what load needs; checked by sha256
 START, END = "<!-- models: python -m medzoo.evaluate.publish -->", "<!-- /models -->"
@@ -46,7 +46,7 @@ def build_entry(folder):
 def build_manifest():
     """The manifest of the presets that ship in the package."""
     folders = sorted(folder for folder in BUNDLED.iterdir() if (folder / "metrics.json").is_file())
-    return {"format": 1, "presets": {folder.name: build_entry(folder) for folder in folders}}
+    return {"format": FORMAT, "presets": {folder.name: build_entry(folder) for folder in folders}}
 
 
 def table(presets):

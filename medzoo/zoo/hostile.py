@@ -1,5 +1,6 @@
-"""A preset from elsewhere is data: what its configuration asks for is checked before anything is made from it."""
+"""A preset from elsewhere is data: its configuration and weights are checked before anything is made from them."""
 
+import collections
 import inspect
 import math
 import numbers
@@ -21,6 +22,7 @@ BOUNDS = {
 }
 LONGEST = 16  # of lists
 LARGEST = 1e9  # of any other number
+DEEPEST = 32  # of groups in a weights file
 
 
 def check_config(config, families, weights_size, name):
@@ -86,3 +88,43 @@ def _least_weights(arguments):
         return int(total + arguments.get("codebook_size", 0) * arguments.get("latent_dim", 0))
     except (TypeError, ValueError):
         return 0  # not numbers where numbers should be: the constructor says so
+
+
+def check_weights(path, shapes, name):
+    """Refuses a weights file that holds anything but plain arrays of the model's own shapes.
+
+    Only the file's directory is read: what an array announces is compared before memory is taken for it.
+
+    Args:
+        path: HDF5 file.
+        shapes: of the model's variables; each can be stored at most as often as it is there.
+        name: of the preset, for errors.
+
+    Raises:
+        PresetError: links, arrays kept in other files, other shapes or types, too many.
+    """
+    import h5py
+
+    left = collections.Counter(map(tuple, shapes))
+
+    def visit(group, depth):
+        if depth > DEEPEST:
+            raise PresetError(f"{name}: {path.name} nests groups deeper than {DEEPEST}.")
+        for key in group:
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                raise PresetError(f"{name}: {path.name} holds a link at {group.name}/{key}; expected plain arrays.")
+            item = group[key]
+            if isinstance(item, h5py.Group):
+                visit(item, depth + 1)
+                continue
+            plain = isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external
+            if not plain or item.dtype.kind not in "fiu":
+                raise PresetError(f"{name}: {path.name} holds {item!r} at {item.name}; expected plain arrays.")
+            if not left[tuple(item.shape or ())]:
+                raise PresetError(
+                    f"{name}: {path.name} holds an array {item.shape} at {item.name} that the model has no place for."
+                )
+            left[tuple(item.shape or ())] -= 1
+
+    with h5py.File(path, "r") as file:
+        visit(file, 0)

@@ -6,9 +6,10 @@ import json
 from functools import cache
 from pathlib import Path
 
-from medzoo.errors import PresetError
+from medzoo.errors import PresetError, PresetNotFoundError
 
 BUNDLED = Path(__file__).parent / "weights"
+FORMAT = 1
 
 
 def manifest_path():
@@ -19,8 +20,21 @@ def manifest_path():
 
 @cache
 def manifest():
-    """The manifest's presets: name to entry."""
-    return json.loads(manifest_path().read_text(encoding="utf-8"))["presets"]
+    """The manifest's presets: name to entry.
+
+    Raises:
+        PresetError: the manifest is of a newer medzoo, or damaged.
+    """
+    path = manifest_path()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise PresetError(
+                f"{path}: format {content['format']}; this medzoo reads {FORMAT}. Try pip install -U medzoo."
+            )
+        return content["presets"]
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise PresetError(f"{path}: no manifest ({type(error).__name__}: {error}); reinstall medzoo.") from error
 
 
 def list_models(pattern="*"):
@@ -32,12 +46,12 @@ def entry(name):
     """The manifest's entry of a preset.
 
     Raises:
-        PresetError: no such preset; lists what there is.
+        PresetNotFoundError: no such preset; lists what there is.
     """
     if name not in manifest():
         near = difflib.get_close_matches(str(name), manifest(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise PresetError(f"no preset {name!r}.{hint} There is: {', '.join(manifest())}.")
+        raise PresetNotFoundError(f"no preset {name!r}.{hint} There is: {', '.join(manifest())}.")
     return manifest()[name]
 
 

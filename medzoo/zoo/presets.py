@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medzoo.errors import PresetError
-from medzoo.zoo.download import check_file, fetch, sha256
-from medzoo.zoo.hostile import check_config
+from medzoo.errors import PresetError, PresetNotFoundError
+from medzoo.zoo.download import cache_folder, check_file, fetch, sha256
+from medzoo.zoo.hostile import check_config, check_weights
 from medzoo.zoo.manifest import BUNDLED, entry, manifest
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "README.md"
 FORMAT = 1
+LARGEST_CONFIG = 2**20  # bytes
 
 
 class Preprocess:
@@ -92,7 +93,8 @@ def load(name):
     Returns: the model (`ConvAutoencoder`, `VAE`, `VQVAE` or `Codec`), with `model.preprocess` attached.
 
     Raises:
-        PresetError: unknown name, missing file, or bytes that do not match their checksum.
+        PresetError: no preset of that name, not to be had from the hub, damaged, or not ours; its kinds and what each
+            means are in `medzoo.errors`.
     """
     name = os.fspath(name)
     if name.startswith("hf://"):
@@ -102,7 +104,7 @@ def load(name):
     if Path(name).is_dir():
         return _build(_from_folder(Path(name)), name)
     if "/" in name or "\\" in name:
-        raise PresetError(f"{name}: no such folder; for the hub write hf://user/repo.")
+        raise PresetNotFoundError(f"{name}: no such folder; for the hub write hf://user/repo.")
     entry(name)  # says which names there are
 
 
@@ -113,9 +115,11 @@ def verify(folders=()):
     for name, facts in manifest().items():
         hub = facts.get("hub")
         for file, expected in facts["files"].items():
-            path = try_to_load_from_cache(hub["repo"], file, revision=hub["commit"]) if hub else BUNDLED / name / file
-            if hub and not isinstance(path, str):
-                continue  # never downloaded
+            path = BUNDLED / name / file
+            if hub and not path.is_file():
+                path = try_to_load_from_cache(hub["repo"], file, cache_folder(), hub["commit"])
+                if not isinstance(path, str):
+                    continue  # never downloaded
             yield f"{name}/{file}", _problem(check_file, path, expected)
     for folder in folders:
         yield str(folder), _problem(_from_folder, Path(folder))
@@ -129,22 +133,22 @@ def _problem(function, *arguments):
 
 
 def _from_zoo(name):
-    facts = entry(name)
-    if not facts.get("hub"):
-        folder = BUNDLED / name
-        for file, expected in facts["files"].items():
-            if not (folder / file).is_file():
-                raise PresetError(f"{folder / file}: missing from the installation; reinstall medzoo.")
-            check_file(folder / file, expected)
-        return folder
-    hub = facts["hub"]
-    paths = [fetch(hub["repo"], file, hub["commit"], expected) for file, expected in facts["files"].items()]
-    return paths[0].parent
+    """The folder of a preset of the manifest: in the package, else in the cache, else from the hub."""
+    facts, folder = entry(name), BUNDLED / name
+    hub = facts.get("hub")
+    if hub and not folder.is_dir():
+        paths = [fetch(hub["repo"], file, hub["commit"], expected) for file, expected in facts["files"].items()]
+        return paths[0].parent
+    for file, expected in facts["files"].items():
+        if not (folder / file).is_file():
+            raise PresetError(f"{folder / file}: missing from the installation; reinstall medzoo.")
+        check_file(folder / file, expected)
+    return folder
 
 
 def _from_hub(uri):
     match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", uri)
-    if not match:
+    if not match or ".." in uri:
         raise PresetError(f"{uri}: expected hf://user/repo or hf://user/repo@revision.")
     repo, revision = match.groups()
     config = fetch(repo, CONFIG, revision)
@@ -155,11 +159,21 @@ def _from_hub(uri):
 
 
 def _from_folder(folder):
-    expected = _read_config(folder)["weights"]
+    check_preset(folder)
+    return folder
+
+
+def check_preset(folder):
+    """The configuration of a preset folder, once its weights are there and have the size and sha256 it says.
+
+    Raises:
+        PresetError: no preset folder, or a damaged one.
+    """
+    config = _read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise PresetError(f"{folder}: has no {WEIGHTS}.")
-    check_file(folder / WEIGHTS, expected)
-    return folder
+    check_file(folder / WEIGHTS, config["weights"])
+    return config
 
 
 def _read_config(folder):
@@ -167,12 +181,14 @@ def _read_config(folder):
     if not path.is_file():
         raise PresetError(f"{folder}: has no {CONFIG}; expected a preset folder as medzoo.save_preset writes it.")
     try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"{path.stat().st_size:,} bytes, expected at most {LARGEST_CONFIG:,}")
         config = json.loads(path.read_text(encoding="utf-8"))
         missing = {"format", "model", "preprocessing", "weights"} - set(config)
         missing = missing or {"size", "sha256"} - set(config["weights"])
         if missing:
             raise KeyError(", ".join(sorted(missing)))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PresetError(f"{path}: not a preset's configuration ({type(error).__name__}: {error}).") from error
     if config["format"] != FORMAT:
         raise PresetError(f"{path}: format {config['format']}; this medzoo reads {FORMAT}. Try pip install -U medzoo.")
@@ -188,9 +204,12 @@ def _build(folder, name):
     family, arguments = check_config(config["model"], families, config["weights"]["size"], name)
     try:
         model = family.from_config(arguments)
+        check_weights(folder / WEIGHTS, [v.shape for v in model.variables], name)
         model.load_weights(folder / WEIGHTS)
         model.preprocess = Preprocess(model, **config["preprocessing"])
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except PresetError:
+        raise
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
         raise PresetError(f"{name}: weights and configuration do not fit together ({error}).") from error
     return model
 

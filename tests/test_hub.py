@@ -1,0 +1,394 @@
+"""The hub's door, through the real huggingface_hub client against a server on loopback that fails in every way."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import FAMILIES
+from loopback_hub import COMMIT, LoopbackHub
+
+import medzoo
+from medzoo.cli import main
+from medzoo.errors import CacheError, DamagedPresetError, HubError, PresetError, PresetNotFoundError
+from medzoo.zoo import presets
+from medzoo.zoo.download import fetch
+from medzoo.zoo.manifest import manifest
+
+URI = "hf://user/repo"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return medzoo.save_preset(FAMILIES["vae-vector"](), tmp_path_factory.mktemp("hub") / "preset", dtype="float32")
+
+
+@pytest.fixture
+def hub(saved, tmp_path, monkeypatch):
+    """A server of a preset as user/repo, and an empty cache, for the client in this process."""
+    server = LoopbackHub({p.name: p.read_bytes() for p in saved.iterdir()})
+    import huggingface_hub.constants
+    import huggingface_hub.file_download
+
+    template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    values = {"ENDPOINT": server.endpoint, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_DOWNLOAD_TIMEOUT": 0.5}
+    values |= {"HF_HUB_ETAG_TIMEOUT": 0.5, "HF_HUB_DISABLE_XET": True, "HF_HUB_DISABLE_PROGRESS_BARS": True}
+    for module in (huggingface_hub.constants, huggingface_hub.file_download):
+        for name, value in values.items():
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between attempts
+    yield server
+    server.go.set()
+    server.shutdown()
+    server.server_close()
+
+
+def only(name, fault, times=1, method="GET"):
+    """A fault for the first requests of one file."""
+    left = [times]
+
+    def choose(asked, file, data):
+        if asked != method or file != name or not left[0]:
+            return None
+        left[0] -= 1
+        return fault(data) if callable(fault) else fault
+
+    return choose
+
+
+def incomplete(cache):
+    return [p for p in cache.rglob("*") if "incomplete" in p.name]
+
+
+# --- good days --------------------------------------------------------------------------------------------------
+
+
+def test_presets_load_and_come_from_the_cache_the_second_time(hub, saved, tmp_path):
+    x = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
+    expected = medzoo.load(saved).reconstruct(x)
+    for uri in (URI, f"{URI}@{COMMIT}"):
+        assert np.array_equal(medzoo.load(uri).reconstruct(x), expected)
+    hub.requests.clear()
+    assert np.array_equal(medzoo.load(f"{URI}@{COMMIT}").reconstruct(x), expected)
+    assert hub.requests == []  # a full commit hash in the cache costs no request
+    hub.shutdown()
+    hub.server_close()
+    assert np.array_equal(medzoo.load(URI).reconstruct(x), expected)  # offline
+    assert list((tmp_path / "cache").glob("models--user--repo"))  # where MEDZOO_CACHE says
+
+
+def test_manifest_entries_are_checked_against_the_manifest(hub, saved, monkeypatch):
+    files = {
+        name: {"size": (saved / name).stat().st_size, "sha256": hashlib.sha256((saved / name).read_bytes()).hexdigest()}
+        for name in ("config.json", "model.weights.h5")
+    }
+    listed = {"there": {"files": files, "hub": {"repo": "user/repo", "commit": COMMIT}}}
+    monkeypatch.setattr(presets, "manifest", lambda: listed)
+    monkeypatch.setattr(presets, "entry", listed.get)
+    assert medzoo.load("there").name
+    fetch("user/repo", "model.weights.h5", COMMIT).resolve().write_bytes(b"rotten")
+    assert [problem is None for _, problem in presets.verify()] == [True, False]
+    with pytest.raises(DamagedPresetError, match=r"6 bytes; expected .* removed from the cache"):
+        medzoo.load("there")
+    assert medzoo.load("there").name
+
+
+def test_redirects_are_followed_and_the_token_stays_with_the_hub(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.token = "hf_secret"
+    elsewhere = hub.endpoint.replace("127.0.0.1", "localhost")
+    hub.fault = lambda method, name, data: f"{elsewhere}/cdn/{name}" if name.endswith(".h5") else None
+    assert medzoo.load(URI).name
+    sent = [headers for _, path, headers in hub.requests if path.startswith("/cdn/")]
+    assert sent
+    assert not any("authorization" in headers for headers in sent)
+
+
+# --- bad days ---------------------------------------------------------------------------------------------------
+
+
+def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, saved, monkeypatch):
+    import huggingface_hub.constants
+
+    size = (saved / "model.weights.h5").stat().st_size
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", size // 3)  # for the client the file is small
+    hub.fault = only("model.weights.h5", ("cut", size // 3), times=2)
+    assert medzoo.load(URI).name
+    ranges = [h["range"] for m, _, h in hub.requests if m == "GET" and "range" in h]
+    assert ranges == [f"bytes={size // 3}-", f"bytes={2 * (size // 3)}-"]
+
+
+def test_a_server_that_stalls_is_asked_again_and_given_up_in_the_end(hub, tmp_path, monkeypatch):
+    hub.fault = only("model.weights.h5", ("stall", 1000), times=1)
+    assert medzoo.load(URI).name
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "empty"))
+    hub.requests.clear()
+    hub.fault = lambda method, name, data: ("stall", 0) if method == "GET" else None
+    with pytest.raises(HubError, match=r"hub cannot be reached \(ReadTimeout.*HTTPS_PROXY"):
+        medzoo.load(URI)
+    assert len(hub.asked("GET")) < 20
+    assert not incomplete(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_503_is_tried_again_a_few_times(hub, method, tmp_path, monkeypatch):
+    hub.fault = only("model.weights.h5", 503, times=2, method=method)
+    assert medzoo.load(URI).name
+    hub.fault = only("config.json", 503, times=1000, method=method)
+    assert medzoo.load(URI).name  # what is in the cache serves while the hub is down
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "empty"))
+    hub.requests.clear()
+    with pytest.raises(HubError, match=r"the hub answers 503\. Try again later"):
+        medzoo.load(URI)
+    assert 3 <= len(hub.requests) < 30
+
+
+def test_wrong_bytes_and_wrong_lengths_are_never_loaded(hub, tmp_path):
+    hub.fault = only("model.weights.h5", lambda data: bytes([data[0] ^ 255]) + data[1:])
+    with pytest.raises(DamagedPresetError, match=r"model\.weights\.h5: sha256 .* removed from the cache"):
+        medzoo.load(URI)
+    hub.fault = only("model.weights.h5", lambda data: data[:-100])
+    with pytest.raises(DamagedPresetError, match="truncated"):
+        medzoo.load(URI)
+    assert not incomplete(tmp_path / "cache")
+    assert medzoo.load(URI).name
+
+
+def test_what_is_not_there_is_named(hub):
+    with pytest.raises(PresetNotFoundError, match=r"hf://user/other: no such repository, or a private one.*hf auth"):
+        medzoo.load("hf://user/other")
+    with pytest.raises(PresetNotFoundError, match="no such revision"):
+        medzoo.load(f"{URI}@v2")
+    del hub.files["config.json"]
+    with pytest.raises(PresetNotFoundError, match=r"has no file config\.json"):
+        medzoo.load(URI)
+    for wrong in ("hf://user", "hf://user/repo@../../x", "hf://../../x"):
+        with pytest.raises(PresetError, match="expected hf://user/repo"):
+            medzoo.load(wrong)
+
+
+def test_private_and_gated_repositories_need_a_token(hub, monkeypatch, tmp_path):
+    hub.token = "hf_right"
+    with pytest.raises(PresetNotFoundError, match="if private, run `hf auth login`"):
+        medzoo.load(URI)
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    assert medzoo.load(URI).name
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "empty"))
+    hub.fault = lambda method, name, data: 403
+    with pytest.raises(HubError, match="access must be granted first"):
+        medzoo.load(URI)
+
+
+def test_offline_says_what_is_missing_where(hub, monkeypatch, tmp_path):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match=r"not in the cache .*cache, and HF_HUB_OFFLINE is set"):
+        medzoo.load(URI)
+    assert medzoo.load("vae-headct").name  # what ships with the package needs nobody
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    medzoo.load(URI)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert medzoo.load(URI).name
+
+
+def test_a_cache_without_room_or_permission_is_named(hub, monkeypatch, tmp_path):
+    import huggingface_hub.file_download
+
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(CacheError, match=r"file.cache cannot be written .*MEDZOO_CACHE"):
+        medzoo.load(URI)
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "cache"))
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(huggingface_hub.file_download, "http_get", full)
+    with pytest.raises(CacheError, match=r"no room left in .*cache"):
+        medzoo.load(URI)
+    assert not incomplete(tmp_path / "cache")
+
+
+FETCH = """
+import sys
+from medzoo.zoo.download import fetch
+print(fetch("user/repo", "model.weights.h5", "main").stat().st_size)
+"""
+
+
+def process(hub, cache):
+    env = {**os.environ, "HF_ENDPOINT": hub.endpoint, "MEDZOO_CACHE": str(cache), "HF_HUB_DISABLE_XET": "1"}
+    return subprocess.Popen([sys.executable, "-c", FETCH], env=env, stdout=subprocess.PIPE, text=True)
+
+
+def test_four_processes_at_once_all_get_the_whole_file(hub, tmp_path, saved):
+    processes = [process(hub, tmp_path / "cache") for _ in range(4)]
+    size = (saved / "model.weights.h5").stat().st_size
+    assert [int(p.communicate(timeout=120)[0]) for p in processes] == [size] * 4
+    assert medzoo.load(URI).name
+
+
+def test_a_process_that_is_killed_leaves_a_cache_that_works(hub, tmp_path):
+    hub.fault = only("model.weights.h5", ("stall", 1000))
+    victim = process(hub, tmp_path / "cache")
+    until = time.monotonic() + 60
+    while not incomplete(tmp_path / "cache") and time.monotonic() < until:
+        os.sched_yield() if hasattr(os, "sched_yield") else None
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    assert incomplete(tmp_path / "cache")  # it was in the middle of it
+    hub.go.set()
+    assert medzoo.load(URI).name
+
+
+# --- hostile presets --------------------------------------------------------------------------------------------
+
+
+def rehash(folder):
+    config = json.loads((folder / "config.json").read_text())
+    data = (folder / "model.weights.h5").read_bytes()
+    config["weights"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def extra(file):
+    file["more"] = np.zeros(3, "float32")
+
+
+def huge(file):  # announces 4 TiB, stores nothing
+    file.create_dataset("huge", (2**20, 2**20), "float32", chunks=(64, 64))
+
+
+def soft_link(file):
+    file["link"] = h5py.SoftLink("/layers")
+
+
+def external_link(file):
+    file["link"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def external_data(file):
+    file.create_dataset("out", (4,), "float32", external=[("/etc/passwd", 0, 16)])
+
+
+def text(file):
+    file["text"] = "hello"
+
+
+def deep(file):
+    group = file
+    for _ in range(50):
+        group = group.create_group("x")
+
+
+@pytest.mark.parametrize("spoil", [extra, huge, soft_link, external_link, external_data, text, deep])
+def test_weights_hold_the_models_arrays_and_nothing_else(saved, tmp_path, spoil):
+    folder = tmp_path / "preset"
+    shutil.copytree(saved, folder)
+    with h5py.File(folder / "model.weights.h5", "a") as file:
+        spoil(file)
+    rehash(folder)
+    with pytest.raises(PresetError, match=r"model\.weights\.h5 (holds|nests)"):
+        medzoo.load(folder)
+
+
+def test_no_weights_file_and_no_small_configuration(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "a")
+    (tmp_path / "a" / "model.weights.h5").write_bytes(b"PK\x03\x04 no HDF5" * 2**16)
+    rehash(tmp_path / "a")
+    with pytest.raises(PresetError, match="do not fit together"):
+        medzoo.load(tmp_path / "a")
+    (tmp_path / "a" / "config.json").write_text(" " * 2**21)
+    with pytest.raises(PresetError, match="expected at most"):
+        medzoo.load(tmp_path / "a")
+    (tmp_path / "a" / "config.json").write_text("[" * 2**18)
+    with pytest.raises(PresetError, match="not a preset's configuration"):
+        medzoo.load(tmp_path / "a")
+
+
+def test_a_manifest_of_a_newer_medzoo_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "weights_manifest.json"
+    monkeypatch.setattr("medzoo.zoo.manifest.manifest_path", lambda: path)
+    manifest.cache_clear()
+    try:
+        path.write_text('{"format": 2, "presets": {}}')
+        with pytest.raises(PresetError, match=r"format 2; this medzoo reads 1\. Try pip install -U medzoo"):
+            medzoo.load("vae-chestxray")
+        path.write_text("[]")
+        with pytest.raises(PresetError, match="reinstall medzoo"):
+            medzoo.load("vae-chestxray")
+    finally:
+        manifest.cache_clear()
+
+
+# --- push -------------------------------------------------------------------------------------------------------
+
+
+def test_push_shows_first_uploads_then_and_loads_back(hub, saved, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    shutil.copytree(saved, folder)
+    (folder / "patients.csv").write_text("name")
+    run = CliRunner().invoke
+    refused = run(main, ["push", str(folder), URI])
+    assert refused.exit_code == 1
+    assert "--license" in refused.output
+    hub.files.clear()
+    options = ["push", str(folder), URI, "--license", "apache-2.0", "--dataset", "me/films"]
+    dry = run(main, options)
+    assert dry.exit_code == 0, dry.output
+    assert "nothing was uploaded" in dry.output
+    assert "not uploaded: patients.csv" in dry.output
+    assert hub.requests == []
+    done = run(main, [*options, "--yes"])
+    assert done.exit_code == 0, done.output
+    assert set(hub.files) == {"config.json", "model.weights.h5", "README.md"}
+    assert hub.files["model.weights.h5"] == (saved / "model.weights.h5").read_bytes()
+    from huggingface_hub import ModelCard
+
+    card = ModelCard(hub.files["README.md"].decode()).data
+    assert (card.library_name, card.license, card.datasets) == ("keras", "apache-2.0", ["me/films"])
+    assert {"medzoo", "autoencoder", "vae"} <= set(card.tags)
+    entry = json.loads(done.output.split("Manifest entry:\n")[1].split("Uploaded.")[0])["repo"]
+    assert entry["hub"] == {"repo": "user/repo", "commit": hub.commits[-1]}
+    assert entry["files"]["model.weights.h5"]["size"] == (saved / "model.weights.h5").stat().st_size
+    x = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
+    assert np.array_equal(medzoo.load(URI).reconstruct(x), medzoo.load(saved).reconstruct(x))
+
+
+def test_push_of_a_zoo_preset_carries_its_measurements_as_metadata():
+    from huggingface_hub import ModelCard
+
+    from medzoo.zoo.manifest import BUNDLED
+    from medzoo.zoo.push import prepare
+
+    upload = prepare(BUNDLED / "vae-chestxray", "hf://me/vae-chestxray")
+    data = ModelCard(upload.card).data
+    assert data.license == "cc-by-sa-4.0"
+    measured = {r.metric_type: r.metric_value for r in data.eval_results}
+    assert measured["psnr"] == manifest()["vae-chestxray"]["metrics"]["psnr"]["mean"]
+    assert upload.entry()["files"] == manifest()["vae-chestxray"]["files"]
+
+
+def test_push_without_permission_or_of_a_damaged_preset_is_refused(hub, saved, tmp_path):
+    hub.token = "hf_right"
+    options = ["--license", "apache-2.0", "--yes"]
+    result = CliRunner().invoke(main, ["push", str(saved), URI, *options])
+    assert result.exit_code == 1
+    assert "hf auth login" in result.output
+    shutil.copytree(saved, tmp_path / "a")
+    (tmp_path / "a" / "model.weights.h5").write_bytes(b"rotten")
+    result = CliRunner().invoke(main, ["push", str(tmp_path / "a"), URI, *options])
+    assert "6 bytes; expected" in result.output
