@@ -6,9 +6,11 @@ Prints JSON: how many were read, how many refused with our exceptions, and the o
 import collections
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import resource
+import shutil
 import sys
 import tempfile
 import warnings
@@ -25,7 +27,7 @@ from medzoo.images.facts import file_facts
 from medzoo.images.masks import read_mask
 from medzoo.images.read import read_image
 
-MEMORY = 6 * 2**30
+MEMORY = 6 * 2**30  # that reading may take
 DICOM = ("CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "rtdose.dcm", "SC_rgb_rle.dcm", "liver_1frame.dcm")
 
 
@@ -44,9 +46,34 @@ def originals(folder):
     for path in sorted(folder.iterdir()):
         usual = [lambda p: read_image(p, frame=0 if ".nii" in p.name else None), file_facts]
         yield path.name, path.read_bytes(), readers.get(path.name, usual)
+    yield from preset(folder)
     for name in DICOM:
         if path := get_testdata_file(name, download=False):
             yield name, Path(path).read_bytes(), [lambda p: read_image(p, frame=0), file_facts]
+
+
+def preset(folder):
+    """A preset's two files; what is read is the folder, with the checksum of the damaged weights, as a forger would."""
+    import medzoo
+
+    whole = medzoo.save_preset(medzoo.VQVAE((16, 16, 1), latent_dim=2, codebook_size=8, filters=(4,)), folder / "p")
+    sound = {p.name: p.read_bytes() for p in whole.iterdir()}
+    shutil.rmtree(whole)
+
+    def read(path):
+        whole.mkdir(exist_ok=True)
+        data = path.read_bytes()
+        files = {**sound, path.name: data}
+        if path.name == "model.weights.h5":
+            config = json.loads(sound["config.json"])
+            config["weights"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            files["config.json"] = json.dumps(config).encode()
+        for name, content in files.items():
+            (whole / name).write_bytes(content)
+        medzoo.load(whole)
+
+    for name, data in sound.items():
+        yield name, data, [read]
 
 
 def damaged(data, rng):
@@ -89,13 +116,19 @@ def bombs():
     yield "bomb.npy", head.getvalue() + bytes(100)
 
 
+def mapped():
+    """Address space in use, most of it TensorFlow's."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 2**36
+
+
 def main(count, seed):
     rng = np.random.default_rng(seed)
     found, faults = collections.Counter(), {}
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         sound = list(originals(Path(tempfile.mkdtemp(dir=folder))))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (mapped() + MEMORY,) * 2)
         tried = [(name, data, readers) for name, data, readers in sound]
         tried += [(name, data, [lambda p: read_image(p, frame=None), file_facts]) for name, data in bombs()]
         for i in range(count):

@@ -66,6 +66,37 @@ def test_reconstruct_never_overwrites_unasked_and_goes_on_after_a_broken_file(fi
     assert Image.open(out / "film-vae-chestxray.png").size == (192, 64)
 
 
+def test_nothing_about_the_patient_is_written_anywhere(tmp_path, caplog):
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    import medzoo
+
+    secrets = {"PatientName": "Secretname^Jo", "PatientID": "SECRETID", "StudyDate": "19870605"}
+    secrets |= {"AccessionNumber": "SECRETACC", "InstitutionName": "Secret Hospital"}
+    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    for tag, value in secrets.items():
+        setattr(dataset, tag, value)
+    rng, values = np.random.default_rng(0), dataset.pixel_array
+    for i in range(3):
+        dataset.PixelData = (values + rng.integers(0, 50, values.shape)).astype("int16").tobytes()
+        (tmp_path / "in").mkdir(exist_ok=True)
+        dataset.save_as(tmp_path / "in" / f"{i}.dcm")
+    name, folder, out = "vae-headct", tmp_path / "in", tmp_path / "out"
+    said = run("info", folder / "0.dcm")
+    said += run("reconstruct", name, folder / "0.dcm", "-o", out / "pictures")
+    said += run("similar", name, folder, folder / "0.dcm", "-o", out / "similar.png")
+    said += run("map", name, folder, "-o", out / "map")
+    said += run("denoise", folder / "0.dcm", "-o", out / "denoised")
+    medzoo.save_preset(medzoo.load(name), out / "preset")
+    (folder / "3.dcm").write_bytes((folder / "0.dcm").read_bytes()[:-5000])
+    medzoo.datasets.from_dicom(folder, 64, on_error="skip", skipped=out / "skipped.txt")
+    written = [said.encode(), caplog.text.encode(), *(p.read_bytes() for p in out.rglob("*") if p.is_file())]
+    assert len(written) > 7
+    for value in (*secrets.values(), "Secretname"):
+        assert not any(value.encode() in content for content in written), value
+
+
 @pytest.fixture
 def archive(tmp_path):
     return write_archive(tmp_path / "films.npz", counts=(320, 16, 16))

@@ -33,7 +33,7 @@ def test_there_is_one_manifest_and_it_stands_at_the_top():
     assert manifest_path() == ROOT / "weights_manifest.json"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tasks.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tasks.md", "docs/files-and-hub.md"])
 def test_python_in_the_documentation_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, count in (("films", 4), ("normal", 40)):

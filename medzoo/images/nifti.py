@@ -10,7 +10,8 @@ from medzoo.images.intensity import apply_window, resize, window_of
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 SUFFIXES = (".nii", ".nii.gz")
-MOST = 2**31  # voxels; more is a damaged header
+MOST = 2**29  # voxels, 2 GiB as float32; more is a damaged header, or a trap
+RATIO = 1100  # gzip reaches 1032 at most
 
 
 def is_nifti(path):
@@ -102,8 +103,10 @@ def read_volume(path):
     try:
         stored = nibabel.load(path)
         shape = stored.shape
-        if 0 in shape or np.prod(shape, dtype="float64") > MOST:
-            raise ValueError(f"{shape} voxels announced")
+        voxels = np.prod(shape, dtype="float64")
+        bytes_there = path.stat().st_size * (RATIO if path.suffix.lower() == ".gz" else 1)
+        if not 0 < voxels <= MOST or voxels * stored.get_data_dtype().itemsize > bytes_there:
+            raise ValueError(f"{shape} voxels announced by {path.stat().st_size:,} bytes")
         while len(shape) > 3 and shape[-1] == 1:
             stored, shape = stored.slicer[..., 0], shape[:-1]
         if len(shape) != 3:
