@@ -38,7 +38,8 @@ def frequencies(train, size):
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--epochs", default=4, show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
-def main(data, epochs, out):
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the trained prior's weights.")
+def main(data, epochs, out, keep):
     vqvae, vae, judge = (medzoo.load(n) for n in ("vqvae-chestxray", "vae-chestxray", "ae-chestxray-256"))
     films = {s: to_float(load_npz(data, s, ["chest_xray"])) for s in ("train", "val", "test")}
     codes = {s: vqvae.encode(x) for s, x in films.items()}
@@ -54,6 +55,9 @@ def main(data, epochs, out):
     best = keras.callbacks.EarlyStopping(monitor="val_loss", patience=epochs, restore_best_weights=True)
     prior.fit(codes["train"], validation_data=codes["val"], batch_size=16, epochs=epochs, callbacks=[best], verbose=2)
 
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        prior.save_weights(keep / "prior.weights.h5")
     overall, placed = frequencies(codes["train"], size)
     rows, columns = np.indices(codes["test"].shape[1:])
     bits = {

@@ -19,6 +19,7 @@ _NAMES = {
     "Sampling": "medzoo.layers",
     "ImageError": "medzoo.errors",
     "PresetError": "medzoo.errors",
+    "SeveralWorkers": "medzoo.models.workers",
     "CompressedFileError": "medzoo.errors",
     "FeatureExtractor": "medzoo.tasks.features",
     "Classifier": "medzoo.tasks.classify",

@@ -12,6 +12,7 @@ from medzoo.cli_explore import drift, map_command, similar, tune
 from medzoo.cli_hub import push, verify
 from medzoo.cli_images import compress, decompress, denoise, generate
 from medzoo.cli_tasks import adapt, anomaly, classify, segment
+from medzoo.errors import TrainingError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reports missing GPUs as errors
 
@@ -22,7 +23,7 @@ class Friendly(click.Group):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except (ValueError, FileExistsError, FileNotFoundError) as error:
+        except (ValueError, OSError, TrainingError) as error:
             if ctx.obj:
                 raise
             raise click.ClickException(str(error)) from error
@@ -177,9 +178,13 @@ def demo(out, name):
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Preset folder to write.")
 @click.option("--epochs", type=int, help="Default: the recipe's.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--strategy", default="auto", show_default=True, help="auto, default or mirrored.")
+@click.option(
+    "--strategy", default="auto", show_default=True, help="auto, default, mirrored, multiworker, tpu or dataparallel."
+)
 def train(recipe, data, out, epochs, seed, strategy):
     """Train a preset; the same command again goes on after an interruption.
+
+    Exits with status 75 after SIGTERM, once the state is saved.
 
     \b
     Example:

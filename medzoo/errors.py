@@ -1,4 +1,4 @@
-"""The exceptions of what comes in: image files, weights, compressed files. All are ValueErrors."""
+"""The exceptions of medzoo. Those of what comes in (images, weights, compressed files) are ValueErrors."""
 
 
 class ImageError(ValueError):
@@ -27,3 +27,7 @@ class CacheError(PresetError):
 
 class CompressedFileError(ValueError):
     """A compressed file that cannot be decoded: damaged, of another version, or made with other weights."""
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message says why, what was kept, and what to do."""

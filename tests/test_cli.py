@@ -122,9 +122,9 @@ def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archi
     class Stop(Exception):
         pass
 
-    import keras
+    from medzoo.recipes.checkpoint import Checkpoints
 
-    begin, epochs = keras.callbacks.BackupAndRestore.on_epoch_begin, []
+    begin, epochs = Checkpoints.on_epoch_begin, []
 
     def stop_in_the_second_epoch(self, epoch, logs=None):
         epochs.append(epoch)
@@ -132,13 +132,13 @@ def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archi
             raise Stop
         return begin(self, epoch, logs)
 
-    keras.callbacks.BackupAndRestore.on_epoch_begin = stop_in_the_second_epoch
+    Checkpoints.on_epoch_begin = stop_in_the_second_epoch
     try:
         with pytest.raises(Stop):
             medzoo.recipes.recipe("vae-chestxray").train(archive, out, epochs=2)
         assert "PSNR" in run(*args)
     finally:
-        keras.callbacks.BackupAndRestore.on_epoch_begin = begin
+        Checkpoints.on_epoch_begin = begin
     assert epochs == [0, 1, 1]
     model = medzoo.load(out)
     assert model.preprocess(np.zeros((64, 64), "uint8")).shape == (1, 64, 64, 1)

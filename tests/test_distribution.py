@@ -1,5 +1,12 @@
 """Two replicas train as one device on the same global batches."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -40,6 +47,40 @@ def test_two_replicas_train_as_one(name, images, strategy):
     assert max(moved) > 1e-3
     for key, values in history_one.items():
         assert values == pytest.approx(history_two[key], rel=1e-3), key
+
+
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "names", [("mine", "vqvae-ema"), pytest.param(tuple(FAMILIES), marks=pytest.mark.slow)], ids=["two", "all"]
+)
+def test_two_workers_train_as_one_by_fit(names, tmp_path):
+    script = Path(__file__).with_name("workers.py")
+    workers = [f"127.0.0.1:{port()}" for _ in range(2)]
+    environments = [{}]
+    for index in range(2):
+        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        environments.append({"TF_CONFIG": json.dumps(config)})
+    processes = [
+        subprocess.Popen([sys.executable, script, tmp_path / f"{i}.npz", *names], env={**os.environ, **own})
+        for i, own in enumerate(environments)
+    ]
+    assert [process.wait(timeout=900) for process in processes] == [0, 0, 0]
+    one, *two = (np.load(tmp_path / f"{i}.npz") for i in range(3))
+    seen = [key.split("/")[1] for key in one.files]
+    assert {"history", "evaluated", "predicted", "0"} <= set(seen)
+    for other in two:
+        assert one.files == other.files
+        for key in one.files:
+            weight = key.split("/")[1].isdigit()
+            expected = pytest.approx(one[key], abs=1e-5) if weight else pytest.approx(one[key], rel=1e-3, abs=1e-5)
+            assert other[key] == expected, key
+            if weight and len(names) > 2:
+                print(f"{key}: {np.abs(other[key] - one[key]).max():.1e}")
 
 
 def test_replicas_draw_different_noise_that_one_device_would_draw(strategy):

@@ -12,13 +12,17 @@ Choices that make them quick on a CPU and quick to train:
   what a PCA finds in seconds; with it, `Autoencoder.initialize_from_pca` starts the training there.
 """
 
+from functools import partial
+
 import keras
 from keras import ops
 
-UNIT = keras.initializers.RandomNormal(stddev=1.0)
+# Classes to be called in each layer: an initializer draws its seed when it is made, so one made here would not follow
+# keras.utils.set_random_seed.
+UNIT = partial(keras.initializers.RandomNormal, stddev=1.0)
 # Small but not zero: behind zeros the gradients start at nothing, and Adam answers their sudden growth with leaps.
-SMALL = keras.initializers.RandomNormal(stddev=0.02)
-SMALL_HE = keras.initializers.VarianceScaling(0.1)
+SMALL = partial(keras.initializers.RandomNormal, stddev=0.02)
+SMALL_HE = partial(keras.initializers.VarianceScaling, 0.1)
 ACTIVATION = keras.activations.silu
 
 
@@ -38,7 +42,7 @@ class ResidualBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters = filters
         self.first = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal")
-        self.second = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=SMALL_HE)
+        self.second = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=SMALL_HE())
 
     def build(self, input_shape):
         self.first.build(input_shape)
@@ -76,14 +80,14 @@ class Encoder(keras.layers.Layer):
         self.latent_dim, self.bottleneck, self.extra = latent_dim, bottleneck, extra
         self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
         self.downsampling = patch * 2 ** (len(self.filters) - 1)
-        self.linear = keras.layers.Dense(latent_dim, kernel_initializer=UNIT, dtype="float32", name="linear")
+        self.linear = keras.layers.Dense(latent_dim, kernel_initializer=UNIT(), dtype="float32", name="linear")
         self.stages = []
         for i, width in enumerate(self.filters):
             stride = patch if i == 0 else 2
             self.stages.append(keras.layers.Conv2D(width, stride, strides=stride, name=f"down_{i}"))
             self.stages += [ResidualBlock(width, name=f"block_{i}_{j}") for j in range(blocks)]
         self.squeeze = None  # made in build: its width depends on the grid
-        self.head = keras.layers.Dense(latent_dim + extra, kernel_initializer=SMALL, dtype="float32", name="head")
+        self.head = keras.layers.Dense(latent_dim + extra, kernel_initializer=SMALL(), dtype="float32", name="head")
 
     def build(self, input_shape):
         batch, height, width, channels = input_shape
@@ -157,7 +161,7 @@ class Decoder(keras.layers.Layer):
             self.spread = None
             height = width = self.downsampling
         self.linear = keras.layers.Dense(
-            height * width * channels, kernel_initializer=UNIT, dtype="float32", name="linear"
+            height * width * channels, kernel_initializer=UNIT(), dtype="float32", name="linear"
         )
         self.stages = []
         widths = self.filters[::-1]
@@ -166,7 +170,7 @@ class Decoder(keras.layers.Layer):
             self.stages.append(keras.layers.Conv2D(filters_here * (4 if i else 1), 1, name=f"up_{i}"))
             self.stages += [ResidualBlock(filters_here, name=f"block_{i}_{j}") for j in range(blocks)]
         self.head = keras.layers.Conv2D(
-            patch**2 * channels, 3, padding="same", kernel_initializer=SMALL, dtype="float32", name="head"
+            patch**2 * channels, 3, padding="same", kernel_initializer=SMALL(), dtype="float32", name="head"
         )
 
     def build(self, latent_shape):

@@ -49,7 +49,7 @@ def normal(shape, seed_generator):
 
     Args:
         shape: the shape for this replica's share; its first axis is the batch.
-        seed_generator: `keras.random.SeedGenerator`, in the same state on every replica.
+        seed_generator: `keras.random.SeedGenerator` in the same state on every replica, or an int.
     """
     if count() == 1:
         return keras.random.normal(tuple(shape), seed=seed_generator)

@@ -8,9 +8,10 @@ which returns `(loss, reconstruction)` and is the same on every backend; only di
 import keras
 
 from medzoo.layers import replicas
+from medzoo.models.workers import SeveralWorkers
 
 
-class OwnLoss(keras.Model):
+class OwnLoss(SeveralWorkers):
     """Mixin: `train_step` and `test_step` around `forward_loss`."""
 
     def forward_loss(self, x, target, sample_weight, training):

@@ -123,7 +123,7 @@ class VAE(Autoencoder):
         if training:
             z = self.sampling(mean, log_var, training=True)
         else:
-            z = mean + ops.exp(log_var / 2) * keras.random.normal(ops.shape(mean), seed=0)
+            z = mean + ops.exp(log_var / 2) * replicas.normal(ops.shape(mean), 0)
         sampled = self.decoder(z)
         if training and self.decoder_variance == "learned":
             self._follow_variance(ops.mean(ops.square(ops.stop_gradient(sampled) - target)))

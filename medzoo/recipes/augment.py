@@ -24,6 +24,11 @@ class Augmented(keras.utils.PyDataset):
             crops as hold the pixels of all images, and `shift` and `warp` are not used.
         zoom: largest factor that crops are enlarged or reduced by, so that other resolutions are known too.
         flip: mirror every other image, left to right.
+        drop_remainder: leave out the last batch of an epoch if it is smaller.
+
+    Attributes:
+        epoch: set by the training before each epoch, so that a resumed one draws what it would have drawn.
+        skip: batches of the epoch that were seen before an interruption.
 
     Items: float32 `(batch, H, W, 1)` in [0, 1]; with labels, a pair of these and integers `(batch,)`.
     """
@@ -40,6 +45,7 @@ class Augmented(keras.utils.PyDataset):
         crop=None,
         zoom=1.3,
         flip=False,
+        drop_remainder=False,
     ):
         super().__init__()
         self.images = np.pad(images[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge")
@@ -49,12 +55,14 @@ class Augmented(keras.utils.PyDataset):
         self.shift, self.warp, self.contrast = shift, warp, contrast
         self.crop, self.zoom, self.flip = crop, zoom, flip
         self.repeats = max(1, round(images.shape[1] * images.shape[2] / crop**2)) if crop else 1
-        self.epoch = 0  # set by the training before each epoch, so that a resumed one draws what it would have drawn
+        self.drop_remainder, self.epoch, self.skip = drop_remainder, 0, 0
 
     def __len__(self):
-        return -(-len(self.images) * self.repeats // self.batch_size)
+        count = len(self.images) * self.repeats
+        return (count // self.batch_size if self.drop_remainder else -(-count // self.batch_size)) - self.skip
 
     def __getitem__(self, index):
+        index += self.skip
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images) * self.repeats)
         rng = np.random.default_rng((self.seed, self.epoch, index))
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]

@@ -1,28 +1,102 @@
-"""Which `tf.distribute` strategy a machine gets."""
+"""On how many devices and machines a training runs: `tf.distribute`, or Keras' own data parallelism on JAX."""
 
 import contextlib
+import json
+import os
+from dataclasses import dataclass
 
 import keras
 
+NAMES = ("auto", "default", "mirrored", "multiworker", "tpu", "dataparallel")
 
+
+@contextlib.contextmanager
 def strategy_scope(name="auto"):
-    """A context manager to build and compile a model in.
+    """A context manager to build, compile and fit a model in; to be entered before TensorFlow or JAX compute anything.
 
     Args:
-        name: `"auto"` (mirrored over the GPUs where TensorFlow sees two or more, else none), `"default"` or
-            `"mirrored"`. On the JAX and PyTorch backends only `"auto"` and `"default"`, and both mean one device.
+        name:
+            `"auto"`: several workers where TF_CONFIG lists them, a TPU where TPU_NAME is set, mirrored over the GPUs
+            where TensorFlow sees two or more, all devices where JAX sees two or more, else one device.
+            `"default"`: one device.
+            `"mirrored"`, `"multiworker"`, `"tpu"`: `tf.distribute`, TensorFlow backend only.
+            `"dataparallel"`: `keras.distribution.DataParallel`, JAX backend only; over several hosts where Keras'
+            KERAS_DISTRIBUTION_JOB_ADDRESSES (and _NUM_PROCESSES, _PROCESS_ID) say so.
+
+    Yields: `Place`.
 
     Raises:
-        ValueError: another name.
+        ValueError: another name, or one for another backend.
     """
-    if name not in ("auto", "default", "mirrored"):
-        raise ValueError(f"strategy {name!r}; expected auto, default or mirrored.")
-    if keras.backend.backend() != "tensorflow":
-        if name == "mirrored":
-            raise ValueError(f"strategy 'mirrored' needs the TensorFlow backend, not {keras.backend.backend()}.")
-        return contextlib.nullcontext()
+    if name not in NAMES:
+        raise ValueError(f"strategy {name!r}; expected one of {', '.join(NAMES)}.")
+    backend = keras.backend.backend()
+    if name in ("mirrored", "multiworker", "tpu") and backend != "tensorflow":
+        raise ValueError(f"strategy {name!r} needs the TensorFlow backend, not {backend}.")
+    if name == "dataparallel" and backend != "jax":
+        raise ValueError(f"strategy {name!r} needs the JAX backend, not {backend}.")
+    if backend == "tensorflow":
+        strategy = _tensorflow(name)
+        if strategy is None:
+            yield Place()
+            return
+        workers, index = _tf_config() if type(strategy).__name__ == "MultiWorkerMirroredStrategy" else (1, 0)
+        with strategy.scope():
+            yield Place(strategy.num_replicas_in_sync, workers, index == 0)
+    elif backend == "jax" and name != "default":
+        yield from _jax(name)
+    else:
+        yield Place()
+
+
+@dataclass(frozen=True)
+class Place:
+    """`replicas`: devices that share a batch; `workers`: processes; `first`: whether this one writes the files."""
+
+    replicas: int = 1
+    workers: int = 1
+    first: bool = True
+
+
+def _tf_config():
+    """Number of workers and which of them this is, from TF_CONFIG (a chief, where there is one, comes first)."""
+    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    cluster, task = config.get("cluster", {}), config.get("task", {})
+    chiefs, workers = len(cluster.get("chief", [])), len(cluster.get("worker", []))
+    return max(1, chiefs + workers), task.get("index", 0) + (chiefs if task.get("type") == "worker" else 0)
+
+
+def _tensorflow(name):
     import tensorflow as tf
 
-    if name == "mirrored" or (name == "auto" and len(tf.config.list_physical_devices("GPU")) > 1):
-        return tf.distribute.MirroredStrategy().scope()
-    return contextlib.nullcontext()
+    if name == "auto":
+        if _tf_config()[0] > 1:
+            name = "multiworker"
+        elif "TPU_NAME" in os.environ:
+            name = "tpu"
+        elif len(tf.config.list_physical_devices("GPU")) > 1:
+            name = "mirrored"
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multiworker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu":
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(os.environ.get("TPU_NAME", ""))
+        return tf.distribute.TPUStrategy(resolver)
+    return None
+
+
+def _jax(name):
+    if "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ:
+        keras.distribution.initialize()
+    import jax
+
+    if name == "auto" and jax.device_count() == 1:
+        yield Place()
+        return
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    try:
+        yield Place(jax.device_count(), jax.process_count(), jax.process_index() == 0)
+    finally:
+        keras.distribution.set_distribution(before)

@@ -1,20 +1,22 @@
 """What all recipes share: PCA start, augmentation, fit, resume, the best epoch, the preset."""
 
-import csv
 import json
 import logging
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
+import numpy as np
 
+from medzoo import metrics
+from medzoo.errors import TrainingError
 from medzoo.images.datasets import load_npz, to_float
 from medzoo.images.phantom import chest_phantom
 from medzoo.recipes.augment import Augmented
+from medzoo.recipes.checkpoint import Checkpoints
 from medzoo.recipes.strategy import strategy_scope
 from medzoo.zoo.presets import load, save_preset
 
@@ -58,8 +60,9 @@ class Recipe:
     def train(self, data, out, *, epochs=None, seed=0, strategy="auto"):
         """Trains on an npz archive (MedMNIST convention) and writes the preset.
 
-        Started again with the same arguments, it goes on where it stopped. The model starts from the PCA of the
-        training images; the epoch with the lowest validation loss is kept.
+        Started again with the same arguments, it goes on where it stopped, in the middle of an epoch too, and ends as
+        if it had not. The model starts from the PCA of the training images; the epoch with the lowest validation loss
+        is kept. Several workers share the folder `out`; the first one writes.
 
         Args:
             data: the archive.
@@ -69,6 +72,10 @@ class Recipe:
             strategy: see `strategy_scope`.
 
         Returns: path of the preset folder.
+
+        Raises:
+            TrainingError: the loss is not finite, the disk is full, or memory does not suffice for one image; the last
+                good checkpoint is kept.
         """
         return _run(self, data, Path(out), epochs or self.epochs, seed, strategy)
 
@@ -95,53 +102,29 @@ def _run(recipe, data, out, epochs, seed, strategy):
         "batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
     }
-    _check_same(work / "settings.json", settings)
-
-    batches = Augmented(train, recipe.batch_size, seed, **recipe.augment)
-    keras.utils.set_random_seed(seed)
-    with strategy_scope(strategy):
-        model = recipe.model(name=recipe.name, seed=seed)
-        model.initialize_from_pca(to_float(train))
-        rate = schedule(recipe.learning_rate, epochs * len(batches))
-        optimizer = keras.optimizers.Adam(rate, beta_2=0.99, global_clipnorm=CLIP)
-        model.compile(optimizer, jit_compile=_xla())
-    history, best = work / "history.csv", work / "best.weights.h5"
-    clock = Clock(work / "seconds.txt")
-    callbacks = [
-        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)),
-        keras.callbacks.BackupAndRestore(work / "backup", delete_checkpoint=False),
-        keras.callbacks.CSVLogger(history, append=True),
-        keras.callbacks.ModelCheckpoint(
-            best,
-            monitor="val_loss",
-            save_best_only=True,
-            save_weights_only=True,
-            initial_value_threshold=_best_so_far(history),
-        ),
-        clock,
-    ]
-    model.fit(
-        batches,
-        validation_data=(validation,),
-        validation_batch_size=recipe.batch_size,
-        epochs=epochs,
-        shuffle=False,
-        callbacks=callbacks,
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-    model.load_weights(best)
-
-    save_preset(model, out, overwrite=True)
+    with strategy_scope(strategy) as place:
+        if recipe.batch_size % place.replicas:
+            raise ValueError(
+                f"{recipe.name}: batches of {recipe.batch_size} cannot be shared by {place.replicas} devices."
+            )
+        if place.first:
+            _check_same(work / "settings.json", settings)
+        model, progress = _fit_in_memory(recipe, train, validation, work, settings, place)
+        if not place.first:
+            return out
+        model.load_weights(progress.best)
+        save_preset(model, out, overwrite=True)
     cost = _psnr(model, validation) - _psnr(load(out), validation)
     if cost > FLOAT16_COST:
         save_preset(model, out, overwrite=True, dtype="float32")
+    losses = [row["val_loss"] for row in progress.history]
     facts = {
         **settings,
         "train_images": len(train),
         "validation_images": len(validation),
-        "best_epoch": _best_epoch(history),
-        "seconds": round(clock.seconds),
-        "seconds_per_epoch": round(clock.seconds / epochs, 1),
+        "best_epoch": losses.index(min(losses)) + 1,
+        "seconds": round(progress.seconds),
+        "seconds_per_epoch": round(progress.seconds / epochs, 1),
         "device": _device(),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
@@ -154,20 +137,72 @@ def _run(recipe, data, out, epochs, seed, strategy):
     return out
 
 
-class Clock(keras.callbacks.Callback):
-    """Adds up the seconds spent in training, over interruptions."""
+def _fit_in_memory(recipe, train, validation, work, settings, place):
+    """`_fit`; where memory does not suffice, in smaller batches whose gradients are added up to the same step."""
+    accumulation = 1
+    while True:
+        try:
+            return _fit(recipe, train, validation, work, settings, place, accumulation)
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            reason = str(error).split("\n")[0][:200]
+        accumulation *= 2
+        if recipe.batch_size % (accumulation * place.replicas):
+            raise TrainingError(f"{work}: out of memory even with the smallest batches ({reason}).")
+        log.warning(
+            "out of memory (%s); going on with batches of %d, gradients added up over %d of them: the same %d images a "
+            "step",
+            *(reason, recipe.batch_size // accumulation, accumulation, recipe.batch_size),
+        )
 
-    def __init__(self, path):
-        super().__init__()
-        self.path = path
-        self.seconds = float(path.read_text()) if path.is_file() else 0.0
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.perf_counter()
+def _fit(recipe, train, validation, work, settings, place, accumulation):
+    """The trained model (last epoch) and its `Checkpoints`."""
+    seed, epochs, batch_size = settings["seed"], settings["epochs"], recipe.batch_size // accumulation
+    whole = place.replicas > 1 or accumulation > 1  # devices and gradients share batches of one size
+    batches = Augmented(train, batch_size, seed, **recipe.augment, drop_remainder=whole)
+    if whole:
+        validation = validation[: len(validation) // place.replicas * place.replicas]
+    keras.utils.set_random_seed(seed)
+    model = recipe.model(name=recipe.name, seed=seed)
+    model.initialize_from_pca(to_float(train))
+    # Keras counts every batch here, also those whose gradients are only added up.
+    rate = schedule(recipe.learning_rate, epochs * len(batches), warmup=300 * accumulation)
+    gradients = accumulation if accumulation > 1 else None
+    optimizer = keras.optimizers.Adam(
+        rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
+    )
+    model.compile(optimizer, jit_compile=_xla())
+    optimizer.build(model.trainable_variables)
+    progress = Checkpoints(work, batches, accumulation=accumulation, place=place)
+    progress.restore(model)
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.seconds += time.perf_counter() - self.started
-        self.path.write_text(str(self.seconds))
+    def fit(until):
+        model.fit(
+            batches,
+            validation_data=(validation,),
+            validation_batch_size=batch_size,
+            initial_epoch=progress.epoch,
+            epochs=until,
+            shuffle=False,
+            callbacks=[progress],
+            verbose=(1 if sys.stdout.isatty() else 2) if place.first else 0,
+        )
+
+    if progress.step:  # the rest of the epoch in which the training stopped
+        batches.skip = progress.step * accumulation
+        if len(batches):
+            fit(progress.epoch + 1)
+        batches.skip = 0
+    if progress.epoch < epochs:
+        fit(epochs)
+    return model, progress
+
+
+def _out_of_memory(error):
+    kinds = ("ResourceExhaustedError", "OutOfMemoryError", "MemoryError")
+    return type(error).__name__ in kinds or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _xla():
@@ -188,25 +223,8 @@ def _check_same(path, settings):
     path.write_text(json.dumps(settings))
 
 
-def _rows(history):
-    if not history.is_file():
-        return []
-    with open(history, newline="") as file:
-        return [(int(row["epoch"]), float(row["val_loss"])) for row in csv.DictReader(file)]
-
-
-def _best_so_far(history):
-    return min((loss for _, loss in _rows(history)), default=None)
-
-
-def _best_epoch(history):
-    return min(_rows(history), key=lambda row: row[1])[0] + 1
-
-
 def _psnr(model, images):
-    if not model.compiled:
-        model.compile()
-    return model.evaluate(images, verbose=0, return_dict=True)["psnr"]
+    return float(np.mean(keras.ops.convert_to_numpy(metrics.psnr(images, model.reconstruct(images)))))
 
 
 def _device():

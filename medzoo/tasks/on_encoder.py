@@ -3,9 +3,10 @@
 import keras
 
 from medzoo.models.checks import check_data, check_training_data
+from medzoo.models.workers import SeveralWorkers
 
 
-class OnEncoder(keras.Model):
+class OnEncoder(SeveralWorkers):
     """A Keras model on an encoder's stages; subclasses add `build_head`, `call` and a default loss.
 
     Args:

@@ -1,0 +1,199 @@
+"""The whole state of a training on disk, so that it goes on after anything: kill -9, a full disk, a preempted node."""
+
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from medzoo.errors import TrainingError
+
+log = logging.getLogger("medzoo")
+PREEMPTED = 75  # exit status after SIGTERM: run the same command again (EX_TEMPFAIL of sysexits.h)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves model, optimizer, metrics, random states, history and place in the data every few steps and each epoch.
+
+    The last two are kept. Each is written beside its place, flushed, then renamed, and carries its SHA-256: a torn one
+    is noticed and the one before used. The best epoch's weights (by `val_loss`) lie beside them.
+
+    On SIGTERM, as clusters send it before they take a machine away, the state is saved after the current step and the
+    process exits with status 75. One of several workers cannot save alone; it exits, and the last checkpoint serves.
+
+    Args:
+        folder: for the files; exists.
+        batches: the training data, with `epoch` and `skip` to set (see `Augmented`).
+        every: steps between checkpoints.
+        accumulation: batches to a step of the optimizer.
+        place: see `strategy_scope`; only the first worker writes.
+
+    Attributes:
+        epoch, step: where the training stands; the number of steps is in this epoch.
+        history: a dict of logs for each finished epoch.
+        seconds: spent in training, over interruptions.
+    """
+
+    def __init__(self, folder, batches, every=200, accumulation=1, place=None):
+        super().__init__()
+        self.folder, self.batches, self.every = Path(folder), batches, every
+        self.accumulation, self.best = accumulation, self.folder / "best.weights.h5"
+        self.write, self.alone = (place.first, place.workers == 1) if place else (True, True)
+        self.epoch, self.step, self.saved, self.history, self.seconds = 0, 0, 0, [], 0.0
+        self.metrics_to_restore, self.terminated = None, False
+
+    # --- going on -----------------------------------------------------------------------------------------------
+
+    def restore(self, model):
+        """Brings the model to the last sound checkpoint, if there is one, and says where in the data to go on."""
+        for path in sorted(self.folder.glob("state-*.ckpt"), key=_count, reverse=True):
+            try:
+                facts, arrays = _read(path)
+            except ValueError as error:
+                log.warning("%s; using the checkpoint before", error)
+                continue
+            for variable, value in zip(_state(model), arrays["state"], strict=True):
+                if variable is model.optimizer.variables[0]:  # batches seen, of which there may be more to a step now
+                    value = value * self.accumulation // facts["accumulation"]
+                variable.assign(value)
+            self.metrics_to_restore = arrays["metrics"]
+            self.epoch, self.step, self.saved = facts["epoch"], facts["step"], facts["saved"]
+            self.history, self.seconds = facts["history"], facts["seconds"]
+            log.info("going on in epoch %d at step %d, from %s", self.epoch + 1, self.step, path)
+            return
+
+    # --- callbacks ----------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs=None):
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "terminated", True))
+
+    def on_train_end(self, logs=None):
+        if hasattr(self, "before"):
+            signal.signal(signal.SIGTERM, self.before)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.epoch, self.started = epoch, time.perf_counter()
+        self.passed = self.step * self.accumulation
+        if self.step and self.metrics_to_restore is not None:
+            for variable, value in zip(self.model.metrics_variables, self.metrics_to_restore, strict=True):
+                variable.assign(value)
+        self.metrics_to_restore = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.passed += 1
+        if self.passed % self.accumulation:
+            return
+        self.step = self.passed // self.accumulation
+        if self.step % self.every == 0 or (self.terminated and self.alone):
+            self._check(logs)
+            self.save()
+        if self.terminated:
+            log.warning("SIGTERM in epoch %d, step %d; run the same command to go on", self.epoch + 1, self.step)
+            raise SystemExit(PREEMPTED)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check(logs)
+        logs = {key: float(value) for key, value in logs.items()}
+        best = min((row["val_loss"] for row in self.history), default=math.inf)
+        if logs["val_loss"] < best and self.write:
+            with self._space():
+                part = self.folder / "part.weights.h5"
+                self.model.save_weights(part)
+                os.replace(part, self.best)
+        self.history.append(logs)
+        self.epoch, self.step = epoch + 1, 0
+        self.save()
+
+    def _check(self, logs):
+        if not math.isfinite(float(logs["loss"])):
+            raise TrainingError(
+                f"{self.folder}: the loss is {float(logs['loss'])} in epoch {self.epoch + 1}, step {self.step}. The "
+                "last good checkpoint is kept. Look at the images, or train with a lower learning rate."
+            )
+
+    # --- saving -------------------------------------------------------------------------------------------------
+
+    def save(self):
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        now = time.perf_counter()
+        self.seconds, self.started = self.seconds + now - self.started, now
+        # All workers read, which may need all of them; one writes.
+        read = keras.ops.convert_to_numpy
+        state, metrics = [read(v) for v in _state(self.model)], [read(v) for v in self.model.metrics_variables]
+        self.saved += 1
+        if not self.write:
+            return
+        facts = {key: getattr(self, key) for key in ("epoch", "step", "accumulation", "saved", "history", "seconds")}
+        with self._space():
+            _write(self.folder / f"state-{self.saved:06d}.ckpt", facts, state, metrics)
+        for old in sorted(self.folder.glob("state-*.ckpt"), key=_count)[:-2]:
+            old.unlink()
+
+    def _space(self):
+        return _Space(self.folder)
+
+
+class _Space:
+    """Turns an OSError while writing into one that says what was kept, and removes what was half written."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, OSError):
+            for part in self.folder.glob("part.*"):
+                part.unlink(missing_ok=True)
+            raise TrainingError(
+                f"{self.folder}: the checkpoint could not be written ({error}). The one before is kept. Make room or "
+                "give permission, then run the same command to go on."
+            ) from error
+
+
+def _state(model):
+    """Variables of model and optimizer, random states included; gradients still being gathered left out."""
+    optimizer = [v for v in model.optimizer.variables if "gradient_accumulator" not in v.path]
+    metrics = {id(v) for v in model.metrics_variables}
+    return [v for v in model.variables if id(v) not in metrics] + optimizer
+
+
+def _count(path):
+    return int(path.stem.split("-")[1])
+
+
+def _write(path, facts, state, metrics):
+    buffer = io.BytesIO()
+    named = {f"state_{i:05d}": a for i, a in enumerate(state)} | {f"metrics_{i:05d}": a for i, a in enumerate(metrics)}
+    np.savez(buffer, facts=np.array(json.dumps(facts)), **named)
+    data = buffer.getvalue()
+    part = path.with_name("part.ckpt")
+    with open(part, "wb") as file:
+        file.write(hashlib.sha256(data).digest() + data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _read(path):
+    """`(facts, {"state": arrays, "metrics": arrays})`; raises ValueError for a file that is not whole."""
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError(f"{path}: torn or altered")
+    archive = np.load(io.BytesIO(content[32:]), allow_pickle=False)
+    groups = {
+        group: [archive[key] for key in sorted(archive.files) if key.startswith(group)]
+        for group in ("state", "metrics")
+    }
+    return json.loads(str(archive["facts"])), groups

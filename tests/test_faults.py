@@ -1,0 +1,188 @@
+"""What happens to a training when something happens to its machine."""
+
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from conftest import write_archive
+from small_training import small
+
+import medzoo
+from medzoo.errors import TrainingError
+from medzoo.recipes import checkpoint, training
+
+SCRIPT = Path(__file__).with_name("small_training.py")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return write_archive(tmp_path_factory.mktemp("data") / "films.npz", size=32, counts=(80, 16, 16))
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """A checkpoint every three steps."""
+    defaults = checkpoint.Checkpoints.__init__.__defaults__
+    monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (3, *defaults[1:]))
+
+
+def weights(folder):
+    found = {}
+    with h5py.File(folder / "model.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def assert_equal(a, b, tolerance=1e-5):
+    a, b = weights(a), weights(b)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name] == pytest.approx(b[name], abs=tolerance), name
+
+
+def process(*arguments):
+    env = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], env=env, capture_output=True, text=True)
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """A function that lets a training stop after so many batches."""
+
+    class Stop(Exception):
+        pass
+
+    def after(batches):
+        seen, end = [0], checkpoint.Checkpoints.on_train_batch_end
+
+        def on_train_batch_end(self, batch, logs=None):
+            end(self, batch, logs)
+            seen[0] += 1
+            if seen[0] == batches:
+                raise Stop
+
+        monkeypatch.setattr(checkpoint.Checkpoints, "on_train_batch_end", on_train_batch_end)
+        return Stop
+
+    return after
+
+
+def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(archive, tmp_path):
+    # 10 batches an epoch: killed in the second, after the checkpoint at 3; then SIGTERM at the 4th of the rest.
+    killed = process(archive, tmp_path / "a", "kill", 14)
+    assert killed.returncode == -9
+    preempted = process(archive, tmp_path / "a", "term", 4)
+    assert preempted.returncode == checkpoint.PREEMPTED, preempted.stderr
+    assert "run the same command to go on" in preempted.stderr
+    last = process(archive, tmp_path / "a")
+    assert last.returncode == 0, last.stderr
+    assert process(archive, tmp_path / "b").returncode == 0
+    assert_equal(tmp_path / "a", tmp_path / "b")
+    assert not (tmp_path / "a" / "training").exists()
+
+
+def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive, tmp_path, stop, caplog, monkeypatch):
+    whole, kept = [], checkpoint.Checkpoints.on_epoch_end
+
+    def keep(self, epoch, logs=None):
+        kept(self, epoch, logs)
+        whole.append(self.history)
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "on_epoch_end", keep)
+    small("vae").train(archive, tmp_path / "b")
+    expected = whole[-1]
+    with monkeypatch.context() as context:
+        with pytest.raises(stop(18)):
+            small("vae").train(archive, tmp_path / "a")
+        context.undo()
+    monkeypatch.setattr(checkpoint.Checkpoints, "on_epoch_end", keep)
+    before, last = sorted((tmp_path / "a" / "training").glob("state-*.ckpt"))
+    last.write_bytes(last.read_bytes()[:-1000])
+    defaults = checkpoint.Checkpoints.__init__.__defaults__
+    monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (3, *defaults[1:]))
+    with caplog.at_level(logging.INFO, logger="medzoo"):
+        small("vae").train(archive, tmp_path / "a")
+    assert f"{last}: torn or altered; using the checkpoint before" in caplog.text
+    assert f"going on in epoch 2 at step 3, from {before}" in caplog.text
+    assert_equal(tmp_path / "a", tmp_path / "b")
+    for row, other in zip(whole[-1], expected, strict=True):
+        assert row == pytest.approx(other, rel=1e-5)
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_state(archive, tmp_path):
+    recipe = small("ae", learning_rate=1e35)
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1.*lower learning rate"):
+        recipe.train(archive, tmp_path / "a")
+    assert not list((tmp_path / "a" / "training").glob("part*"))
+
+
+def test_a_full_disk_stops_and_keeps_the_last_good_state(archive, tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def full(file):
+        synced.append(file)
+        if len(synced) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(file)
+
+    with monkeypatch.context() as context:
+        context.setattr(checkpoint.os, "fsync", full)
+        with pytest.raises(TrainingError, match=r"No space left on device.*Make room"):
+            small("ae").train(archive, tmp_path / "a")
+    assert [p.name for p in sorted((tmp_path / "a" / "training").glob("*.ckpt"))] == [
+        "state-000001.ckpt",
+        "state-000002.ckpt",
+    ]
+    small("ae").train(archive, tmp_path / "a")  # room was made
+    assert json.loads((tmp_path / "a" / "training.json").read_text())["epochs"] == 2
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_the_step(archive, tmp_path, monkeypatch, caplog):
+    import tensorflow as tf
+
+    fit, tried = training._fit, []
+
+    def short(*arguments):
+        tried.append(arguments[-1])
+        if arguments[-1] < 4:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return fit(*arguments)
+
+    monkeypatch.setattr(training, "_fit", short)
+    small("ae").train(archive, tmp_path / "a")
+    assert tried == [1, 2, 4]
+    assert "batches of 2, gradients added up over 4 of them: the same 8 images a step" in caplog.text
+    assert json.loads((tmp_path / "a" / "training.json").read_text())["epochs"] == 2
+
+    monkeypatch.setattr(training, "_fit", lambda *a: (_ for _ in ()).throw(MemoryError("no more")))
+    with pytest.raises(TrainingError, match="out of memory even with the smallest batches"):
+        small("ae").train(archive, tmp_path / "c")
+
+
+def test_gradients_added_up_over_small_batches_make_the_step_of_a_large_one(images):
+    one, two = (small("ae").model(seed=0) for _ in range(2))
+    two.set_weights(one.get_weights())
+    before = one.get_weights()
+    one.compile(keras.optimizers.SGD(1e-3, global_clipnorm=10.0))
+    two.compile(keras.optimizers.SGD(1e-3, global_clipnorm=10.0, gradient_accumulation_steps=4))
+    one.fit(images, batch_size=8, shuffle=False, verbose=0)
+    two.fit(images, batch_size=2, shuffle=False, verbose=0)
+    moved = [np.abs(a - b).max() for a, b in zip(one.get_weights(), before, strict=True)]
+    apart = [np.abs(a - b).max() for a, b in zip(one.get_weights(), two.get_weights(), strict=True)]
+    assert max(moved) > 1e-3
+    assert max(apart) < 1e-5
+
+
+def test_a_folder_that_cannot_be_written_is_named(archive, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        small("ae").train(archive, tmp_path / "file" / "a")
+    assert medzoo.load("vae-headct").name
