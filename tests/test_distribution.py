@@ -55,9 +55,26 @@ def port():
         return free.getsockname()[1]
 
 
-@pytest.mark.parametrize(
-    "names", [("mine", "vqvae-ema"), pytest.param(tuple(FAMILIES), marks=pytest.mark.slow)], ids=["two", "all"]
-)
+def some_or_all(*some):
+    every = pytest.param(tuple(FAMILIES), marks=pytest.mark.slow, id="all")
+    return pytest.mark.parametrize("names", [pytest.param(some, id="some"), every])
+
+
+@pytest.mark.backends
+@some_or_all("vqvae-ema")
+def test_two_jax_devices_train_as_one(names):
+    pytest.importorskip("jax")
+    script = Path(__file__).with_name("data_parallel.py")
+    flags = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, **flags}
+    done = subprocess.run(
+        [sys.executable, script, *names], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(names)
+
+
+@some_or_all("mine", "vqvae-ema")
 def test_two_workers_train_as_one_by_fit(names, tmp_path):
     script = Path(__file__).with_name("workers.py")
     workers = [f"127.0.0.1:{port()}" for _ in range(2)]

@@ -34,7 +34,7 @@ class Checkpoints(keras.callbacks.Callback):
         batches: the training data, with `epoch` and `skip` to set (see `Augmented`).
         every: steps between checkpoints.
         accumulation: batches to a step of the optimizer.
-        place: see `strategy_scope`; only the first worker writes.
+        place: see `devices`; only the first worker writes.
 
     Attributes:
         epoch, step: where the training stands; the number of steps is in this epoch.

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -11,8 +12,13 @@ NAMES = ("auto", "default", "mirrored", "multiworker", "tpu", "dataparallel")
 
 
 @contextlib.contextmanager
-def strategy_scope(name="auto"):
-    """A context manager to build, compile and fit a model in; to be entered before TensorFlow or JAX compute anything.
+def devices(name="auto"):
+    """A context manager to train in, to be entered before TensorFlow or JAX compute anything.
+
+        with devices() as place:
+            with place.scope():
+                model = ...                             # build and compile
+            model.fit(...)
 
     Args:
         name:
@@ -36,13 +42,8 @@ def strategy_scope(name="auto"):
     if name == "dataparallel" and backend != "jax":
         raise ValueError(f"strategy {name!r} needs the JAX backend, not {backend}.")
     if backend == "tensorflow":
-        strategy = _tensorflow(name)
-        if strategy is None:
-            yield Place()
-            return
-        workers, index = _tf_config() if type(strategy).__name__ == "MultiWorkerMirroredStrategy" else (1, 0)
-        with strategy.scope():
-            yield Place(strategy.num_replicas_in_sync, workers, index == 0)
+        strategy, workers, index = _tensorflow(name)
+        yield Place(strategy.num_replicas_in_sync, workers, index == 0, strategy.scope)
     elif backend == "jax" and name != "default":
         yield from _jax(name)
     else:
@@ -51,11 +52,20 @@ def strategy_scope(name="auto"):
 
 @dataclass(frozen=True)
 class Place:
-    """`replicas`: devices that share a batch; `workers`: processes; `first`: whether this one writes the files."""
+    """Where a training runs.
+
+    Fields:
+        replicas: devices that share a batch.
+        workers: processes that do.
+        first: whether this process is the one that writes files.
+        scope: function that gives the context manager to build and compile a model in. `fit` and saving belong outside:
+            in the scope of several workers Keras would wait for all of them when one saves.
+    """
 
     replicas: int = 1
     workers: int = 1
     first: bool = True
+    scope: Callable = contextlib.nullcontext
 
 
 def _tf_config():
@@ -76,14 +86,12 @@ def _tensorflow(name):
             name = "tpu"
         elif len(tf.config.list_physical_devices("GPU")) > 1:
             name = "mirrored"
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
     if name == "multiworker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return tf.distribute.MultiWorkerMirroredStrategy(), *_tf_config()
     if name == "tpu":
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(os.environ.get("TPU_NAME", ""))
-        return tf.distribute.TPUStrategy(resolver)
-    return None
+        return tf.distribute.TPUStrategy(resolver), 1, 0
+    return (tf.distribute.MirroredStrategy() if name == "mirrored" else tf.distribute.get_strategy()), 1, 0
 
 
 def _jax(name):

@@ -17,7 +17,7 @@ from medzoo.images.datasets import load_npz, to_float
 from medzoo.images.phantom import chest_phantom
 from medzoo.recipes.augment import Augmented
 from medzoo.recipes.checkpoint import Checkpoints
-from medzoo.recipes.strategy import strategy_scope
+from medzoo.recipes.strategy import devices
 from medzoo.zoo.presets import load, save_preset
 
 log = logging.getLogger("medzoo")
@@ -69,7 +69,7 @@ class Recipe:
             out: folder to write; must not exist unless a training stopped in it.
             epochs: by default the recipe's.
             seed: int.
-            strategy: see `strategy_scope`.
+            strategy: see `devices`.
 
         Returns: path of the preset folder.
 
@@ -102,7 +102,7 @@ def _run(recipe, data, out, epochs, seed, strategy):
         "batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
     }
-    with strategy_scope(strategy) as place:
+    with devices(strategy) as place:
         if recipe.batch_size % place.replicas:
             raise ValueError(
                 f"{recipe.name}: batches of {recipe.batch_size} cannot be shared by {place.replicas} devices."
@@ -165,16 +165,17 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
     if whole:
         validation = validation[: len(validation) // place.replicas * place.replicas]
     keras.utils.set_random_seed(seed)
-    model = recipe.model(name=recipe.name, seed=seed)
-    model.initialize_from_pca(to_float(train))
     # Keras counts every batch here, also those whose gradients are only added up.
     rate = schedule(recipe.learning_rate, epochs * len(batches), warmup=300 * accumulation)
     gradients = accumulation if accumulation > 1 else None
-    optimizer = keras.optimizers.Adam(
-        rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
-    )
-    model.compile(optimizer, jit_compile=_xla())
-    optimizer.build(model.trainable_variables)
+    with place.scope():
+        model = recipe.model(name=recipe.name, seed=seed)
+        model.initialize_from_pca(to_float(train))
+        optimizer = keras.optimizers.Adam(
+            rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
+        )
+        model.compile(optimizer, jit_compile=_xla())
+        optimizer.build(model.trainable_variables)
     progress = Checkpoints(work, batches, accumulation=accumulation, place=place)
     progress.restore(model)
 
