@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from medzoo.cli_explore import drift, map_command, similar, tune
+from medzoo.cli_explore import drift, encode, map_command, similar, tune
 from medzoo.cli_hub import push, verify
 from medzoo.cli_images import compress, decompress, denoise, generate
 from medzoo.cli_tasks import adapt, anomaly, classify, segment
@@ -223,7 +223,7 @@ def evaluate(name, data, split, classes, probe, out, overwrite):
 
 
 USES = (classify, anomaly, segment, adapt, compress, decompress, denoise, generate, map_command, similar, drift, tune)
-for command in (*USES, verify, push):
+for command in (*USES, encode, verify, push):
     main.add_command(command)
 
 

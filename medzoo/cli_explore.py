@@ -187,3 +187,34 @@ def tune(family, data, classes, sizes, folds, epochs, most, seed, out, overwrite
     (out / "tune.md").write_text(text, encoding="utf-8")
     save_tuning(out / "tune.png", rows, what, chosen, f"{family}, {Path(data).name}")
     click.echo(f"chosen: {chosen} (the smallest within one standard error of the best); wrote {out}.{end}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the Parquet files.")
+@click.option("--processes", default=1, show_default=True, help="That work at the same time.")
+@click.option("--engine", type=click.Choice(["processes", "ray"]), default="processes", show_default=True)
+@click.option("--shard", default=1000, show_default=True, help="Files to a Parquet file.")
+def encode(name, source, out, processes, engine, shard):
+    """Encode all images below SOURCE to latents in Parquet files; the same command again goes on.
+
+    Bad files are listed with the reason. Needs pip install "medzoo[encode]"; for --engine ray, which spreads over a
+    cluster, "medzoo[ray]".
+
+    \b
+    Example:
+        medzoo encode ae-chestxray archive/ -o latents/ --processes 8
+    """
+    from rich.progress import Progress
+
+    from medzoo.tasks.encode import encode_folder, list_sources
+
+    pieces, images, errors = -(-len(list_sources(source)) // shard), 0, 0
+    with Progress() as progress:
+        task = progress.add_task("encoding", total=pieces)
+        left = encode_folder(name, source, out, shard, processes, engine)
+        for new_images, new_errors in left:
+            images, errors = images + new_images, errors + new_errors
+            progress.update(task, advance=1)
+    click.echo(f"{images} images encoded, {errors} files could not be read; wrote {out}")

@@ -216,14 +216,21 @@ def list_frames(folder):
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if path.name == "DICOMDIR" or not is_dicom(path):
             continue
-        try:
-            frames = int(parse(path, stop_before_pixels=True).get("NumberOfFrames", 1) or 1)
-        except ValueError:  # a broken file is reported when it is read
-            frames = 1
-        sources += [(path, None)] if frames == 1 else [(path, frame) for frame in range(frames)]
+        sources += [(path, frame) for frame in frames_of(path)]
     if not sources:
         raise FileNotFoundError(f"{folder}: no DICOM files below it.")
     return sources
+
+
+def frames_of(path):
+    """`[None]` for a file with one image, else the indices of its frames; a broken file counts as one image."""
+    if not is_dicom(path):
+        return [None]
+    try:
+        count = int(parse(path, stop_before_pixels=True).get("NumberOfFrames", 1) or 1)
+    except ValueError:  # it is reported when it is read
+        return [None]
+    return list(range(count)) if count > 1 else [None]
 
 
 SHOWN = 20  # files that an error about many names

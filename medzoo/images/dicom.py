@@ -82,8 +82,8 @@ def read_values(path, frame=None, units=None):
 
 def _guarded(function, path, how, frame):
     try:
-        dataset, pixels = open_dicom(path)
-        pixels = _one_frame(path, dataset, pixels, frame)
+        dataset = parse(path)
+        pixels = _decode(path, dataset, _index(path, dataset, frame))
         result = function(path, _with_groups(dataset, frame or 0), pixels, how)
     except ImageError:
         raise
@@ -94,18 +94,18 @@ def _guarded(function, path, how, frame):
     return result
 
 
-def _one_frame(path, dataset, pixels, frame):
+def _index(path, dataset, frame):
+    """Which frame to decode; None for the only one."""
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    stacked = pixels.ndim == 3 + _colour(dataset)
-    if frames > 1 or stacked:
-        if frame is None:
-            raise ImageError(f"{path}: holds {frames} frames; say which with frame=0 to {frames - 1}.")
-        if not 0 <= frame < frames:
-            raise ImageError(f"{path}: frame={frame}; the file holds frames 0 to {frames - 1}.")
-        return pixels[frame] if stacked else pixels
-    if frame not in (None, 0):
-        raise ImageError(f"{path}: frame={frame}; the file holds one image.")
-    return pixels
+    if frames == 1:
+        if frame not in (None, 0):
+            raise ImageError(f"{path}: frame={frame}; the file holds one image.")
+        return None
+    if frame is None:
+        raise ImageError(f"{path}: holds {frames} frames; say which with frame=0 to {frames - 1}.")
+    if not 0 <= frame < frames:
+        raise ImageError(f"{path}: frame={frame}; the file holds frames 0 to {frames - 1}.")
+    return frame
 
 
 def _colour(dataset):
@@ -161,10 +161,14 @@ def _palette(path, dataset, pixels):
 
 
 def open_dicom(path):
-    """The data set of a DICOM file and its stored pixels as an array; raises `ImageError` as `read_dicom`."""
+    """The data set of a DICOM file and its stored pixels, all frames, as an array; raises as `read_dicom`."""
+    dataset = parse(path)
+    return dataset, _decode(path, dataset)
+
+
+def _decode(path, dataset, index=None):
     from pydicom.pixels import pixel_array
 
-    dataset = parse(path)
     if "PixelData" not in dataset and "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset:
         raise ImageError(f"{path}: a DICOM file without pixels (modality {dataset.get('Modality', 'unknown')}).")
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
@@ -172,7 +176,7 @@ def open_dicom(path):
         if syntax is None:
             dataset.file_meta.TransferSyntaxUID = syntax = _assumed_syntax(dataset)
         jpeg12.register()
-        return dataset, pixel_array(dataset)
+        return pixel_array(dataset, index=index)
     except Exception as error:
         syntax = f"{syntax.name} ({syntax})" if syntax else "unknown transfer syntax"
         raise ImageError(f"{path}: pixels in {syntax} could not be decoded: {error}{_install()}") from error

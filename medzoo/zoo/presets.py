@@ -44,11 +44,12 @@ class Preprocess:
     def get_config(self):
         return {"size": self.size and list(self.size), "window": self.window and list(self.window)}
 
-    def __call__(self, image):
+    def __call__(self, image, frame=None):
         """A batch `(N, H, W, 1)`, float32 in [0, 1], from a path, several paths or an array.
 
-        A file is read by `read_image` and cut and resized to the model's size. An array (`(H, W)`, `(N, H, W)`, with or
-        without a last axis of 1) must have the right size already: uint8 is divided by 255, floats must be in [0, 1].
+        A file (of several frames: the one with index `frame`) is read by `read_image` and cut and resized to the
+        model's size. An array (`(H, W)`, `(N, H, W)`, with or without a last axis of 1) must have the right size
+        already: uint8 is divided by 255, floats must be in [0, 1].
 
         Raises:
             ImageError: a file that cannot be read.
@@ -59,7 +60,7 @@ class Preprocess:
         if isinstance(image, (list, tuple)) and image and all(isinstance(p, (str, os.PathLike)) for p in image):
             return np.concatenate([self(path) for path in image])
         if isinstance(image, (str, os.PathLike)):
-            batch = self._read(image)[None]
+            batch = self._read(image, frame)[None]
         else:
             batch = np.asarray(image)
             if batch.dtype == np.uint8:
@@ -72,11 +73,11 @@ class Preprocess:
         check_images(self.model, batch)
         return np.clip(batch, 0.0, 1.0).astype("float32")
 
-    def _read(self, path):
+    def _read(self, path, frame):
         from medzoo.images.intensity import resize
         from medzoo.images.read import read_image
 
-        image = read_image(path, size=self.size, window=self.window)
+        image = read_image(path, size=self.size, window=self.window, frame=frame)
         if self.size is None:
             f = self.model.downsampling
             image = resize(image, tuple(max(1, side // f) * f for side in image.shape[:2]))
@@ -97,12 +98,22 @@ def load(name):
             means are in `medzoo.errors`.
     """
     name = os.fspath(name)
+    return _build(_folder(name), name)
+
+
+def weights_digest(name):
+    """SHA-256 of the weights that `load(name)` loads; raises as it does."""
+    return _read_config(_folder(os.fspath(name)))["weights"]["sha256"]
+
+
+def _folder(name):
+    """The folder of a preset, its files checked."""
     if name.startswith("hf://"):
-        return _build(_from_hub(name), name)
+        return _from_hub(name)
     if name in manifest():
-        return _build(_from_zoo(name), name)
+        return _from_zoo(name)
     if Path(name).is_dir():
-        return _build(_from_folder(Path(name)), name)
+        return _from_folder(Path(name))
     if "/" in name or "\\" in name:
         raise PresetNotFoundError(f"{name}: no such folder; for the hub write hf://user/repo.")
     entry(name)  # says which names there are

@@ -1,0 +1,227 @@
+"""Turn a folder of images, however large, into latents: Parquet files, written piece by piece."""
+
+import hashlib
+import itertools
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.errors import ImageError
+
+BATCH = 64  # images encoded at once
+SETTINGS = "encode.json"
+
+
+def encode_folder(model, source, out, shard=1000, processes=1, engine="processes"):
+    """Encodes all images below a folder; yields `(images, errors)` as each piece is done.
+
+        for images, errors in encode_folder("ae-chestxray", "archive/", "latents/", processes=8): ...
+        paths, latents = load_latents("latents/")
+
+    `out` gets one Parquet file for each `shard` files, each written whole or not at all. Rows: `path` (below `source`),
+    `frame` (of files with several), `sha256` (of the file), `height`, `width` (as encoded), `latents`, `latent_shape`,
+    and `error`, which says why a file could not be read; then the others are empty. No tag of a file is stored. The
+    same call again goes on with the pieces that are missing.
+
+    Args:
+        model: anything `medzoo.load` takes.
+        source: folder, searched with its subfolders; DICOM files are known by content, every frame is an image.
+        out: folder.
+        shard: files to a piece.
+        processes: that work at the same time, on one machine or, with Ray, anywhere in the cluster.
+        engine: `"processes"`, or `"ray"`: Ray Data (`pip install "medzoo[ray]"`), on the cluster that RAY_ADDRESS names
+            or a local one; all machines must see `source` and `out`.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+        ValueError: `out` holds latents of other images or of another model; an unknown engine.
+    """
+    source, out = Path(source).absolute(), Path(out).absolute()
+    files = list_sources(source)
+    pieces = [files[i : i + shard] for i in range(0, len(files), shard)]
+    out.mkdir(parents=True, exist_ok=True)
+    _check_settings(out / SETTINGS, _settings(model, files, shard))
+    missing = [(i, piece) for i, piece in enumerate(pieces) if not (out / _name(i)).exists()]
+    work = partial(encode_piece, str(model), str(source), str(out))
+    if engine == "ray" and missing:
+        yield from _with_ray(work, missing, processes)
+    elif engine not in ("processes", "ray"):
+        raise ValueError(f"encode_folder: engine={engine!r}; expected 'processes' or 'ray'.")
+    elif processes == 1:
+        yield from map(work, missing)
+    else:
+        # Spawned, not forked: TensorFlow does not survive a fork.
+        threads = max(1, len(os.sched_getaffinity(0)) // processes) if hasattr(os, "sched_getaffinity") else 1
+        with ProcessPoolExecutor(processes, get_context("spawn"), _threads, (threads,)) as pool:
+            yield from pool.map(work, missing)
+
+
+def _threads(count):
+    """Processes that share a machine must not each take all of its cores; to be set before a framework is imported."""
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(name, str(count))
+
+
+def list_sources(folder):
+    """Paths, relative to a folder, of all files below it that are images by suffix or DICOM by content; sorted."""
+    from medzoo.images.dicom import is_dicom
+    from medzoo.images.read import SUFFIXES
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder.")
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for path in (Path(root) / name for name in names if name != "DICOMDIR"):
+            if path.suffix.lower() in SUFFIXES or (path.is_file() and is_dicom(path)):
+                found.append(path.relative_to(folder).as_posix())
+    if not found:
+        raise FileNotFoundError(f"{folder}: no images below it.")
+    return sorted(found)
+
+
+def load_latents(folder):
+    """What `encode_folder` wrote: `(paths, latents)`, a list and an array `(N, *latent_shape)`; bad files left out.
+
+    Raises:
+        ValueError: latents of several shapes (images of several sizes): read the Parquet files by themselves.
+    """
+    import pyarrow.parquet as parquet
+
+    paths, latents, shapes = [], [], set()
+    for file in sorted(Path(folder).glob("part-*.parquet")):
+        table = parquet.read_table(file)
+        good = table.filter(table["error"].is_null())
+        paths += good["path"].to_pylist()
+        shapes |= set(map(tuple, good["latent_shape"].to_pylist()))
+        if len(shapes) > 1:
+            raise ValueError(f"{folder}: latents of several shapes, {', '.join(map(str, sorted(shapes)))}.")
+        latents.append(good["latents"].combine_chunks().flatten().to_numpy())
+    if not shapes:
+        raise ValueError(f"{folder}: no latents in it.")
+    return paths, np.concatenate(latents).reshape(-1, *shapes.pop())
+
+
+def encode_piece(model, source, out, piece):
+    """Encodes one piece `(index, paths)` and writes its file; returns how many images and errors there were."""
+    index, paths = piece
+    encoder, rows = _loaded(model), []
+    with ThreadPoolExecutor(4) as pool:  # files are read while others are encoded
+        read = pool.map(partial(_read, encoder, Path(source)), paths)
+        images = itertools.chain.from_iterable(read)
+        for _, group in itertools.groupby(images, lambda row: None if row["image"] is None else row["image"].shape):
+            while batch := list(itertools.islice(group, BATCH)):
+                rows += _encoded(encoder, batch)
+    _write(Path(out) / _name(index), rows)
+    errors = sum(row["error"] is not None for row in rows)
+    return len(rows) - errors, errors
+
+
+@cache
+def _loaded(model):
+    from medzoo.zoo.presets import load
+
+    return load(model)
+
+
+def _read(encoder, source, name):
+    """Rows of one file, with `image`, or with `error`."""
+    from medzoo.images.datasets import frames_of
+
+    path, rows = source / name, []
+    facts = {"path": name, "frame": None, "sha256": None, "error": None, "image": None}
+    try:
+        with open(path, "rb") as file:
+            facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        for frame in frames_of(path):
+            rows.append({**facts, "frame": frame, "image": encoder.preprocess(path, frame=frame)[0]})
+    except (ImageError, OSError) as error:
+        rows.append({**facts, "error": str(error)})
+    return rows
+
+
+def _encoded(encoder, batch):
+    if batch[0]["image"] is not None:
+        latents = encoder.encode(np.stack([row["image"] for row in batch]))
+        for row, latent in zip(batch, latents, strict=True):
+            row |= {"latents": latent.ravel(), "latent_shape": list(latent.shape)}
+            row["height"], row["width"] = row["image"].shape[:2]
+    for row in batch:
+        del row["image"]
+    return batch
+
+
+def _write(path, rows):
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    latents = [row["latents"] for row in rows if "latents" in row]
+    kind = pyarrow.from_numpy_dtype(latents[0].dtype if latents else np.dtype("float32"))
+    schema = pyarrow.schema(
+        [
+            ("path", pyarrow.string()),
+            ("frame", pyarrow.int32()),
+            ("sha256", pyarrow.string()),
+            ("height", pyarrow.int32()),
+            ("width", pyarrow.int32()),
+            ("latents", pyarrow.list_(kind)),
+            ("latent_shape", pyarrow.list_(pyarrow.int32())),
+            ("error", pyarrow.string()),
+        ]
+    )
+    part = path.with_name(path.name + ".part")
+    parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part, compression="zstd")
+    part.replace(path)
+
+
+def _name(index):
+    return f"part-{index:05d}.parquet"
+
+
+def _settings(model, files, shard):
+    from medzoo.zoo.presets import weights_digest
+
+    listed = hashlib.sha256("\n".join(files).encode()).hexdigest()
+    return {
+        "model": str(model),
+        "weights": weights_digest(model),
+        "files": len(files),
+        "listed": listed,
+        "shard": shard,
+    }
+
+
+def _check_settings(path, settings):
+    if path.is_file() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
+        changed = [key for key in settings if before.get(key) != settings[key]]
+        raise ValueError(f"{path.parent}: holds latents made with another {', '.join(changed)}; choose another folder.")
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _with_ray(work, missing, processes):
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
+    pieces = ray.data.from_items(
+        [{"index": i, "paths": paths} for i, paths in missing], override_num_blocks=len(missing)
+    )
+    done = pieces.map(_RayEncoder, fn_constructor_args=(work,), concurrency=processes)
+    for row in done.iter_rows():
+        yield int(row["images"]), int(row["errors"])
+
+
+class _RayEncoder:
+    """One of Ray's workers, which keeps the model it loaded."""
+
+    def __init__(self, work):
+        self.work = work
+
+    def __call__(self, row):
+        images, errors = self.work((int(row["index"]), list(row["paths"])))
+        return {"images": images, "errors": errors}
