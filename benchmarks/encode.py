@@ -2,8 +2,8 @@
 
     python benchmarks/encode.py --out benchmarks/encode
 
-Drawn films of 256 pixels, PNG and npy, half each; every setting encodes all of them, once unmeasured with a few, so that
-starting the processes and loading the model is in the figures but first compilation is alike. Ratios are to one core.
+Drawn films of 256 pixels, PNG and npy, half each, by as many processes as cores; the start of the processes and loading
+the model are in the figures. Ratios are to one core.
 """
 
 import os
@@ -68,8 +68,8 @@ def main(out, ray):
     drawing.savefig(out.with_suffix(".png"), dpi=120)
     header = ["engine", "cores", "images a second", "ratio"]
     text = (
-        f"{COUNT:,} drawn films of 256 pixels to latents by {NAME} ({keras.backend.backend()} backend), reading, hashing "
-        "and writing included, and the start of the processes."
+        f"{COUNT:,} drawn films of 256 pixels to latents by {NAME} ({keras.backend.backend()} backend); reading, hashing "
+        "and writing are included, and the start of the processes."
     )
     facts = {"backend": keras.backend.backend(), "images": COUNT, "results": rows}
     command = f"python benchmarks/encode.py --out benchmarks/encode{' --ray' if ray else ''}"
