@@ -68,7 +68,7 @@ def main(out, ray):
     drawing.savefig(out.with_suffix(".png"), dpi=120)
     header = ["engine", "cores", "images a second", "ratio"]
     text = (
-        f"{COUNT:,} drawn films of 256 pixels to latents by {NAME} ({keras.backend.backend()} backend); reading, hashing "
+        f"{COUNT:,} drawn films of 256 pixels to latents by {NAME} ({keras.backend.backend()}); reading, hashing "
         "and writing are included, and the start of the processes."
     )
     facts = {"backend": keras.backend.backend(), "images": COUNT, "results": rows}

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,41 @@ def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(archive
     assert process(archive, tmp_path / "b").returncode == 0
     assert_equal(tmp_path / "a", tmp_path / "b")
     assert not (tmp_path / "a" / "training").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.backends)])
+def test_a_recipe_on_two_hosts_is_killed_and_ends_as_on_one(archive, tmp_path, backend):
+    pytest.importorskip(backend)
+
+    def both(*fault):
+        ports = [port() for _ in range(2)]
+        running = []
+        for index in range(2):
+            if backend == "tensorflow":
+                workers = {"worker": [f"127.0.0.1:{p}" for p in ports]}
+                own = {"TF_CONFIG": json.dumps({"cluster": workers, "task": {"type": "worker", "index": index}})}
+            else:
+                own = {"JOB_ADDRESSES": f"127.0.0.1:{ports[0]}", "NUM_PROCESSES": "2", "PROCESS_ID": str(index)}
+                own = {f"KERAS_DISTRIBUTION_{key}": value for key, value in own.items()}
+            running.append(start(backend, archive, tmp_path / "two", *fault, **own))
+        return [r.wait(timeout=600) for r in running]
+
+    assert 0 not in both("kill", 14)
+    assert both() == [0, 0]
+    assert start(backend, archive, tmp_path / "one").wait(timeout=600) == 0
+    assert_equal(tmp_path / "one", tmp_path / "two", tolerance=1e-4)  # of float16
+
+
+def start(backend, *arguments, **environment):
+    own = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", **environment}
+    return subprocess.Popen([sys.executable, SCRIPT, *map(str, arguments)], env={**os.environ, **own})
+
+
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive, tmp_path, stop, caplog, monkeypatch):

@@ -33,7 +33,7 @@ def test_there_is_one_manifest_and_it_stands_at_the_top():
     assert manifest_path() == ROOT / "weights_manifest.json"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tasks.md", "docs/files-and-hub.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tasks.md", "docs/files-and-hub.md", "docs/training.md"])
 def test_python_in_the_documentation_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, count in (("films", 4), ("normal", 40)):
@@ -78,16 +78,29 @@ def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):
 def test_other_backends_train_and_agree(backend, tmp_path):
     pytest.importorskip(backend)
     x = np.load(make_films(tmp_path))
-    np.save(tmp_path / "tensorflow.npy", medzoo.load("vae-chestxray").reconstruct(x))
+    names = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "codec-chestxray-256")
     result = subprocess.run(
-        [sys.executable, Path(__file__).parent / "other_backend.py", tmp_path],
+        [sys.executable, Path(__file__).parent / "other_backend.py", tmp_path, *names],
         env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert np.load(tmp_path / "other.npy") == pytest.approx(np.load(tmp_path / "tensorflow.npy"), abs=1e-4)
+    other = np.load(tmp_path / "other.npz")
+    for name in names:
+        assert other[name] == pytest.approx(medzoo.load(name).reconstruct(x), abs=1e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.backends
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_contract_holds_on_other_backends(backend):
+    pytest.importorskip(backend)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", Path(__file__).with_name("test_contract.py")]
+    own = {"KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
+    result = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-3000:]
 
 
 def make_films(folder):

@@ -22,14 +22,14 @@ class SeveralWorkers(keras.Model):
         with self.distribute_strategy.scope():
             self._symbolic_build(data_batch=data_batch)
 
-    def _make_function(self, step_function):
+    def _make_function(self, step_function, **options):
         if not self._on_several_workers():
-            return super()._make_function(step_function)
+            return super()._make_function(step_function, **options)
 
         def step(data):
             return keras.tree.map_structure(lambda log: log[None], step_function(data))
 
-        return super()._make_function(step)
+        return super()._make_function(step, **options)
 
     def _on_several_workers(self):
         if keras.backend.backend() != "tensorflow":

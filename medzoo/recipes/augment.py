@@ -25,6 +25,7 @@ class Augmented(keras.utils.PyDataset):
         zoom: largest factor that crops are enlarged or reduced by, so that other resolutions are known too.
         flip: mirror every other image, left to right.
         drop_remainder: leave out the last batch of an epoch if it is smaller.
+        share: `(i, n)`: only the i-th of n parts of each batch, for one of several processes.
 
     Attributes:
         epoch: set by the training before each epoch, so that a resumed one draws what it would have drawn.
@@ -46,6 +47,7 @@ class Augmented(keras.utils.PyDataset):
         zoom=1.3,
         flip=False,
         drop_remainder=False,
+        share=(0, 1),
     ):
         super().__init__()
         self.images = np.pad(images[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge")
@@ -55,7 +57,7 @@ class Augmented(keras.utils.PyDataset):
         self.shift, self.warp, self.contrast = shift, warp, contrast
         self.crop, self.zoom, self.flip = crop, zoom, flip
         self.repeats = max(1, round(images.shape[1] * images.shape[2] / crop**2)) if crop else 1
-        self.drop_remainder, self.epoch, self.skip = drop_remainder, 0, 0
+        self.drop_remainder, self.share, self.epoch, self.skip = drop_remainder, share, 0, 0
 
     def __len__(self):
         count = len(self.images) * self.repeats
@@ -71,7 +73,9 @@ class Augmented(keras.utils.PyDataset):
         if self.flip:
             batch = [image[:, ::-1] if rng.random() < 0.5 else image for image in batch]
         batch = np.stack(batch).astype("float32")[..., None]
-        return batch if self.labels is None else (batch, self.labels[chosen % len(self.images)])
+        ours, parts = self.share
+        part = slice(len(batch) * ours // parts, len(batch) * (ours + 1) // parts)
+        return batch[part] if self.labels is None else (batch[part], self.labels[chosen[part] % len(self.images)])
 
     def _crop(self, image, rng):
         side = self.crop

@@ -17,6 +17,7 @@ import numpy as np
 from medzoo.errors import TrainingError
 
 log = logging.getLogger("medzoo")
+BEST = "best.ckpt"
 PREEMPTED = 75  # exit status after SIGTERM: run the same command again (EX_TEMPFAIL of sysexits.h)
 
 
@@ -45,7 +46,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, folder, batches, every=200, accumulation=1, place=None):
         super().__init__()
         self.folder, self.batches, self.every = Path(folder), batches, every
-        self.accumulation, self.best = accumulation, self.folder / "best.weights.h5"
+        self.accumulation = accumulation
         self.write, self.alone = (place.first, place.workers == 1) if place else (True, True)
         self.epoch, self.step, self.saved, self.history, self.seconds = 0, 0, 0, [], 0.0
         self.metrics_to_restore, self.terminated = None, False
@@ -69,6 +70,11 @@ class Checkpoints(keras.callbacks.Callback):
             self.history, self.seconds = facts["history"], facts["seconds"]
             log.info("going on in epoch %d at step %d, from %s", self.epoch + 1, self.step, path)
             return
+
+    def load_best(self, model):
+        """Gives the model the weights of the epoch with the lowest validation loss."""
+        for variable, value in zip(_weights(model), _read(self.folder / BEST)[1]["state"], strict=True):
+            variable.assign(value)
 
     # --- callbacks ----------------------------------------------------------------------------------------------
 
@@ -104,11 +110,8 @@ class Checkpoints(keras.callbacks.Callback):
         self._check(logs)
         logs = {key: float(value) for key, value in logs.items()}
         best = min((row["val_loss"] for row in self.history), default=math.inf)
-        if logs["val_loss"] < best and self.write:
-            with self._space():
-                part = self.folder / "part.weights.h5"
-                self.model.save_weights(part)
-                os.replace(part, self.best)
+        if logs["val_loss"] < best:
+            self._put(self.folder / BEST, {}, _weights(self.model), [])
         self.history.append(logs)
         self.epoch, self.step = epoch + 1, 0
         self.save()
@@ -123,50 +126,42 @@ class Checkpoints(keras.callbacks.Callback):
     # --- saving -------------------------------------------------------------------------------------------------
 
     def save(self):
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
         now = time.perf_counter()
         self.seconds, self.started = self.seconds + now - self.started, now
-        # All workers read, which may need all of them; one writes.
-        read = keras.ops.convert_to_numpy
-        state, metrics = [read(v) for v in _state(self.model)], [read(v) for v in self.model.metrics_variables]
         self.saved += 1
+        names = ("epoch", "step", "accumulation", "saved", "history", "seconds")
+        facts = {name: getattr(self, name) for name in names}
+        path = self.folder / f"state-{self.saved:06d}.ckpt"
+        self._put(path, facts, _state(self.model), self.model.metrics_variables)
+        if self.write:
+            for old in sorted(self.folder.glob("state-*.ckpt"), key=_count)[:-2]:
+                old.unlink()
+
+    def _put(self, path, facts, state, metrics):
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        # All workers read, which may need all of them; one writes.
+        state, metrics = ([keras.ops.convert_to_numpy(v) for v in variables] for variables in (state, metrics))
         if not self.write:
             return
-        facts = {key: getattr(self, key) for key in ("epoch", "step", "accumulation", "saved", "history", "seconds")}
-        with self._space():
-            _write(self.folder / f"state-{self.saved:06d}.ckpt", facts, state, metrics)
-        for old in sorted(self.folder.glob("state-*.ckpt"), key=_count)[:-2]:
-            old.unlink()
-
-    def _space(self):
-        return _Space(self.folder)
-
-
-class _Space:
-    """Turns an OSError while writing into one that says what was kept, and removes what was half written."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, OSError):
-            for part in self.folder.glob("part.*"):
-                part.unlink(missing_ok=True)
+        try:
+            _write(path, facts, state, metrics)
+        except OSError as error:
             raise TrainingError(
                 f"{self.folder}: the checkpoint could not be written ({error}). The one before is kept. Make room or "
                 "give permission, then run the same command to go on."
             ) from error
 
 
-def _state(model):
-    """Variables of model and optimizer, random states included; gradients still being gathered left out."""
-    optimizer = [v for v in model.optimizer.variables if "gradient_accumulator" not in v.path]
+def _weights(model):
+    """The model's variables, random states included."""
     metrics = {id(v) for v in model.metrics_variables}
-    return [v for v in model.variables if id(v) not in metrics] + optimizer
+    return [v for v in model.variables if id(v) not in metrics]
+
+
+def _state(model):
+    """Those and the optimizer's; gradients still being gathered left out."""
+    return _weights(model) + [v for v in model.optimizer.variables if "gradient_accumulator" not in v.path]
 
 
 def _count(path):
@@ -179,11 +174,14 @@ def _write(path, facts, state, metrics):
     np.savez(buffer, facts=np.array(json.dumps(facts)), **named)
     data = buffer.getvalue()
     part = path.with_name("part.ckpt")
-    with open(part, "wb") as file:
-        file.write(hashlib.sha256(data).digest() + data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            file.write(hashlib.sha256(data).digest() + data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read(path):

@@ -43,7 +43,7 @@ def devices(name="auto"):
         raise ValueError(f"strategy {name!r} needs the JAX backend, not {backend}.")
     if backend == "tensorflow":
         strategy, workers, index = _tensorflow(name)
-        yield Place(strategy.num_replicas_in_sync, workers, index == 0, strategy.scope)
+        yield Place(strategy.num_replicas_in_sync, workers, index, strategy.scope)
     elif backend == "jax" and name != "default":
         yield from _jax(name)
     else:
@@ -57,15 +57,24 @@ class Place:
     Fields:
         replicas: devices that share a batch.
         workers: processes that do.
-        first: whether this process is the one that writes files.
+        index: which of them this is; the first writes the files.
         scope: function that gives the context manager to build and compile a model in. `fit` and saving belong outside:
             in the scope of several workers Keras would wait for all of them when one saves.
     """
 
     replicas: int = 1
     workers: int = 1
-    first: bool = True
+    index: int = 0
     scope: Callable = contextlib.nullcontext
+
+    @property
+    def first(self):
+        return self.index == 0
+
+    @property
+    def share(self):
+        """`(index, count)` of the part of each batch that this process reads; TensorFlow cuts whole batches itself."""
+        return (self.index, self.workers) if keras.backend.backend() == "jax" else (0, 1)
 
 
 def _tf_config():
@@ -105,6 +114,6 @@ def _jax(name):
     before = keras.distribution.distribution()
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
     try:
-        yield Place(jax.device_count(), jax.process_count(), jax.process_index() == 0)
+        yield Place(jax.device_count(), jax.process_count(), jax.process_index())
     finally:
         keras.distribution.set_distribution(before)

@@ -109,11 +109,12 @@ def _run(recipe, data, out, epochs, seed, strategy):
             )
         if place.first:
             _check_same(work / "settings.json", settings)
-        model, progress = _fit_in_memory(recipe, train, validation, work, settings, place)
-        if not place.first:
-            return out
-        model.load_weights(progress.best)
-        save_preset(model, out, overwrite=True)
+        progress = _fit_in_memory(recipe, train, validation, work, settings, place)
+    if not place.first:
+        return out
+    model = recipe.model(name=recipe.name, seed=seed)  # anew: that of several hosts does nothing without all of them
+    progress.load_best(model)
+    save_preset(model, out, overwrite=True)
     cost = _psnr(model, validation) - _psnr(load(out), validation)
     if cost > FLOAT16_COST:
         save_preset(model, out, overwrite=True, dtype="float32")
@@ -158,12 +159,13 @@ def _fit_in_memory(recipe, train, validation, work, settings, place):
 
 
 def _fit(recipe, train, validation, work, settings, place, accumulation):
-    """The trained model (last epoch) and its `Checkpoints`."""
+    """Trains to the end; gives the `Checkpoints`."""
     seed, epochs, batch_size = settings["seed"], settings["epochs"], recipe.batch_size // accumulation
     whole = place.replicas > 1 or accumulation > 1  # devices and gradients share batches of one size
-    batches = Augmented(train, batch_size, seed, **recipe.augment, drop_remainder=whole)
+    batches = Augmented(train, batch_size, seed, **recipe.augment, drop_remainder=whole, share=place.share)
     if whole:
-        validation = validation[: len(validation) // place.replicas * place.replicas]
+        index, count = place.share
+        validation = validation[: len(validation) // place.replicas * place.replicas][index::count]
     keras.utils.set_random_seed(seed)
     # Keras counts every batch here, also those whose gradients are only added up.
     rate = schedule(recipe.learning_rate, epochs * len(batches), warmup=300 * accumulation)
@@ -183,7 +185,7 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
         model.fit(
             batches,
             validation_data=(validation,),
-            validation_batch_size=batch_size,
+            validation_batch_size=batch_size // place.share[1],
             initial_epoch=progress.epoch,
             epochs=until,
             shuffle=False,
@@ -198,7 +200,7 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
         batches.skip = 0
     if progress.epoch < epochs:
         fit(epochs)
-    return model, progress
+    return progress
 
 
 def _out_of_memory(error):
