@@ -32,7 +32,7 @@ def _table(model, folder, kind):
 def map_command(name, folders, out, method, kind, overwrite):
     """Draw a map of the images in FOLDERS, one colour a folder: alike images lie near each other.
 
-    map.html is interactive (needs pip install plotly): hover to see the file.
+    map.html is interactive (needs pip install "medzoo[explore]"): hover to see the file.
 
     \b
     Example:
@@ -57,7 +57,7 @@ def map_command(name, folders, out, method, kind, overwrite):
     try:
         import plotly.express
     except ImportError:
-        click.echo("no map.html: pip install plotly")
+        click.echo('no map.html: pip install "medzoo[explore]"')
     else:
         drawn = plotly.express.scatter(x=where[:, 0], y=where[:, 1], color=labels, hover_name=[f.name for f in files])
         drawn.write_html(out / "map.html", include_plotlyjs=True)

@@ -1,10 +1,15 @@
-"""Run by test_package.py under KERAS_BACKEND=jax or torch, in a process where TensorFlow cannot be imported."""
+"""Run by test_package.py under KERAS_BACKEND=jax or torch, in a process where TensorFlow cannot be imported.
+
+    python tests/other_backend.py FOLDER PRESET ...
+
+One family is trained for each preset that is named, and the presets' reconstructions are written.
+"""
 
 import sys
 from pathlib import Path
 
 sys.modules["tensorflow"] = None  # as on a machine that has one framework only
-folder = Path(sys.argv[1])
+folder, names = Path(sys.argv[1]), sys.argv[2:]
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -13,12 +18,13 @@ import medzoo  # noqa: E402
 
 x = np.load(folder / "films.npy")
 small = {"filters": (8, 16), "blocks": 1, "seed": 0}
-for model in (
-    medzoo.ConvAutoencoder((64, 64, 1), latent_dim=6, noise_std=(0, 0.1), sparsity=0.01, **small),
+models = (
     medzoo.VAE((64, 64, 1), latent_dim=6, beta_warmup_steps=4, free_bits=0.01, **small),
     medzoo.VQVAE(codebook_size=16, **small),
+    medzoo.ConvAutoencoder((64, 64, 1), latent_dim=6, noise_std=(0, 0.1), sparsity=0.01, **small),
     medzoo.VQVAE(codebook_size=16, learning="loss", **small),
-):
+)
+for model in models[: len(names)]:
     keras.utils.set_random_seed(0)
     model.compile("adam", metrics=[medzoo.metrics.SSIM()])
     history = model.fit(x, validation_data=(x,), epochs=6, batch_size=4, verbose=0).history
@@ -32,4 +38,4 @@ for model in (
     if isinstance(model, medzoo.VQVAE):
         assert float(keras.ops.convert_to_numpy(model.quantizer.started)) == 1.0
         assert history["usage"][-1] > 0.3, history
-np.savez(folder / "other.npz", **{name: medzoo.load(name).reconstruct(x) for name in sys.argv[2:]})
+np.savez(folder / "other.npz", **{name: medzoo.load(name).reconstruct(x) for name in names})

@@ -102,6 +102,7 @@ def archive(tmp_path):
     return write_archive(tmp_path / "films.npz", counts=(320, 16, 16))
 
 
+@pytest.mark.slow
 def test_evaluate_measures_beside_pca(archive, tmp_path):
     args = ("evaluate", "ae-chestxray", "--data", archive, "--classes", "chest_xray", "-o", tmp_path / "report")
     result = json.loads(run(*args))
@@ -113,8 +114,11 @@ def test_evaluate_measures_beside_pca(archive, tmp_path):
     assert Image.open(tmp_path / "report" / "reconstructions.png").size[0] > 300
 
 
-def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archive, tmp_path):
+def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archive, tmp_path, monkeypatch):
     import medzoo
+    from medzoo.recipes import training
+
+    monkeypatch.setattr(training, "_xla", lambda: False)  # compiling would take longer than the training
 
     out = tmp_path / "run"
     args = ("train", "vae-chestxray", "--data", archive, "--out", out, "--epochs", 2)

@@ -60,8 +60,9 @@ def some_or_all(*some):
     return pytest.mark.parametrize("names", [pytest.param(some, id="some"), every])
 
 
+@pytest.mark.slow
 @pytest.mark.backends
-@some_or_all("vqvae-ema")
+@pytest.mark.parametrize("names", [tuple(FAMILIES)])
 def test_two_jax_devices_train_as_one(names):
     pytest.importorskip("jax")
     script = Path(__file__).with_name("data_parallel.py")

@@ -138,6 +138,10 @@ def test_map_command_draws_and_lists_every_image(folders):
     assert result.exit_code == 0, result.output
     assert len((folders / "out" / "map.csv").read_text().splitlines()) == 25
     assert (folders / "out" / "map.png").is_file()
+    pytest.importorskip("plotly")
+    page = (folders / "out" / "map.html").read_text(encoding="utf-8")
+    assert "a03.png" in page
+    assert "https://cdn" not in page.split("<body>")[0]  # works offline
 
 
 def test_similar_command_names_the_image_itself_first(folders):

@@ -73,12 +73,16 @@ def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):
     assert (site / "medzoo" / "zoo" / "weights_manifest.json").is_file()
 
 
+ALL = ("vae-chestxray", "vqvae-chestxray", "ae-chestxray", "codec-chestxray-256")
+
+
 @pytest.mark.backends
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_train_and_agree(backend, tmp_path):
+@pytest.mark.parametrize(  # JAX compiles long
+    ("backend", "names"), [("jax", ALL[:2]), pytest.param("jax", ALL, marks=pytest.mark.slow), ("torch", ALL)]
+)
+def test_other_backends_train_and_agree(backend, names, tmp_path):
     pytest.importorskip(backend)
     x = np.load(make_films(tmp_path))
-    names = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "codec-chestxray-256")
     result = subprocess.run(
         [sys.executable, Path(__file__).parent / "other_backend.py", tmp_path, *names],
         env={**os.environ, "KERAS_BACKEND": backend},

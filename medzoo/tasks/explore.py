@@ -15,8 +15,8 @@ def latent_map(table, method="pca", seed=0):
 
     Args:
         table: `(N, D)`, from `medzoo.tasks.features.features` or `FeatureExtractor`; standardised first.
-        method: `"pca"`, `"tsne"` (van der Maaten & Hinton 2008) or `"umap"` (needs `pip install umap-learn`). Distances
-            between far groups mean something in a PCA only.
+        method: `"pca"`, `"tsne"` (van der Maaten & Hinton 2008) or `"umap"` (needs `pip install "medzoo[explore]"`).
+            Distances between far groups mean something in a PCA only.
         seed: int.
 
     Returns: float array `(N, 2)`.
@@ -35,7 +35,7 @@ def latent_map(table, method="pca", seed=0):
     try:
         from umap import UMAP
     except ImportError as error:
-        raise ImportError('latent_map: method="umap" needs pip install umap-learn') from error
+        raise ImportError('latent_map: method="umap" needs pip install "medzoo[explore]"') from error
     return UMAP(n_components=2, random_state=seed).fit_transform(table)
 
 
