@@ -20,7 +20,7 @@ from results import write
 from medzoo.images.phantom import chest_phantom
 from medzoo.tasks.encode import encode_folder
 
-NAME, COUNT, SHARD = "ae-chestxray-256", 1536, 128
+NAME, COUNT, SHARD = "ae-chestxray-256", 4096, 256
 
 
 def archive(folder):
