@@ -55,11 +55,15 @@ def map_command(name, folders, out, method, kind, overwrite):
     with open(out / "map.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["file", "folder", "x", "y"], *rows])
     try:
-        import plotly.express
+        from plotly import graph_objects
     except ImportError:
         click.echo('no map.html: pip install "medzoo[explore]"')
     else:
-        drawn = plotly.express.scatter(x=where[:, 0], y=where[:, 1], color=labels, hover_name=[f.name for f in files])
+        drawn, labels = graph_objects.Figure(), np.array(labels)
+        for label in dict.fromkeys(labels.tolist()):
+            own = np.flatnonzero(labels == label)
+            x, y = where[own].T
+            drawn.add_scatter(x=x, y=y, name=label, mode="markers", text=[files[i].name for i in own])
         drawn.write_html(out / "map.html", include_plotlyjs=True)
     click.echo(f"wrote the map of {len(files)} images to {out}")
 

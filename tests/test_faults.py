@@ -153,6 +153,17 @@ def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive,
         assert row == pytest.approx(other, rel=1e-5)
 
 
+def test_a_training_that_is_cut_during_validation_does_not_repeat_the_epoch(archive, tmp_path, stop, monkeypatch):
+    monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (5, 1, None))  # 10 batches an epoch
+    small("ae").train(archive, tmp_path / "b")
+    with monkeypatch.context() as context:
+        with pytest.raises(stop(10)):
+            small("ae").train(archive, tmp_path / "a")
+        context.undo()
+    small("ae").train(archive, tmp_path / "a")
+    assert_equal(tmp_path / "a", tmp_path / "b")
+
+
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_state(archive, tmp_path):
     recipe = small("ae", learning_rate=1e35)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1.*lower learning rate"):

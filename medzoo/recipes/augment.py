@@ -24,7 +24,8 @@ class Augmented(keras.utils.PyDataset):
             crops as hold the pixels of all images, and `shift` and `warp` are not used.
         zoom: largest factor that crops are enlarged or reduced by, so that other resolutions are known too.
         flip: mirror every other image, left to right.
-        drop_remainder: leave out the last batch of an epoch if it is smaller.
+        drop_remainder: leave out the last batch of an epoch if it is smaller, and the last group if it is.
+        group: batches that belong together.
         share: `(i, n)`: only the i-th of n parts of each batch, for one of several processes.
 
     Attributes:
@@ -47,6 +48,7 @@ class Augmented(keras.utils.PyDataset):
         zoom=1.3,
         flip=False,
         drop_remainder=False,
+        group=1,
         share=(0, 1),
     ):
         super().__init__()
@@ -57,11 +59,13 @@ class Augmented(keras.utils.PyDataset):
         self.shift, self.warp, self.contrast = shift, warp, contrast
         self.crop, self.zoom, self.flip = crop, zoom, flip
         self.repeats = max(1, round(images.shape[1] * images.shape[2] / crop**2)) if crop else 1
-        self.drop_remainder, self.share, self.epoch, self.skip = drop_remainder, share, 0, 0
+        self.drop_remainder, self.group, self.share = drop_remainder, group, share
+        self.epoch, self.skip = 0, 0
 
     def __len__(self):
         count = len(self.images) * self.repeats
-        return (count // self.batch_size if self.drop_remainder else -(-count // self.batch_size)) - self.skip
+        whole = count // (self.batch_size * self.group) * self.group
+        return (whole if self.drop_remainder else -(-count // self.batch_size)) - self.skip
 
     def __getitem__(self, index):
         index += self.skip

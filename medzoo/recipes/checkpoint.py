@@ -1,5 +1,6 @@
 """The whole state of a training on disk, so that it goes on after anything: kill -9, a full disk, a preempted node."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -78,17 +79,21 @@ class Checkpoints(keras.callbacks.Callback):
 
     # --- callbacks ----------------------------------------------------------------------------------------------
 
-    def on_train_begin(self, logs=None):
-        if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "terminated", True))
-
-    def on_train_end(self, logs=None):
-        if hasattr(self, "before"):
-            signal.signal(signal.SIGTERM, self.before)
+    @contextlib.contextmanager
+    def listening(self):
+        """Takes SIGTERM for a sign to save and stop; to be entered around `fit`."""
+        if threading.current_thread() is not threading.main_thread():  # where signals do not arrive
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "terminated", True))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.epoch, self.started = epoch, time.perf_counter()
-        self.passed = self.step * self.accumulation
+        self.passed, self.last = self.step * self.accumulation, self.batches.skip + len(self.batches)
         if self.step and self.metrics_to_restore is not None:
             for variable, value in zip(self.model.metrics_variables, self.metrics_to_restore, strict=True):
                 variable.assign(value)
@@ -96,12 +101,15 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.passed += 1
-        if self.passed % self.accumulation:
+        if self.passed % self.accumulation or self.passed == self.last:  # the end of the epoch saves, after validation
             return
         self.step = self.passed // self.accumulation
         if self.step % self.every == 0 or (self.terminated and self.alone):
             self._check(logs)
             self.save()
+        self._leave()
+
+    def _leave(self):
         if self.terminated:
             log.warning("SIGTERM in epoch %d, step %d; run the same command to go on", self.epoch + 1, self.step)
             raise SystemExit(PREEMPTED)
@@ -115,6 +123,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.history.append(logs)
         self.epoch, self.step = epoch + 1, 0
         self.save()
+        self._leave()
 
     def _check(self, logs):
         if not math.isfinite(float(logs["loss"])):

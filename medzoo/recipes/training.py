@@ -162,7 +162,8 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
     """Trains to the end; gives the `Checkpoints`."""
     seed, epochs, batch_size = settings["seed"], settings["epochs"], recipe.batch_size // accumulation
     whole = place.replicas > 1 or accumulation > 1  # devices and gradients share batches of one size
-    batches = Augmented(train, batch_size, seed, **recipe.augment, drop_remainder=whole, share=place.share)
+    shared = {"drop_remainder": whole, "group": accumulation, "share": place.share}
+    batches = Augmented(train, batch_size, seed, **recipe.augment, **shared)
     if whole:
         index, count = place.share
         validation = validation[: len(validation) // place.replicas * place.replicas][index::count]
@@ -182,21 +183,21 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
     progress.restore(model)
 
     def fit(until):
-        model.fit(
-            batches,
-            validation_data=(validation,),
-            validation_batch_size=batch_size // place.share[1],
-            initial_epoch=progress.epoch,
-            epochs=until,
-            shuffle=False,
-            callbacks=[progress],
-            verbose=(1 if sys.stdout.isatty() else 2) if place.first else 0,
-        )
+        with progress.listening():
+            model.fit(
+                batches,
+                validation_data=(validation,),
+                validation_batch_size=batch_size // place.share[1],
+                initial_epoch=progress.epoch,
+                epochs=until,
+                shuffle=False,
+                callbacks=[progress],
+                verbose=(1 if sys.stdout.isatty() else 2) if place.first else 0,
+            )
 
     if progress.step:  # the rest of the epoch in which the training stopped
         batches.skip = progress.step * accumulation
-        if len(batches):
-            fit(progress.epoch + 1)
+        fit(progress.epoch + 1)
         batches.skip = 0
     if progress.epoch < epochs:
         fit(epochs)
