@@ -40,7 +40,7 @@ def hospitals():
     "build",
     [
         lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL),
-        lambda: VAE((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
+        pytest.param(lambda: VAE((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL), marks=pytest.mark.slow),
         lambda: VQVAE(latent_dim=4, codebook_size=16, **SMALL),
     ],
     ids=["ae", "vae", "vqvae"],

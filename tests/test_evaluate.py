@@ -190,26 +190,33 @@ def test_probe_equals_a_plain_pipeline_and_finds_what_is_plain_to_see(two_classe
     assert result["knn"]["accuracy"]["mean"] > 0.9
 
 
-def test_report_holds_json_markdown_and_figures(two_classes, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("vae", lambda: VAE((32, 32, 1), latent_dim=4, **SMALL)),
+        pytest.param("vqvae", lambda: VQVAE(latent_dim=4, codebook_size=16, **SMALL), marks=pytest.mark.slow),
+        pytest.param(
+            "ae",
+            lambda: ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["vae", "vqvae", "ae"],
+)
+def test_report_holds_json_markdown_and_figures(name, build, two_classes, tmp_path):
     from medzoo.evaluate.report import evaluate
 
-    train = medzoo.datasets.load_npz(two_classes).astype("float32") / 255
-    for name, model in {
-        "ae": ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
-        "vae": VAE((32, 32, 1), latent_dim=4, **SMALL),
-        "vqvae": VQVAE(latent_dim=4, codebook_size=16, **SMALL),
-    }.items():
-        model.initialize_from_pca(train)
-        out = tmp_path / name
-        result = evaluate(medzoo.save_preset(model, tmp_path / f"{name}-preset"), two_classes, out=out)
-        assert json.loads((out / "metrics.json").read_text()) == result
-        text = (out / "report.md").read_text()
-        assert sections(result) in text
-        assert f"{result['psnr']['mean']:.2f}" in text
-        assert ("pca" in result) == (name != "vqvae")
-        assert ("prior_samples" in result) == ("log_likelihood" in result) == (name == "vae")
-        assert result["speed"]["images_per_second"] > 0
-        assert Image.open(out / "reconstructions.png").size[0] > 300
+    model, out = build(), tmp_path / name
+    model.initialize_from_pca(medzoo.datasets.load_npz(two_classes).astype("float32") / 255)
+    result = evaluate(medzoo.save_preset(model, tmp_path / f"{name}-preset"), two_classes, out=out)
+    assert json.loads((out / "metrics.json").read_text()) == result
+    text = (out / "report.md").read_text()
+    assert sections(result) in text
+    assert f"{result['psnr']['mean']:.2f}" in text
+    assert ("pca" in result) == (name != "vqvae")
+    assert ("prior_samples" in result) == ("log_likelihood" in result) == (name == "vae")
+    assert result["speed"]["images_per_second"] > 0
+    assert Image.open(out / "reconstructions.png").size[0] > 300
 
 
 def test_evaluate_command_keeps_an_older_report(tmp_path):

@@ -75,6 +75,7 @@ def test_wrong_sizes_are_refused(lesions):
         Segmenter.from_pretrained("ae-chestxray", 1)
 
 
+@pytest.mark.slow
 def test_command_trains_reports_and_outlines_new_images(tmp_path):
     import json
 

@@ -20,6 +20,7 @@ def films():
     return np.stack([np.round(chest_phantom(32, seed) * 255).astype("uint8") for seed in range(48)])
 
 
+@pytest.mark.slow
 def test_more_latents_reconstruct_better_and_each_image_is_held_out_once(films):
     trials = list(
         cross_validate(lambda n: ConvAutoencoder((32, 32, 1), latent_dim=n, **SMALL), (1, 8), films, 2, epochs=2)
