@@ -82,8 +82,11 @@ def _status(error):
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
+UPLOAD = "the upload"
+
+
 def explained(error, where, filename):
-    """The exception of ours that says what the hub client's error means, and what to do."""
+    """The exception of ours that says what the hub client's error means for a file, or for UPLOAD, and what to do."""
     from huggingface_hub import errors
 
     cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
@@ -118,9 +121,10 @@ def explained(error, where, filename):
         return CacheError(f"{text}: {cache_folder()} cannot be written ({cause}). Set MEDZOO_CACHE to another folder.")
     if "Consistency check failed" in str(cause):
         return DamagedPresetError(f"{text}: arrived truncated, and was not kept. Load again. ({cause})")
+    cached = "" if filename == UPLOAD else f" is not in the cache {cache_folder()}, and"
     return HubError(
-        f"{text} is not in the cache {cache_folder()}, and the hub cannot be reached "
-        f"({type(cause).__name__}: {cause}). Check the connection, HTTPS_PROXY and HF_ENDPOINT."
+        f"{text}{cached} the hub cannot be reached ({type(cause).__name__}: {cause}). Check the connection, HTTPS_PROXY "
+        "and HF_ENDPOINT."
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medzoo.errors import PresetError
-from medzoo.zoo.download import explained, sha256
+from medzoo.zoo.download import UPLOAD, explained, sha256
 from medzoo.zoo.presets import CARD, CONFIG, WEIGHTS, check_preset
 
 OPTIONAL = ("metrics.json", "training.json", "samples.png")  # beside these, nothing in the folder is uploaded
@@ -72,7 +72,7 @@ def push(upload, private=False):
         operations = [CommitOperationAdd(name, source) for name, source in sorted(upload.files.items())]
         return api.create_commit(upload.repo, operations, commit_message="medzoo push").oid
     except Exception as error:  # the client raises its own, httpx's, and OSError
-        raise explained(error, f"hf://{upload.repo}", "the upload") from error
+        raise explained(error, f"hf://{upload.repo}", UPLOAD) from error
 
 
 def _card(folder, repo, config, licence, datasets):
