@@ -123,8 +123,8 @@ def explained(error, where, filename):
         return DamagedPresetError(f"{text}: arrived truncated, and was not kept. Load again. ({cause})")
     cached = "" if filename == UPLOAD else f" is not in the cache {cache_folder()}, and"
     return HubError(
-        f"{text}{cached} the hub cannot be reached ({type(cause).__name__}: {cause}). Check the connection, HTTPS_PROXY "
-        "and HF_ENDPOINT."
+        f"{text}{cached} the hub cannot be reached ({type(cause).__name__}: {cause}). Check the connection, "
+        "HTTPS_PROXY and HF_ENDPOINT."
     )
 
 
