@@ -111,7 +111,7 @@ def test_a_recipe_on_two_hosts_is_killed_and_ends_as_on_one(archive, tmp_path, b
     assert 0 not in both("kill", 14)
     assert both() == [0, 0]
     assert start(backend, archive, tmp_path / "one").wait(timeout=600) == 0
-    assert_equal(tmp_path / "one", tmp_path / "two", tolerance=1e-4)  # of float16
+    assert_equal(tmp_path / "one", tmp_path / "two", tolerance=3e-4)  # of float16
 
 
 def start(backend, *arguments, **environment):
