@@ -181,13 +181,12 @@ def tune(family, data, classes, sizes, folds, epochs, most, seed, out, overwrite
         + ([f"{r['bits']:.4f}", f"{r['usage']:.0%}"] if family == "vqvae" else [])
         for r in rows
     ]
+    end = " It is the largest tried: try larger ones." if chosen == settings[-1] else ""
     text = (
         f"# {family}: {what}\n\n{len(images)} images of `{Path(data).name}`, {folds}-fold cross-validation, {epochs} "
         f"epochs each; mean and standard error over folds.\n\n{table(header, cells)}\n\nChosen: **{chosen}**, the "
-        f"smallest within one standard error of the best.\n\n![plot](tune.png)\n\nCommand: `{command}`\n"
+        f"smallest within one standard error of the best.{end}\n\n![plot](tune.png)\n\nCommand: `{command}`\n"
     )
-    end = " It is the largest tried: try larger ones." if chosen == settings[-1] else ""
-    text = text.replace("of the best.\n", f"of the best.{end}\n")
     (out / "tune.md").write_text(text, encoding="utf-8")
     save_tuning(out / "tune.png", rows, what, chosen, f"{family}, {Path(data).name}")
     click.echo(f"chosen: {chosen} (the smallest within one standard error of the best); wrote {out}.{end}")
@@ -214,11 +213,10 @@ def encode(name, source, out, processes, engine, shard):
 
     from medzoo.tasks.encode import encode_folder, list_sources
 
-    pieces, images, errors = -(-len(list_sources(source)) // shard), 0, 0
+    files, images, errors = list_sources(source), 0, 0
     with Progress() as progress:
-        task = progress.add_task("encoding", total=pieces)
-        left = encode_folder(name, source, out, shard, processes, engine)
-        for new_images, new_errors in left:
+        task = progress.add_task("encoding", total=-(-len(files) // shard))
+        for new_images, new_errors in encode_folder(name, source, out, shard, processes, engine, files):
             images, errors = images + new_images, errors + new_errors
             progress.update(task, advance=1)
     click.echo(f"{images} images encoded, {errors} files could not be read; wrote {out}")

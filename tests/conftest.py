@@ -1,4 +1,5 @@
 import os
+import socket
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -61,3 +62,10 @@ def write_archive(path, size=64, counts=(160, 8, 40)):
         arrays[f"{split}_labels"] = labels[:, None].astype("uint8")
     np.savez(path, **arrays)
     return path
+
+
+def free_port():
+    """A port on loopback that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import FAMILIES
+from conftest import FAMILIES, free_port
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +48,6 @@ def test_two_replicas_train_as_one(name, images, strategy):
         assert values == pytest.approx(history_two[key], rel=1e-3), key
 
 
-def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @pytest.mark.slow
 @pytest.mark.backends
 @pytest.mark.parametrize("names", [tuple(FAMILIES)])
@@ -75,7 +68,7 @@ def test_two_jax_devices_train_as_one(names):
 )
 def test_two_workers_train_as_one_by_fit(names, tmp_path):
     script = Path(__file__).with_name("workers.py")
-    workers = [f"127.0.0.1:{port()}" for _ in range(2)]
+    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     environments = [{}]
     for index in range(2):
         config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}

@@ -4,7 +4,6 @@ import errno
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import write_archive
+from conftest import free_port, write_archive
 from small_training import small
 
 import medzoo
@@ -96,7 +95,7 @@ def test_a_recipe_on_two_hosts_is_killed_and_ends_as_on_one(archive, tmp_path, b
     pytest.importorskip(backend)
 
     def both(*fault):
-        ports = [port() for _ in range(2)]
+        ports = [free_port() for _ in range(2)]
         running = []
         for index in range(2):
             if backend == "tensorflow":
@@ -117,12 +116,6 @@ def test_a_recipe_on_two_hosts_is_killed_and_ends_as_on_one(archive, tmp_path, b
 def start(backend, *arguments, **environment):
     own = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", **environment}
     return subprocess.Popen([sys.executable, SCRIPT, *map(str, arguments)], env={**os.environ, **own})
-
-
-def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive, tmp_path, stop, caplog, monkeypatch):

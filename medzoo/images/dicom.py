@@ -33,7 +33,7 @@ def parse(path, **options):
 
     try:
         dataset = pydicom.dcmread(path, force=True, **options)
-        if not has_preamble(path):
+        if dataset.preamble is None:
             uid = str(dataset.get("SOPClassUID", ""))
             if not uid.startswith("1.2.840.10008.") or "Rows" not in dataset or "Columns" not in dataset:
                 raise ValueError("neither the DICM prefix nor the tags of an image")
@@ -222,9 +222,9 @@ def _voi(path, dataset, values, window):
             return full_range(values)
         center, width = float(centers[window or 0]), float(widths[window or 0])
         return apply_window(values, center, width, dataset.get("VOILUTFunction", "LINEAR") or "LINEAR")
+    except ImageError:
+        raise
     except (ValueError, TypeError, AttributeError, IndexError) as error:
-        if isinstance(error, ImageError):
-            raise
         raise ImageError(f"{path}: a window that cannot be used ({error}).") from error
 
 

@@ -1,9 +1,11 @@
 """A pydicom decoder of 12-bit JPEG (JPEG Extended, process 4), which its own plugins leave out: imagecodecs."""
 
 from importlib.util import find_spec
+from threading import Lock
 
 from pydicom import uid
 
+_lock = Lock()  # folders are read by several threads, and pydicom's add_plugin is not made for that
 DECODER_DEPENDENCIES = {uid.JPEGExtended12Bit: ("imagecodecs>=2024.1",)}
 
 
@@ -11,8 +13,9 @@ def register():
     """Makes the decoder known to pydicom, once."""
     from pydicom.pixels.decoders import JPEGExtended12BitDecoder as decoder
 
-    if "medzoo" not in (*decoder.available_plugins, *decoder.missing_dependencies) and is_available(decoder.UID):
-        decoder.add_plugin("medzoo", (__name__, "_decode_frame"))
+    with _lock:
+        if "medzoo" not in decoder.available_plugins and is_available(decoder.UID):
+            decoder.add_plugin("medzoo", (__name__, "_decode_frame"))
 
 
 def is_available(syntax):

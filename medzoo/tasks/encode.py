@@ -17,7 +17,7 @@ BATCH = 64  # images encoded at once
 SETTINGS = "encode.json"
 
 
-def encode_folder(model, source, out, shard=1000, processes=1, engine="processes"):
+def encode_folder(model, source, out, shard=1000, processes=1, engine="processes", files=None):
     """Encodes all images below a folder; yields `(images, errors)` as each piece is done.
 
         for images, errors in encode_folder("ae-chestxray", "archive/", "latents/", processes=8): ...
@@ -36,13 +36,14 @@ def encode_folder(model, source, out, shard=1000, processes=1, engine="processes
         processes: that work at the same time, on one machine or, with Ray, anywhere in the cluster.
         engine: `"processes"`, or `"ray"`: Ray Data (`pip install "medzoo[ray]"`), on the cluster that RAY_ADDRESS names
             or a local one; all machines must see `source` and `out`.
+        files: what `list_sources(source)` gave, where it was asked already; a large archive is not searched twice then.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
         ValueError: `out` holds latents of other images or of another model; an unknown engine.
     """
     source, out = Path(source).absolute(), Path(out).absolute()
-    files = list_sources(source)
+    files = list_sources(source) if files is None else files
     pieces = [files[i : i + shard] for i in range(0, len(files), shard)]
     out.mkdir(parents=True, exist_ok=True)
     _check_settings(out / SETTINGS, _settings(model, files, shard))
