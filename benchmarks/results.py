@@ -22,3 +22,17 @@ def write(out, title, command, text, tables, facts):
         parts += [f"## {heading}"] if heading else []
         parts.append(table(header, rows))
     out.with_suffix(".md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def bars(out, names, values, label):
+    """OUT.png: horizontal bars with their values, the first name on top."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(8, 0.8 + 0.3 * len(names)), layout="constrained")
+    axis = drawing.subplots()
+    axis.bar_label(axis.barh(names[::-1], values[::-1], color="tab:blue", height=0.7), padding=3)
+    axis.set_xlabel(label)
+    axis.margins(x=0.12)
+    axis.spines[["top", "right"]].set_visible(False)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(out.with_suffix(".png"), dpi=120)

@@ -36,6 +36,7 @@ _NAMES = {
     "load": "medzoo.zoo",
     "list_models": "medzoo.zoo",
     "save_preset": "medzoo.zoo",
+    "export": "medzoo.zoo.export",
 }
 _MODULES = {
     "datasets": "medzoo.images.datasets",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from medzoo.cli_app import app
 from medzoo.cli_explore import drift, encode, map_command, similar, tune
-from medzoo.cli_hub import push, verify
+from medzoo.cli_hub import export, push, verify
 from medzoo.cli_images import compress, decompress, denoise, generate
 from medzoo.cli_tasks import adapt, anomaly, classify, segment
 from medzoo.errors import TrainingError
@@ -223,7 +224,7 @@ def evaluate(name, data, split, classes, probe, out, overwrite):
 
 
 USES = (classify, anomaly, segment, adapt, compress, decompress, denoise, generate, map_command, similar, drift, tune)
-for command in (*USES, encode, verify, push):
+for command in (*USES, encode, app, verify, export, push):
     main.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""Commands for presets at rest: verify, push."""
+"""Commands for presets at rest: verify, export, push."""
 
 import json
 from pathlib import Path
@@ -24,6 +24,46 @@ def verify(folders):
         click.echo(f"{'ok ' if problem is None else 'BAD'}  {where}" + (f": {problem}" if problem else ""))
     if bad:
         raise click.ClickException(f"{bad} damaged.")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--part", type=click.Choice(["reconstruct", "encode", "decode"]), default="reconstruct", show_default=True)
+@click.option("--size", type=int, help="Side of the images, for a model that takes any; LiteRT wants it.")
+@click.option("--quantize", type=click.Choice(["float16", "int8"]), help="Smaller weights, for LiteRT.")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With int8: folder of typical images; all arithmetic is then in whole numbers.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def export(name, out, part, size, quantize, images, overwrite):
+    """Write a preset for use without Keras to OUT: a SavedModel folder, .onnx or .tflite.
+
+    Inputs are images (batch, height, width, 1), float32 in [0, 1].
+
+    \b
+    Example:
+        medzoo export vae-chestxray encoder.onnx --part encode
+        medzoo export ae-chestxray-256 model.tflite --size 256 --quantize int8
+    """
+    import numpy as np
+
+    from medzoo.images.datasets import list_images
+    from medzoo.images.read import read_image
+    from medzoo.zoo.export import export as write
+    from medzoo.zoo.presets import load
+
+    model = load(name)
+    if images is not None:
+        own = (size, size) if size else model.image_shape[:2]
+        if None in own:
+            raise click.UsageError(f"{name} takes images of any size; say which with --size.")
+        images = np.stack([read_image(path, own, model.preprocess.window) for path in list_images(images)])
+    write(model, out, part, size and (size, size), quantize, images, overwrite)
+    total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) if out.is_dir() else out.stat().st_size
+    click.echo(f"{out}: {total / 2**20:.2f} MiB")
 
 
 @click.command()

@@ -153,6 +153,30 @@ def save_tuning(path, rows, what, chosen, title):
     figure.savefig(path, dpi=120)
 
 
+def save_look(path, image, reconstruction, heat, name):
+    """Input, reconstruction, difference, and the input under a map of what is unlike normal images."""
+    figure, axes = _figure(1, 4, cell=3.0)
+    for axis, title in zip(axes[0], ("input", f"by {name}", "difference (±0.25)", "anomaly map"), strict=True):
+        _show(axis, image, title)
+    _show(axes[0, 1], reconstruction)
+    _show(axes[0, 2], reconstruction - image, difference=True)
+    height, width = image.shape[:2]
+    shown = axes[0, 3].imshow(
+        heat[..., 0], cmap="inferno", alpha=0.5, vmin=0, vmax=max(3.0, heat.max()), extent=(0, width, height, 0)
+    )
+    figure.colorbar(shown, ax=axes[0, 3], label="1: as in normal images", shrink=0.6)
+    figure.savefig(path, dpi=110)
+
+
+def save_neighbours(path, images, titles):
+    """Images in a row, each with its name and similarity."""
+    figure, axes = _figure(1, len(images), cell=1.9, extra=0.5)
+    for axis, image, title in zip(axes[0], images, titles, strict=True):
+        _show(axis, image, title)
+    figure.suptitle("most similar (cosine of features)", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
 def save_demo(path, image, reconstruction, title, samples):
     """Input, reconstruction and difference above a row of samples from the prior."""
     from matplotlib.figure import Figure

@@ -88,14 +88,18 @@ class VectorQuantizer(keras.layers.Layer):
         return ops.take(self.codebook, codes, axis=0)
 
     def nearest(self, latents):
-        """Index of the entry nearest to each latent: `(..., D)` to int32 `(...)`.
+        """Index of the entry nearest to each latent: `(batch, ..., D)` to int32 `(batch, ...)`.
 
         |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for all entries: one matrix product, never an
-        (N, K, D) tensor.
+        (N, K, D) tensor; and one image at a time, so that its scores stay in the processor's cache.
         """
         codebook = self.codebook
-        scores = ops.matmul(latents, ops.transpose(codebook)) - 0.5 * ops.sum(ops.square(codebook), axis=1)
-        return ops.cast(ops.argmax(scores, axis=-1), "int32")
+        half = 0.5 * ops.sum(ops.square(codebook), axis=1)
+
+        def of_image(latents):
+            return _argmax(ops.matmul(latents, ops.transpose(codebook)) - half)
+
+        return ops.map(of_image, latents) if len(latents.shape) > 2 else of_image(latents)
 
     def call(self, latents, training=False):
         latents = ops.cast(latents, "float32")
@@ -176,6 +180,18 @@ class VectorQuantizer(keras.layers.Layer):
         }
 
 
+def _argmax(scores):
+    """Index of the largest of the last axis, int32.
+
+    On TensorFlow `ops.argmax` passes over the scores three times more, to tell -0 from 0, and ONNX cannot express that.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.argmax(scores, axis=-1, output_type="int32")
+    return ops.cast(ops.argmax(scores, axis=-1), "int32")
+
+
 def kmeans(points, size, draws, rounds=5):
     """k-means++ seeding (Arthur & Vassilvitskii 2007) and a few rounds of Lloyd's algorithm, in `keras.ops`.
 
@@ -202,7 +218,7 @@ def kmeans(points, size, draws, rounds=5):
 
     def assign(centres):
         scores = ops.matmul(points, ops.transpose(centres)) - 0.5 * ops.sum(ops.square(centres), axis=1)
-        codes = ops.argmax(scores, axis=1)
+        codes = _argmax(scores)
         counts = ops.segment_sum(ops.ones_like(points[:, 0]), codes, num_segments=size)
         return counts, ops.segment_sum(points, codes, num_segments=size)
 

@@ -1,5 +1,7 @@
 """What the three families share: the contract encode / decode / reconstruct / fit, and the checks on what comes in."""
 
+from functools import partial
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,6 +9,7 @@ from keras import ops
 from medzoo import metrics
 from medzoo.layers.blocks import Decoder, Encoder
 from medzoo.models.checks import check_data, check_images, check_shape, check_training_data
+from medzoo.models.compiled import Compiled
 from medzoo.models.steps import OwnLoss
 from medzoo.models.tiles import in_tiles
 
@@ -70,6 +73,7 @@ class Autoencoder(OwnLoss):
         shared = {"bottleneck": bottleneck, "filters": self.filters, "blocks": blocks, "patch": patch}
         self.encoder = Encoder(latent_dim, extra=latent_dim * (self.numbers_per_latent - 1), **shared)
         self.decoder = Decoder(self.image_shape, **shared)
+        self.compiled_method = Compiled(self)
 
     def reported(self):
         """Names of the terms that training reports beside `loss`."""
@@ -99,11 +103,11 @@ class Autoencoder(OwnLoss):
         Raises:
             ValueError: wrong rank, size or channels; for NumPy arrays also values outside [0, 1], NaN, empty batch.
         """
-        return self._in_batches(self._encode, x)
+        return self._in_batches("_encode", x)
 
     def decode(self, latents):
         """Latents, as `encode` returns them, to images in [0, 1]."""
-        return self._in_batches(self._decode, latents, images=False)
+        return self._in_batches("_decode", latents, images=False)
 
     def reconstruct(self, x, tile=None, overlap=96, **options):
         """`decode(encode(x))`; see `encode`.
@@ -116,10 +120,7 @@ class Autoencoder(OwnLoss):
                 the whole image's values to 0.005.
             options: of a family's own encoder and decoder.
         """
-
-        def whole(images):
-            return self._in_batches(lambda batch: self._decode(self._encode(batch, **options), **options), images)
-
+        whole = partial(self._in_batches, "_reconstruct", **options)
         if tile is None:
             return whole(x)
         check_images(self, x)
@@ -142,13 +143,17 @@ class Autoencoder(OwnLoss):
     def _decode(self, latents):
         return ops.clip(ops.cast(self.decoder(latents), "float32"), 0.0, 1.0)
 
-    def _in_batches(self, function, x, images=True, batch_size=64):
+    def _reconstruct(self, x, **options):
+        return self._decode(self._encode(x, **options), **options)
+
+    def _in_batches(self, method, x, images=True, batch_size=64, **options):
         if not isinstance(x, np.ndarray):
             if images:
                 check_shape(self, x)
-            return function(x)
+            return getattr(self, method)(x, **options)
         if images:
             check_images(self, x)
+        function = self.compiled_method(method, **options)
         batches = (x[i : i + batch_size] for i in range(0, len(x), batch_size))
         return np.concatenate([ops.convert_to_numpy(function(ops.convert_to_tensor(b))) for b in batches])
 

@@ -79,21 +79,24 @@ class Codec(Autoencoder):
             x: images.
             quality: index into `tradeoffs`; by default `self.quality`.
         """
-        return self._in_batches(lambda batch: self._encode(batch, quality), x)
+        return self._in_batches("_encode", x, quality=self._checked(quality))
 
     def decode(self, latents, quality=None):
         """Latents of the same `quality` to images in [0, 1]."""
-        return self._in_batches(lambda batch: self._decode(batch, quality), latents, images=False)
+        return self._in_batches("_decode", latents, images=False, quality=self._checked(quality))
 
     def reconstruct(self, x, quality=None, **tiles):
         """`decode(encode(x))`; see `encode`, and for `tile` and `overlap` `Autoencoder.reconstruct`."""
-        return super().reconstruct(x, quality=quality, **tiles)
+        return super().reconstruct(x, quality=self._checked(quality), **tiles)
 
-    def _gain(self, quality):
+    def _checked(self, quality):
         quality = self.quality if quality is None else quality
         if not 0 <= quality < len(self.tradeoffs):
             raise ValueError(f"{self.name}: quality={quality}; expected 0 to {len(self.tradeoffs) - 1}.")
-        return self.gain(ops.array([quality]))
+        return quality
+
+    def _gain(self, quality):
+        return self.gain(ops.array([self._checked(quality)]))
 
     def _encode(self, x, quality=None):
         latents = ops.round(ops.cast(self.encoder(x), "float32") * self._gain(quality))

@@ -80,11 +80,14 @@ class VAE(Autoencoder):
         For the rest see `Autoencoder.encode`.
         """
         if sample:
-            return self._in_batches(lambda batch: self.sampling(*self.posterior(batch), training=True), x)
+            return self._in_batches("_draw", x)
         return super().encode(x)
 
     def _encode(self, x):
         return self.posterior(x)[0]
+
+    def _draw(self, x):
+        return self.sampling(*self.posterior(x), training=True)
 
     def sample(self, n, seed=None, size=None, temperature=1.0):
         """Draws n images: z from the prior N(0, temperature^2 I), decoded.

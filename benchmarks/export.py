@@ -1,0 +1,120 @@
+"""Exported models: size, speed and what they lose.
+
+    python benchmarks/export.py --data chestxray_256.npz --small medical_mnist_64.npz --out benchmarks/export
+
+Four families as SavedModel, ONNX and LiteRT, the latter also with weights of float16 and int8, and with all arithmetic in
+int8 (ranges from 100 training films). Reconstruction of 100 test films one at a time, one thread each; PSNR against the
+film, and the largest difference of a pixel from the Keras model. Milliseconds: the quickest of three rounds over 20 films;
+Keras is `model.reconstruct` with the same thread.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+PRESETS = ("ae-chestxray-256", "vae-chestxray-256", "vqvae-chestxray-256", "codec-chestxray-256", "vae-chestxray")
+KINDS = {  # name: (file name, quantize, needs typical images)
+    "SavedModel": ("model", None, False),
+    "ONNX": ("model.onnx", None, False),
+    "LiteRT": ("model.tflite", None, False),
+    "LiteRT, float16 weights": ("model16.tflite", "float16", False),
+    "LiteRT, int8 weights": ("model8.tflite", "int8", False),
+    "LiteRT, all int8": ("model8all.tflite", "int8", True),
+}
+
+
+def runner(path):
+    """A function from a batch of images to their reconstruction, by what others would run the file with."""
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(str(path), options)
+        return lambda x: session.run(None, {"images": x})[0]
+    if path.suffix == ".tflite":
+        from ai_edge_litert.interpreter import Interpreter
+
+        signature = Interpreter(str(path), num_threads=1).get_signature_runner()
+        return lambda x: signature(images=x)["reconstruction"]
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    return lambda x: loaded.reconstruct(x).numpy()
+
+
+def facts_of(run, films, reference):
+    outputs = np.concatenate([run(film[None]) for film in films])
+    spent = []
+    for _ in range(3):
+        start = time.perf_counter()
+        for film in films[:20]:
+            run(film[None])
+        spent.append((time.perf_counter() - start) / 20 * 1e3)
+    error = np.maximum(np.mean((outputs - films) ** 2, axis=(1, 2, 3)), 1e-10)
+    difference = float(np.abs(outputs - reference).max())
+    return {"ms": min(spent), "psnr": float(np.mean(-10 * np.log10(error))), "difference": difference}
+
+
+@click.command(help=__doc__)
+@click.option("--data", required=True, type=click.Path(exists=True), help="Films of 256 pixels.")
+@click.option("--small", required=True, type=click.Path(exists=True), help="Medical MNIST, 64 pixels.")
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+def main(data, small, out):
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    from results import bars, write
+
+    import medzoo
+    from medzoo.images.datasets import load_npz, to_float
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for preset in PRESETS:
+            model = medzoo.load(preset)
+            source = (data, None) if preset.endswith("256") else (small, ["chest_xray"])
+            films, typical = (to_float(load_npz(source[0], s, source[1])[:100]) for s in ("test", "train"))
+            reference = model.reconstruct(films)
+            rows.append({"preset": preset, "kind": "Keras", **facts_of(model.reconstruct, films, reference)})
+            rows[-1]["mib"] = model.count_params() * 4 / 2**20
+            for kind, (name, quantize, needs_images) in KINDS.items():
+                path = Path(folder) / preset / name
+                images = typical if needs_images else None
+                size = films.shape[1:3] if path.suffix == ".tflite" else None
+                medzoo.export(model, path, size=size, quantize=quantize, images=images)
+                files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+                rows.append({"preset": preset, "kind": kind, **facts_of(runner(path), films, reference)})
+                rows[-1]["mib"] = sum(p.stat().st_size for p in files) / 2**20
+                click.echo(str(rows[-1]))
+    keras_row = {r["preset"]: r for r in rows if r["kind"] == "Keras"}
+    for row in rows:
+        row["lost"] = keras_row[row["preset"]]["psnr"] - row["psnr"]
+        row["time"] = row["ms"] / keras_row[row["preset"]]["ms"]
+    header = ["preset", "format", "MiB", "ms a film", "times Keras", "PSNR, dB", "lost, dB", "largest difference"]
+    table = [
+        [
+            r["preset"],
+            r["kind"],
+            f"{r['mib']:.2f}",
+            f"{r['ms']:.1f}",
+            f"{r['time']:.2f}",
+            f"{r['psnr']:.2f}",
+            f"{r['lost']:.2f}",
+            f"{r['difference']:.1e}",
+        ]
+        for r in rows
+    ]
+    shown = [r for r in rows if r["preset"] == PRESETS[1]]
+    bars(out, [r["kind"] for r in shown], [round(r["mib"], 2) for r in shown], f"{PRESETS[1]}: MiB")
+    text = __doc__.split("\n\n", 2)[2].replace("\n", " ").strip()
+    command = f"python benchmarks/export.py --data {Path(data).name} --small {Path(small).name} --out benchmarks/export"
+    write(out, "Exported models", command, text, [("", header, table)], {"results": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The web demo, `medzoo app`: needs `pip install "medzoo[app]"`."""

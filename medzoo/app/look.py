@@ -1,0 +1,140 @@
+"""What the web demo shows of one image; knows nothing of the web."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.evaluate.plots import save_look, save_neighbours
+
+LARGEST = 1024  # pixels a side; larger images are made smaller first
+
+
+class Looker:
+    """All that the zoo says about one image, beside a set of images to compare it with.
+
+    Args:
+        folder: normal images of the same kind, 20 or more: what is unlike them is an anomaly, and neighbours are looked
+            for among them. `None`: 64 drawn chest films, for a first impression only.
+    """
+
+    detector_preset, codec_preset = "ae-chestxray", "codec-chestxray-256"
+
+    def __init__(self, folder=None):
+        from medzoo.images.datasets import list_images
+        from medzoo.images.phantom import chest_phantom
+        from medzoo.tasks.anomaly import AnomalyDetector
+        from medzoo.tasks.explore import SimilarCases
+        from medzoo.zoo.presets import load
+
+        encoder = load(self.detector_preset)
+        if folder is None:
+            self.names = [f"drawn {seed}" for seed in range(64)]
+            self.images = np.stack([chest_phantom(64, seed) for seed in range(64)]).astype("float32")
+            self.compared = "64 drawn chest films, not patients: start `medzoo app --images FOLDER` with normal images"
+        else:
+            files = list_images(folder)
+            self.names = [file.name for file in files]
+            self.images = encoder.preprocess(files)
+            self.compared = f"the {len(files)} images of {Path(folder).name}"
+        self.detector = AnomalyDetector(encoder, augment=0).fit(self.images)
+        self.search = SimilarCases(encoder).fit(self.images)
+        self.models = {}
+
+    def model(self, name):
+        from medzoo.zoo.presets import load
+
+        if name not in self.models:
+            self.models = {name: load(name)}  # one at a time
+        return self.models[name]
+
+    @staticmethod
+    def read(path):
+        """`(name, bytes of the file, image)` of an image file, at most `LARGEST` pixels a side.
+
+        Raises:
+            ImageError: a file that cannot be used.
+        """
+        from medzoo.images.intensity import resize
+        from medzoo.images.read import read_image
+
+        path = Path(path)
+        image = read_image(path)
+        height, width = image.shape[:2]
+        if max(height, width) > LARGEST:
+            scale = LARGEST / max(height, width)
+            image = resize(image, (round(height * scale), round(width * scale)))
+        return path.name, path.stat().st_size, image
+
+    def look(self, film, preset):
+        """What one preset makes of an image from `read`.
+
+        Returns: dict with `figure` and `neighbours` (PNG, bytes) and `facts`, lines of text.
+        """
+        from medzoo import metrics
+        from medzoo.images.intensity import resize
+
+        (name, stored, image), model = film, self.model(preset)
+        x = resize(image, self._size(model, image))[None]
+        reconstruction = model.reconstruct(x)
+        small = resize(image, self.images.shape[1:3])[None]
+        strange, heat = float(self.detector.anomaly_scores(small)[0]), self.detector.heat_map(small)[0]
+        psnr, ssim = (float(f(x, reconstruction)[0]) for f in (metrics.psnr, metrics.ssim))
+        threshold, latents = self.detector.threshold_, " × ".join(map(str, model.latent_shape(x.shape[1:])))
+        facts = [
+            f"{name}: {image.shape[0]} × {image.shape[1]} pixels, seen by {preset} at {x.shape[1]} × {x.shape[2]}",
+            f"reconstruction from {latents} latents: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}",
+            f"anomaly score {strange:.1f}, threshold {threshold:.1f}: "
+            f"{'unlike' if strange > threshold else 'like'} {self.compared}",
+            self._compressed(stored, image),
+        ]
+        figure = _png(save_look, x[0], reconstruction[0], heat, preset)
+        return {"figure": figure, "neighbours": self._neighbours(small), "facts": facts}
+
+    @staticmethod
+    def _size(model, image):
+        if model.preprocess.size is not None:
+            return model.preprocess.size
+        f = model.downsampling
+        return tuple(max(1, side // f) * f for side in image.shape[:2])
+
+    def _compressed(self, file_size, image):
+        from medzoo import metrics
+        from medzoo.tasks.compress import compress, decompress
+
+        try:
+            import constriction  # noqa: F401
+        except ImportError:
+            return 'compressed size: needs pip install "medzoo[compress]"'
+        stored = np.round(image[..., 0] * 255).astype("uint8")
+        data = compress([stored], self.codec_preset)
+        back = decompress(data)[0].reshape(stored.shape)
+        psnr = float(metrics.psnr(stored[None, ..., None] / 255.0, back[None, ..., None] / 255.0)[0])
+        return (
+            f"compressed by {self.codec_preset}: {len(data):,} bytes at {psnr:.1f} dB, {8 * len(data) / stored.size:.3f} "
+            f"bit per pixel; {stored.size:,} bytes as pixels, {file_size:,} as the file"
+        )
+
+    def _neighbours(self, small, n=5):
+        indices, similarity = self.search.query(small, n)
+        titles = [f"{self.names[i]}\n{s:.2f}" for i, s in zip(indices[0], similarity[0], strict=True)]
+        return _png(save_neighbours, self.images[indices[0]], titles)
+
+
+def _png(save, *arguments):
+    buffer = io.BytesIO()
+    save(buffer, *arguments)
+    return buffer.getvalue()
+
+
+def page(result):
+    """A result as HTML that holds its pictures, so that nothing is written to disk."""
+    import html
+
+    pictures = [
+        f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(result[key]).decode()}">'
+        for key, alt in (("figure", "input, reconstruction, difference, anomaly map"), ("neighbours", "most similar"))
+    ]
+    facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in result["facts"])
+    return f'<div id="result"><ul>{facts}</ul>{"".join(pictures)}</div>'

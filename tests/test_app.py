@@ -1,0 +1,100 @@
+"""The web demo: what it shows, in a real browser, and what it leaves behind."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from conftest import free_port
+from PIL import Image
+
+from medzoo.app.look import LARGEST, Looker, page
+from medzoo.errors import ImageError
+from medzoo.images.phantom import chest_phantom
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture
+def film(tmp_path):
+    Image.fromarray((chest_phantom(256, 3)[..., 0] * 255).astype("uint8")).save(tmp_path / "my film.png")
+    return tmp_path / "my film.png"
+
+
+def test_a_look_says_what_was_seen_and_how_well(film):
+    looker = Looker()
+    result = looker.look(looker.read(film), "ae-chestxray-256")
+    text = page(result)
+    for wanted in ("my film.png: 256 × 256", "PSNR", "like 64 drawn", "bit per pixel"):
+        assert wanted in text
+    assert text.count("data:image/png;base64,") == 2
+    # A drawn film that is in the set is its own nearest neighbour.
+    assert looker.search.query(looker.images[5:6], 1)[0][0, 0] == 5
+    strange = looker.read(film)[2][::-1, ::-1]
+    facts = looker.look(("<b>upside down", 1, np.ascontiguousarray(strange)), "vae-chestxray")["facts"]
+    assert any("unlike" in fact for fact in facts)
+    assert "<b>" not in page({"facts": facts, "figure": b"", "neighbours": b""})
+
+
+def test_large_images_are_made_smaller_and_broken_ones_refused(tmp_path):
+    Image.fromarray(np.zeros((1500, 3000), "uint8")).save(tmp_path / "wide.png")
+    assert Looker.read(tmp_path / "wide.png")[2].shape == (LARGEST // 2, LARGEST, 1)
+    (tmp_path / "film.png").write_text("no picture")
+    with pytest.raises(ImageError, match="film.png"):
+        Looker.read(tmp_path / "film.png")
+
+
+@pytest.fixture
+def server(tmp_path):
+    pytest.importorskip("gradio")
+    port = free_port()
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medzoo", "app", "--port", str(port)],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
+            break
+        except (urllib.error.URLError, OSError):
+            assert process.poll() is None, process.stdout.read().decode()
+            time.sleep(0.2)
+    yield f"http://127.0.0.1:{port}", temporary
+    process.terminate()
+    process.wait(60)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_a_browser_shows_a_dropped_image_and_nothing_is_left(server, film, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    address, temporary = server
+    (tmp_path / "broken.dcm").write_text("not a DICOM file")
+    elsewhere = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1300, "height": 1050})
+        tab.on("request", lambda r: elsewhere.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else None)
+        tab.goto(address)
+        tab.set_input_files("#upload input[type=file]", film)
+        tab.wait_for_selector("#result img", timeout=120_000)
+        assert "my film.png: 256 × 256" in tab.inner_text("#result")
+        shown = tab.evaluate("[...document.querySelectorAll('#result img')].map(i => [i.naturalWidth, i.naturalHeight])")
+        assert all(width > 500 and height > 150 for width, height in shown)
+        assert not [p for p in temporary.rglob("*") if p.is_file() and "film" in p.name]
+        if picture := os.environ.get("MEDZOO_SCREENSHOT"):
+            tab.wait_for_timeout(1000)
+            tab.screenshot(path=picture)
+        tab.set_input_files("#upload input[type=file]", tmp_path / "broken.dcm")
+        tab.wait_for_selector("text=broken.dcm: ", timeout=60_000)
+        browser.close()
+    assert elsewhere == []  # offline: no fonts, no scripts, no statistics from anywhere
+    assert not [p for p in temporary.rglob("*") if p.is_file() and p.suffix in (".png", ".dcm", ".webp")]

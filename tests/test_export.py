@@ -1,0 +1,114 @@
+"""An exported model gives what the model gives."""
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import FAMILIES
+
+import medzoo
+from medzoo.cli import main
+from medzoo.images.phantom import chest_phantom
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports with TensorFlow")
+SHOWN = ("ae-spatial", "vae-vector", "vqvae-ema", "codec")
+
+
+@pytest.fixture(scope="module", params=SHOWN)
+def model(request):
+    keras.utils.set_random_seed(0)
+    return FAMILIES[request.param]()
+
+
+def expected(model, images):
+    latents = model.encode(images)
+    return {"encode": (images, latents), "decode": (latents, model.decode(latents)), "reconstruct": (images, None)}
+
+
+def close(ours, theirs):
+    """Codes may not differ; numbers by what the order of sums makes."""
+    if ours.dtype.kind == "i":
+        assert (ours == theirs).all()
+    else:
+        assert theirs == pytest.approx(ours, abs=2e-5)
+
+
+def test_saved_model_has_all_parts(model, images, tmp_path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(medzoo.export(model, tmp_path / "saved")))
+    for part, (given, wanted) in expected(model, images).items():
+        wanted = model.reconstruct(images) if wanted is None else wanted
+        close(wanted, getattr(loaded, part)(given).numpy())
+    assert (tmp_path / "saved" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("part", ["reconstruct", "encode"])
+def test_onnxruntime_gives_the_same(model, part, images, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    path = medzoo.export(model, tmp_path / "model.onnx", part=part)
+    session = onnxruntime.InferenceSession(str(path))
+    name = {"reconstruct": "reconstruction", "encode": "latents"}[part]
+    for batch in (images, images[:1]) if None not in model.image_shape else (images, images[:2, :16, 8:]):
+        close(getattr(model, part)(batch), session.run([name], {"images": batch})[0])
+
+
+@pytest.mark.parametrize(("quantize", "tolerance"), [(None, 2e-5), ("float16", 5e-3), ("int8", 0.1)])
+def test_litert_gives_the_same(quantize, tolerance, images, tmp_path):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    model = FAMILIES["vae-vector"]()
+    path = medzoo.export(model, tmp_path / "model.tflite", quantize=quantize)
+    run = interpreter.Interpreter(str(path)).get_signature_runner()
+    assert run(images=images[:1])["reconstruction"] == pytest.approx(model.reconstruct(images[:1]), abs=tolerance)
+
+
+def test_int8_is_a_quarter_and_loses_little(tmp_path):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    model = medzoo.load("vqvae-chestxray")
+    films = np.stack([chest_phantom(64, seed) for seed in range(8)]).astype("float32")
+    sizes = {}
+    for quantize in (None, "int8"):
+        path = medzoo.export(model, tmp_path / f"{quantize}.tflite", size=(64, 64), quantize=quantize)
+        sizes[quantize] = path.stat().st_size
+    run = interpreter.Interpreter(str(path)).get_signature_runner()
+    outputs = np.concatenate([run(images=film[None])["reconstruction"] for film in films])
+    assert sizes["int8"] < 0.45 * sizes[None]
+    lost = np.mean((outputs - films) ** 2) / np.mean((model.reconstruct(films) - films) ** 2)
+    assert 10 * np.log10(lost) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"path": "model.pb"}, ValueError, "expected .onnx, .tflite"),
+        ({"path": "model.onnx", "part": "sample"}, ValueError, "part='sample'"),
+        ({"path": "model.onnx", "quantize": "int8"}, ValueError, ".tflite"),
+        ({"path": "model.tflite"}, ValueError, "any size"),
+        ({"path": "model.tflite", "size": (32, 32), "images": "yes"}, ValueError, "quantize='int8'"),
+        ({"path": "there.onnx"}, FileExistsError, "exists"),
+    ],
+)
+def test_what_cannot_be_exported_says_why(arguments, error, says, tmp_path, images):
+    (tmp_path / "there.onnx").write_text("mine")
+    own = {**arguments, "path": tmp_path / arguments["path"]}
+    if "images" in own:
+        own["images"] = images
+    with pytest.raises(error, match=says):
+        medzoo.export(FAMILIES["ae-spatial"](), **own)
+    assert (tmp_path / "there.onnx").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["there.onnx"]
+
+
+def test_command_line_exports_with_typical_images(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    (tmp_path / "films").mkdir()
+    for seed in range(3):
+        np.save(tmp_path / "films" / f"{seed}.npy", chest_phantom(64, seed).astype("float32"))
+    arguments = ["export", "vqvae-chestxray", str(tmp_path / "m.tflite"), "--size", "64", "--quantize", "int8"]
+    result = CliRunner().invoke(main, [*arguments, "--images", str(tmp_path / "films")])
+    assert result.exit_code == 0, result.output
+    assert "MiB" in result.output
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert "exists" in again.output
