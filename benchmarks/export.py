@@ -2,10 +2,10 @@
 
     python benchmarks/export.py --data chestxray_256.npz --small medical_mnist_64.npz --out benchmarks/export
 
-Four families as SavedModel, ONNX and LiteRT, the latter also with weights of float16 and int8, and with all arithmetic in
-int8 (ranges from 100 training films). Reconstruction of 100 test films one at a time, one thread each; PSNR against the
-film, and the largest difference of a pixel from the Keras model. Milliseconds: the quickest of three rounds over 20 films;
-Keras is `model.reconstruct` with the same thread.
+Four families as SavedModel, ONNX and LiteRT, the latter also with weights of float16 and int8, and with all
+arithmetic in int8 (ranges from 100 training films). Reconstruction of 100 test films one at a time, one thread each;
+PSNR against the film, and the largest difference of a pixel from the Keras model. Milliseconds: the quickest of three
+rounds over 20 films; Keras is `model.reconstruct` with the same thread.
 """
 
 import tempfile

@@ -2,19 +2,17 @@
 
     python benchmarks/others.py --data chestxray_256.npz --out benchmarks/others
 
-MedVAE (Varma et al. 2025, arXiv:2502.14753), f = 8, one latent channel: diffusers' AutoencoderKL with the widths of its
-configuration (128 x 1, 2, 4, 4; two residual blocks a stage; attention in the middle), random weights. torchxrayvision's
-ResNetAE101 (Cohen et al. 2022), random weights, at its own 224 pixels. One process each; images in batches of 4 through
-encode and decode, the quickest of five rounds counts. Multiply-adds are counted by PyTorch's FlopCounterMode, ours by
-running the same model on Keras' PyTorch backend. PSNR is of test films, where weights exist; without weights nothing is
-said about the others' pictures, which cost more and may well be better.
+MedVAE (Varma et al. 2025, arXiv:2502.14753), f = 8, one latent channel: diffusers' AutoencoderKL with the widths of
+its configuration (128 x 1, 2, 4, 4; two residual blocks a stage; attention in the middle), random weights.
+torchxrayvision's ResNetAE101 (Cohen et al. 2022), random weights, at its own 224 pixels. One process each; images in
+batches of 4 through encode and decode, the quickest of five rounds counts. Multiply-adds are counted by PyTorch's
+FlopCounterMode, ours by running the same model on Keras' PyTorch backend. PSNR is of test films, where weights exist;
+without weights nothing is said about the others' pictures, which cost more and may well be better.
 """
 
 import importlib
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 import time
 import types
@@ -90,30 +88,24 @@ def measure(name):
     print(json.dumps({**facts, "images_per_second": BATCH / min(spent)}))
 
 
-def in_process(name, backend):
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    code = f"import others; others.measure({name!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, env=env, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(exists=True), help="Test films, 256 pixels, for the PSNR.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, out):
-    from results import bars, write
+    from results import bars, in_process, write
 
     import medzoo
     from medzoo.images.datasets import load_npz, to_float
     from medzoo.metrics import psnr
 
-    rows = [in_process(name, "torch") for name in ("MedVAE", "torchxrayvision", *OURS)]
+    rows = [
+        in_process(f"import others; others.measure({name!r})", "torch") for name in ("MedVAE", "torchxrayvision", *OURS)
+    ]
     macs = {row["name"]: row["macs_per_pixel"] for row in rows}
-    rows += [{**in_process(name, "tensorflow"), "macs_per_pixel": macs[name]} for name in OURS]
+    rows += [
+        {**in_process(f"import others; others.measure({name!r})", "tensorflow"), "macs_per_pixel": macs[name]}
+        for name in OURS
+    ]
     films = to_float(load_npz(data, "test"))
     quality = {n: float(np.mean(psnr(films, medzoo.load(n).reconstruct(films)))) for n in OURS}
     medvae_speed = rows[0]["images_per_second"] * rows[0]["side"] ** 2

@@ -2,10 +2,10 @@
 
     python benchmarks/pipeline.py --out benchmarks/pipeline
 
-512 drawn films as PNG (8 bits) and as uncompressed DICOM (12 bits, windowed), batches of 16, `vae-chestxray-256`.
+128 drawn films as PNG (8 bits) and as uncompressed DICOM (12 bits, windowed), batches of 16, `vae-chestxray-256`.
 Waiting: the share of a training epoch that the same epoch takes longer than over images that are in memory already;
-both are trained for three epochs in turns and the quickest of each counts. "reading": images a second through the data set
-alone. With the cache (the default) files are read once, before the first epoch, by all cores.
+both are trained for three epochs in turns and the quickest of each counts. "reading": images a second through the
+data set alone. With the cache (the default) files are read once, before the first epoch, by all cores.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-COUNT, SIDE, BATCH = 512, 256, 16
+COUNT, SIDE, BATCH = 128, 256, 16
 
 
 def write_files(folder, kind):

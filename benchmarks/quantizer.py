@@ -2,18 +2,16 @@
 
     python benchmarks/quantizer.py --out benchmarks/quantizer
 
-65,536 latents of 64 numbers (64 images of 32 x 32), a codebook of 1,024 entries, random numbers. "textbook":
-argmin over K of the sum over D of (z - e)^2 from a tensor (N, K, D), which is 16 GiB in float32, one slice of 1/64 of the
-latents after another, so that it can run at all; its memory for the whole is computed, not measured. "expanded": the whole
-score matrix (N, K) by one product, then `ops.argmax`. "medzoo": `VectorQuantizer.nearest`. One process for each, compiled
-as in training; memory is what the process needs above its size before, its peak; the quickest of five rounds counts.
+65,536 latents of 64 numbers (64 images of 32 x 32), a codebook of 1,024 entries, random numbers. "textbook": argmin
+over K of the sum over D of (z - e)^2 from a tensor (N, K, D), which is 16 GiB in float32, one slice of 1/64 of the
+latents after another, so that it can run at all; its memory for the whole is computed, not measured. "expanded": the
+whole score matrix (N, K) by one product, then `ops.argmax`. "medzoo": `VectorQuantizer.nearest`. One process for
+each, compiled as in training; memory is what the process needs above its size before, its peak; the quickest of five
+rounds counts.
 """
 
 import json
-import os
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -77,25 +75,15 @@ def measure(kind):
     print(json.dumps({"kind": kind, "seconds": min(spent), "mib": memory, "codes": int(codes.astype("int64").sum())}))
 
 
-def in_process(kind, backend):
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    code = f"import quantizer; quantizer.measure({kind!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, env=env, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    return {"backend": backend, **json.loads(done.stdout.strip().splitlines()[-1])}
-
-
 @click.command(help=__doc__)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(out):
-    from results import bars, write
+    from results import bars, in_process, write
 
     rows = []
     for backend in ("tensorflow", "torch", "jax"):
-        own = [in_process(kind, backend) for kind in ("textbook", "expanded", "medzoo")]
+        codes = [f"import quantizer; quantizer.measure({kind!r})" for kind in ("textbook", "expanded", "medzoo")]
+        own = [{"backend": backend, **in_process(code, backend)} for code in codes]
         assert len({row["codes"] for row in own}) == 1, own
         for row in own:
             row["time"] = row["seconds"] / own[2]["seconds"]

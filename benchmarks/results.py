@@ -1,6 +1,10 @@
 """What the benchmarks share: their numbers as JSON, the same as a Markdown page with a figure."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 from medzoo.evaluate.markdown import table
 
@@ -36,3 +40,13 @@ def bars(out, names, values, label):
     axis.spines[["top", "right"]].set_visible(False)
     out.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(out.with_suffix(".png"), dpi=120)
+
+
+def in_process(code, backend):
+    """Runs code in a process of its own, in this folder, on a Keras backend; what it prints last is JSON, returned."""
+    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=Path(__file__).parent, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return json.loads(done.stdout.strip().splitlines()[-1])

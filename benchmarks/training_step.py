@@ -5,14 +5,11 @@
 The default convolutional autoencoder and VAE of medzoo, 64 pixels, batches of 32, Adam. "functional": the same layers
 of Keras' own in a functional model, with a compiled loss (for the VAE: a layer that adds the KL term) and PSNR as a
 metric. "plain PyTorch": the same network as a torch.nn.Module and a loop written by hand, which reports nothing. Each
-backend has a process of its own; within it the variants take turns, one epoch of 10 steps each, and the quickest
-of ten epochs counts. All variants must have as many parameters, or nothing is timed.
+backend has a process of its own; within it the variants take turns, one epoch of 10 steps each, and the quickest of
+ten epochs counts. All variants must have as many parameters, or nothing is timed.
 """
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -212,25 +209,19 @@ def compare(families, kinds, jit):
     print(json.dumps(rows))
 
 
-def in_process(backend, kinds, jit):
-    code = f"import training_step as b; b.compare(['ae', 'vae'], {kinds!r}, {jit})"
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, env=env, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    return [{"backend": backend, **row} for row in json.loads(done.stdout.strip().splitlines()[-1])]
-
-
 @click.command(help=__doc__)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(out):
-    from results import bars, write
+    from results import bars, in_process, write
 
-    rows = in_process("tensorflow", ["medzoo", "functional"], False)
-    rows += in_process("tensorflow", ["medzoo", "functional"], True)
-    rows += in_process("torch", ["medzoo", "functional", "plain PyTorch"], False)
+    rows = []
+    for backend, kinds, jit in (
+        ("tensorflow", ["medzoo", "functional"], False),
+        ("tensorflow", ["medzoo", "functional"], True),
+        ("torch", ["medzoo", "functional", "plain PyTorch"], False),
+    ):
+        own = in_process(f"import training_step as b; b.compare(['ae', 'vae'], {kinds!r}, {jit})", backend)
+        rows += [{"backend": backend, **row} for row in own]
     references = {(r["backend"], r["xla"], r["family"]): r["ms"] for r in rows if r["kind"] == "functional"}
     torch_ms = {r["family"]: r["ms"] for r in rows if r["kind"] == "plain PyTorch"}
     for row in rows:

@@ -29,7 +29,9 @@ def verify(folders):
 @click.command()
 @click.argument("name")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--part", type=click.Choice(["reconstruct", "encode", "decode"]), default="reconstruct", show_default=True)
+@click.option(
+    "--part", type=click.Choice(["reconstruct", "encode", "decode"]), default="reconstruct", show_default=True
+)
 @click.option("--size", type=int, help="Side of the images, for a model that takes any; LiteRT wants it.")
 @click.option("--quantize", type=click.Choice(["float16", "int8"]), help="Smaller weights, for LiteRT.")
 @click.option(

@@ -32,7 +32,7 @@ class Looker:
         if folder is None:
             self.names = [f"drawn {seed}" for seed in range(64)]
             self.images = np.stack([chest_phantom(64, seed) for seed in range(64)]).astype("float32")
-            self.compared = "64 drawn chest films, not patients: start `medzoo app --images FOLDER` with normal images"
+            self.compared = "64 drawn chest films, no patients (for your own: medzoo app --images FOLDER)"
         else:
             files = list_images(folder)
             self.names = [file.name for file in files]
@@ -111,9 +111,10 @@ class Looker:
         data = compress([stored], self.codec_preset)
         back = decompress(data)[0].reshape(stored.shape)
         psnr = float(metrics.psnr(stored[None, ..., None] / 255.0, back[None, ..., None] / 255.0)[0])
+        bits = 8 * len(data) / stored.size
         return (
-            f"compressed by {self.codec_preset}: {len(data):,} bytes at {psnr:.1f} dB, {8 * len(data) / stored.size:.3f} "
-            f"bit per pixel; {stored.size:,} bytes as pixels, {file_size:,} as the file"
+            f"compressed by {self.codec_preset}: {len(data):,} bytes at {psnr:.1f} dB, {bits:.3f} bit per pixel; "
+            f"{stored.size:,} bytes as pixels, {file_size:,} as the file"
         )
 
     def _neighbours(self, small, n=5):

@@ -103,7 +103,9 @@ class _Part(keras.Model):
         # Codes and a codec's latents are whole numbers; what `encode` gives for one image tells.
         example = model.image_shape if None not in model.image_shape else (*[model.downsampling * 4] * 2, shape[-1])
         dtype = model.encode(np.zeros((1, *example), "float32")).dtype.name if decoding else "float32"
-        self.signature = [keras.InputSpec(shape=(None, *(model.latent_shape(shape) if decoding else shape)), dtype=dtype)]
+        self.signature = [
+            keras.InputSpec(shape=(None, *(model.latent_shape(shape) if decoding else shape)), dtype=dtype)
+        ]
         self.signature[0].name = "latents" if decoding else "images"
 
     def call(self, x, training=False):

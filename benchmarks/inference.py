@@ -1,0 +1,68 @@
+"""Inference as one compiled graph, beside layer by layer.
+
+    python benchmarks/inference.py --out benchmarks/inference
+
+`model.reconstruct(x)` on an array (compiled by `medzoo.models.compiled`) against `model(x)`, which TensorFlow runs
+layer by layer, and `model.predict(x)`; random images, one alone and 32 together, the quickest of ten rounds counts.
+"""
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+PRESETS = (("vae-chestxray", 64), ("vqvae-chestxray", 64), ("ae-chestxray-256", 256), ("vqvae-chestxray-256", 256))
+ROUNDS = 10
+
+
+def milliseconds(function):
+    function()
+    spent = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        function()
+        spent.append(time.perf_counter() - start)
+    return min(spent) * 1e3
+
+
+@click.command(help=__doc__)
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+def main(out):
+    from results import bars, write
+
+    import medzoo
+
+    rows = []
+    for name, side in PRESETS:
+        model = medzoo.load(name)
+        for count in (1, 32):
+            x = np.random.default_rng(0).random((count, side, side, 1), dtype="float32")
+            ways = {
+                "layers": lambda model=model, x=x: np.asarray(model(x)),
+                "predict": lambda model=model, x=x: model.predict(x, verbose=0),
+                "compiled": lambda model=model, x=x: model.reconstruct(x),
+            }
+            rows.append({"preset": name, "images": count, **{way: milliseconds(f) for way, f in ways.items()}})
+            rows[-1]["gain"] = rows[-1]["layers"] / rows[-1]["compiled"]
+            click.echo(str(rows[-1]))
+    header = [
+        "preset",
+        "images",
+        "layer by layer, ms",
+        "predict, ms",
+        "compiled, ms",
+        "times as fast as layer by layer",
+    ]
+    table = [
+        [r["preset"], r["images"], *(f"{r[k]:.1f}" for k in ("layers", "predict", "compiled", "gain"))] for r in rows
+    ]
+    names = [f"{r['preset']}, {r['images']} image{'s' if r['images'] > 1 else ''}" for r in rows]
+    bars(out, names, [round(r["gain"], 1) for r in rows], "times as fast as layer by layer")
+    text = __doc__.split("\n\n", 2)[2].replace("\n", " ").strip()
+    command = "python benchmarks/inference.py --out benchmarks/inference"
+    write(out, "Compiled inference", command, text, [("", header, table)], {"results": rows})
+
+
+if __name__ == "__main__":
+    main()

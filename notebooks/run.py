@@ -1,0 +1,39 @@
+"""Runs notebooks from top to bottom, each in an empty folder, and keeps what they print and draw.
+
+python notebooks/run.py                     # all of them
+python notebooks/run.py notebooks/05-compress.ipynb
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent
+
+
+def execute(path, timeout=300):
+    """The notebook with its outputs, without what libraries say on stderr.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell fails.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": folder}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times of day
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+    notebook.metadata["language_info"] = {"name": "python"}
+    return notebook
+
+
+if __name__ == "__main__":
+    for path in map(Path, sys.argv[1:] or sorted(FOLDER.glob("*.ipynb"))):
+        nbformat.write(execute(path), path)
+        print(path, f"{path.stat().st_size / 1024:.0f} KiB")
