@@ -28,9 +28,20 @@ def execute(path, timeout=300):
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            cell.outputs = _joined(o for o in cell.outputs if o.get("name") != "stderr")
     notebook.metadata["language_info"] = {"name": "python"}
     return notebook
+
+
+def _joined(outputs):
+    """What was printed in pieces, in one."""
+    result = []
+    for output in outputs:
+        if result and output.output_type == result[-1].output_type == "stream":
+            result[-1].text += output.text
+        else:
+            result.append(output)
+    return result
 
 
 if __name__ == "__main__":
