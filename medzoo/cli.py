@@ -12,7 +12,7 @@ from medzoo.cli_app import app
 from medzoo.cli_explore import drift, encode, map_command, similar, tune
 from medzoo.cli_hub import export, push, verify
 from medzoo.cli_images import compress, decompress, denoise, generate
-from medzoo.cli_tasks import adapt, anomaly, classify, segment
+from medzoo.cli_tasks import _nothing_there, adapt, anomaly, classify, segment
 from medzoo.errors import TrainingError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reports missing GPUs as errors
@@ -117,8 +117,7 @@ def reconstruct(name, files, out, overwrite):
     for target in targets:
         if targets.count(target) > 1:
             raise click.ClickException(f"two of the files would be written to {target}; run them one by one.")
-        if target.exists() and not overwrite:
-            raise click.ClickException(f"{target}: exists; pass --overwrite to replace it.")
+    _nothing_there(targets, overwrite)
     model = load(name)
     out.mkdir(parents=True, exist_ok=True)
     width = max(len(str(file)) for file in files)
@@ -144,13 +143,12 @@ def reconstruct(name, files, out, overwrite):
 @click.option(
     "-o",
     "--out",
-    default="medzoo-demo.png",
-    show_default=True,
     type=click.Path(path_type=Path),
-    help="Picture to write.",
+    help="Picture to write; default: medzoo-demo.png, anew each time.",
 )
 @click.option("--name", default="vae-chestxray", show_default=True, help="A VAE of the zoo.")
-def demo(out, name):
+@click.option("--overwrite", is_flag=True, help="Replace the picture if it is there already.")
+def demo(out, name, overwrite):
     """Run a preset on the picture that ships with medzoo; write a figure.
 
     The picture is a drawn phantom of a chest film: no patient, free to share.
@@ -162,6 +160,9 @@ def demo(out, name):
     from medzoo import load, metrics
     from medzoo.evaluate.plots import save_demo
 
+    if out is not None:
+        _nothing_there([out], overwrite)
+    out = out or Path("medzoo-demo.png")
     model = load(name)
     image = model.preprocess(Path(__file__).parent / "images" / "chest_phantom.png")
     result = model.reconstruct(image)
@@ -217,8 +218,8 @@ def evaluate(name, data, split, classes, probe, out, overwrite):
     """
     from medzoo.evaluate.report import evaluate as measure
 
-    if out and (out / "metrics.json").exists() and not overwrite:
-        raise click.ClickException(f"{out / 'metrics.json'}: exists; pass --overwrite to replace the report.")
+    if out:
+        _nothing_there([out / "metrics.json"], overwrite)
     result = measure(name, data, split, classes.split(",") if classes else None, probe, out)
     click.echo(json.dumps(result, indent=2))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from medzoo.cli_tasks import _files
+from medzoo.cli_tasks import _files, _nothing_there
 
 
 class _Reading:
@@ -64,8 +64,7 @@ def compress(images, out, model, quality, lossless, max_error, names, overwrite)
     """
     from medzoo.tasks import compress as task
 
-    if out.exists() and not overwrite:
-        raise click.ClickException(f"{out}: exists; pass --overwrite to replace it.")
+    _nothing_there([out], overwrite)
     if lossless and max_error:
         raise click.ClickException("--lossless and --max-error exclude each other.")
     files = _files(images)
@@ -99,9 +98,7 @@ def decompress(file, out, model, overwrite):
     # A name in a file from elsewhere must not lead out of the folder.
     stems = [Path(name.replace("\\", "/")).stem or f"{i:05d}" for i, name in enumerate(names)]
     targets = [out / f"{f'{i:05d}-' if stems.count(stem) > 1 else ''}{stem}.png" for i, stem in enumerate(stems)]
-    for target in targets:
-        if target.exists() and not overwrite:
-            raise click.ClickException(f"{target}: exists; pass --overwrite to replace it.")
+    _nothing_there(targets, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     for image, target in zip(images, targets, strict=True):
         _write_png(target, image)
@@ -130,8 +127,7 @@ def denoise(images, out, model, strength, overwrite):
 
     files = _files(images)
     targets = [out / f"{i:05d}-{file.stem}.png" for i, file in enumerate(files)]
-    if (there := [t for t in targets if t.exists()]) and not overwrite:
-        raise click.ClickException(f"{there[0]}: exists; pass --overwrite to replace it.")
+    _nothing_there(targets, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     model = load(model or task.DEFAULT)
     for file, target in zip(track(files, "denoising", disable=len(files) < 4), targets, strict=True):
@@ -169,8 +165,7 @@ def generate(name, out, count, seed, temperature, like, overwrite):
     from medzoo.tasks.generate import AggregatePosterior, new_images
 
     targets = [out / f"{i:05d}.png" for i in range(count)]
-    if (there := [t for t in (out / "all.png", *targets) if t.exists()]) and not overwrite:
-        raise click.ClickException(f"{there[0]}: exists; pass --overwrite to replace it.")
+    _nothing_there([out / "all.png", *targets], overwrite)
     model = load(name)
     if like:
         images = model.preprocess(_files([like]))

@@ -8,9 +8,15 @@ import click
 import numpy as np
 
 
+def _nothing_there(targets, overwrite):
+    """Refuses to write over a file unless asked to."""
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise click.ClickException(f"{target}: exists; pass --overwrite to replace it.")
+
+
 def _new_folder(out, overwrite, file):
-    if (out / file).exists() and not overwrite:
-        raise click.ClickException(f"{out / file}: exists; pass --overwrite to replace it.")
+    _nothing_there([out / file], overwrite)
     out.mkdir(parents=True, exist_ok=True)
 
 

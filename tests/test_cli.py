@@ -39,6 +39,7 @@ def test_demo_writes_a_figure_and_prints_psnr_and_ssim(tmp_path):
     assert "PSNR" in output
     assert "SSIM" in output
     assert Image.open(tmp_path / "demo.png").size[0] > 600
+    assert "pass --overwrite" in run("demo", "-o", tmp_path / "demo.png", ok=False)
 
 
 def test_reconstruct_writes_three_pictures_side_by_side(film, tmp_path):

@@ -40,7 +40,18 @@ def test_saved_model_has_all_parts(model, images, tmp_path):
     for part, (given, wanted) in expected(model, images).items():
         wanted = model.reconstruct(images) if wanted is None else wanted
         close(wanted, getattr(loaded, part)(given).numpy())
-    assert (tmp_path / "saved" / "saved_model.pb").is_file()
+    assert set(loaded.signatures) == {"serving_default", "reconstruct", "encode", "decode"}
+    weights = 4 * model.count_params()
+    stored = sum(p.stat().st_size for p in (tmp_path / "saved" / "variables").iterdir())
+    assert stored < weights + 20_000  # once, not twice
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="no SavedModel"):
+        medzoo.export(FAMILIES["ae-spatial"](), tmp_path / "results", overwrite=True)
+    assert (tmp_path / "results" / "mine.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("part", ["reconstruct", "encode"])

@@ -1,5 +1,7 @@
 """Figures as PNG files; `Figure` objects only, so nothing needs a display."""
 
+import io
+
 import numpy as np
 
 
@@ -11,6 +13,19 @@ def _figure(rows, columns, cell=1.6, extra=0.3):
     for axis in axes.flat:
         axis.set_axis_off()
     return figure, axes
+
+
+def _save(figure, path, dpi):
+    """Writes a PNG; one without colour as shades of grey, in half the space."""
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=dpi, format="png")
+    picture = Image.open(drawn).convert("RGB")
+    red, green, blue = (np.asarray(channel) for channel in picture.split())
+    if (red == green).all() and (green == blue).all():
+        picture = picture.convert("L")
+    picture.save(path, format="PNG", optimize=True)
 
 
 def _show(axis, image, title=None, difference=False):
@@ -33,7 +48,7 @@ def save_reconstructions(path, images, reconstructions, titles, title=None):
         _show(row[1], reconstruction, text)
         _show(row[2], reconstruction - image, "difference (±0.25)", difference=True)
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def save_grid(path, images, columns=8, title=None):
@@ -43,7 +58,7 @@ def save_grid(path, images, columns=8, title=None):
     for axis, image in zip(axes.flat, images, strict=False):
         _show(axis, image)
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def save_heat_map(path, image, heat, boxes, title):
@@ -58,7 +73,7 @@ def save_heat_map(path, image, heat, boxes, title):
         frame = Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor="C1")
         axes[0, 0].add_patch(frame)
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def save_outlines(path, images, truth, found, titles, title):
@@ -72,7 +87,7 @@ def save_outlines(path, images, truth, found, titles, title):
             if masks is not None and (masks[i] > 0).any():
                 axis.contour(masks[i] > 0, levels=[0.5], colors=color, linewidths=1)
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def save_classification(path, probabilities, labels, title):
@@ -96,7 +111,7 @@ def save_classification(path, probabilities, labels, title):
     right.plot([confidence[bins == b].mean() for b in used], [hit[bins == b].mean() for b in used], "o-")
     right.set(xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def save_latents(path, kl, means, title):
@@ -113,7 +128,7 @@ def save_latents(path, kl, means, title):
     right.set(xlabel="latent", ylabel="density")
     right.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def save_map(path, where, labels, title):
@@ -128,7 +143,7 @@ def save_map(path, where, labels, title):
     axis.legend(frameon=False, fontsize=8)
     axis.set_title(title, fontsize=9)
     axis.set_axis_off()
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def save_tuning(path, rows, what, chosen, title):
@@ -150,7 +165,7 @@ def save_tuning(path, rows, what, chosen, title):
     axes[0].minorticks_off()
     axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def save_look(path, image, reconstruction, heat, name):
@@ -165,7 +180,7 @@ def save_look(path, image, reconstruction, heat, name):
         heat[..., 0], cmap="inferno", alpha=0.5, vmin=0, vmax=max(3.0, heat.max()), extent=(0, width, height, 0)
     )
     figure.colorbar(shown, ax=axes[0, 3], label="1: as in normal images", shrink=0.6)
-    figure.savefig(path, dpi=110)
+    _save(figure, path, 110)
 
 
 def save_neighbours(path, images, titles):
@@ -174,7 +189,7 @@ def save_neighbours(path, images, titles):
     for axis, image, title in zip(axes[0], images, titles, strict=True):
         _show(axis, image, title)
     figure.suptitle("most similar (cosine of features)", fontsize=9)
-    figure.savefig(path, dpi=110)
+    _save(figure, path, 110)
 
 
 def save_demo(path, image, reconstruction, title, samples):
@@ -193,7 +208,7 @@ def save_demo(path, image, reconstruction, title, samples):
     bottom.suptitle("drawn from the prior: patients who do not exist", fontsize=8)
     for axis in (*axes, *row.flat):
         axis.set_axis_off()
-    figure.savefig(path, dpi=110)
+    _save(figure, path, 110)
 
 
 def difference_strip(image, reconstruction):

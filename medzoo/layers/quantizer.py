@@ -99,7 +99,7 @@ class VectorQuantizer(keras.layers.Layer):
         def of_image(latents):
             return _argmax(ops.matmul(latents, ops.transpose(codebook)) - half)
 
-        return ops.map(of_image, latents) if len(latents.shape) > 2 else of_image(latents)
+        return _image_by_image(of_image, latents) if len(latents.shape) > 2 else of_image(latents)
 
     def call(self, latents, training=False):
         latents = ops.cast(latents, "float32")
@@ -178,6 +178,16 @@ class VectorQuantizer(keras.layers.Layer):
             "restart_threshold": self.restart_threshold,
             "seed": self.seed,
         }
+
+
+def _image_by_image(function, latents):
+    """`function` of each image's latents; of all at once where TensorFlow runs eagerly and the loop would cost more."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if tf.executing_eagerly():
+            return function(latents)
+    return ops.map(function, latents)
 
 
 def _argmax(scores):

@@ -1,7 +1,7 @@
 """Models for use without Keras: TensorFlow SavedModel, ONNX, LiteRT.
 
-The conversions are Keras' own (`keras.Model.export`); here stands what they need to know of an autoencoder: its three
-parts, its size, and how to make it smaller.
+The conversions are TensorFlow's and Keras' own; here stands what they need to know of an autoencoder: its three parts,
+its size, and how to make it smaller.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ def export(model, path, part="reconstruct", size=None, quantize=None, images=Non
         model: an autoencoder of this package.
         path: `name.onnx` (ONNX, for onnxruntime), `name.tflite` (LiteRT), or a folder without suffix (SavedModel).
             Needs the TensorFlow backend; `.onnx` and `.tflite` also `pip install "medzoo[export]"`.
-        part: `"reconstruct"`, `"encode"` or `"decode"`. A SavedModel holds all three, as endpoints of these names; as
-            `serve` it has the part that is named.
+        part: `"reconstruct"`, `"encode"` or `"decode"`. A SavedModel holds all three, as functions and as
+            signatures of these names; the one that is named is its default signature.
         size: `(height, width)` of the images. By default that of the model; models that take any size then stay open
             in SavedModel and ONNX, and LiteRT wants it said.
         quantize: `.tflite` only. `"float16"`: weights of half the size. `"int8"`: weights of a quarter of the size.
@@ -42,7 +42,7 @@ def export(model, path, part="reconstruct", size=None, quantize=None, images=Non
     Returns: `path`.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is not set.
+        FileExistsError: `path` exists and `overwrite` is not set, or is a folder that holds no SavedModel.
         ValueError: arguments that do not fit together; another backend.
         ImportError: the extra is not installed.
     """
@@ -51,6 +51,8 @@ def export(model, path, part="reconstruct", size=None, quantize=None, images=Non
     _check(model, path, kind, part, size, quantize, images)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path}: exists; choose another name or pass overwrite=True.")
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise FileExistsError(f"{path}: a folder that holds no SavedModel; it is not replaced. Choose another name.")
     one_part = _Part(model, part, size)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
@@ -113,12 +115,18 @@ class _Part(keras.Model):
 
 
 def _saved_model(model, part, path, size):
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for name in OUTPUTS:
-        archive.add_endpoint(name, getattr(model, name), _Part(model, name, size).signature)
-    archive.add_endpoint("serve", part.call, part.signature)
-    archive.write_out(path, verbose=False)
+    """By TensorFlow itself: Keras' own export writes all weights twice."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    signatures = {}
+    for one in (*(_Part(model, name, size) for name in OUTPUTS), part):
+        (spec,) = one.signature
+        spec = tf.TensorSpec(spec.shape, spec.dtype, spec.name)
+        setattr(module, one.part, tf.function(getattr(model, one.part), input_signature=[spec]))
+        signatures["serving_default" if one is part else one.part] = tf.function(one.call, input_signature=[spec])
+    tf.saved_model.save(module, str(path), signatures=signatures)
 
 
 def _onnx(part, path):

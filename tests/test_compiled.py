@@ -1,0 +1,74 @@
+"""Inference on arrays runs as a compiled graph and gives what the layers give."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from conftest import FAMILIES
+from keras import ops
+
+import medzoo
+
+
+def test_arrays_give_what_tensors_give(make, images):
+    model = make()
+    latents = model.encode(images)
+    by_layers = ops.convert_to_numpy(model.encode(ops.convert_to_tensor(images)))
+    assert latents == pytest.approx(by_layers, abs=1e-5)
+    for batch in (images[:1], images[:5]):  # other batch sizes than the one it was compiled for
+        assert model.reconstruct(batch) == pytest.approx(model.reconstruct(images)[: len(batch)], abs=1e-5)
+    decoded = ops.convert_to_numpy(model.decode(ops.convert_to_tensor(latents)))
+    assert model.decode(latents) == pytest.approx(decoded, abs=1e-5)
+
+
+def test_weights_set_later_are_seen(make, images):
+    model, other = make(), make()
+    model.encode(images)
+    model.set_weights([w + 0.01 for w in model.get_weights()])
+    other.set_weights(model.get_weights())
+    assert model.reconstruct(images) == pytest.approx(other.reconstruct(images), abs=1e-6)
+
+
+def test_any_size_after_any_other(images):
+    model = FAMILIES["vae-spatial"]()
+    for shape in ((8, 32, 32), (8, 16, 24), (3, 24, 32)):
+        batch = images[: shape[0], : shape[1], : shape[2]]
+        wanted = ops.convert_to_numpy(model(ops.convert_to_tensor(batch)))
+        assert model.reconstruct(batch) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_codecs_quality_is_that_of_the_call(images):
+    codec = FAMILIES["codec"]()
+    each = [codec.encode(images, quality=q) for q in range(4)]
+    for codec.quality in (3, 0):
+        assert (codec.encode(images) == each[codec.quality]).all()
+    assert (each[0] != each[3]).any()
+
+
+def test_draws_from_the_posterior_differ(images):
+    vae = FAMILIES["vae-vector"]()
+    first, second = (vae.encode(images, sample=True) for _ in range(2))
+    assert np.abs(first - second).max() > 0.1
+
+
+def test_a_model_is_freed(images):
+    model = FAMILIES["ae-vector"]()
+    model.reconstruct(images)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_quantizer_finds_the_nearest_entry_image_by_image():
+    rng = np.random.default_rng(0)
+    latents, entries = rng.normal(size=(3, 5, 4, 6)).astype("float32"), rng.normal(size=(11, 6)).astype("float32")
+    quantizer = medzoo.VectorQuantizer(11)
+    quantizer.build(latents.shape)
+    quantizer.entries.assign(entries)
+    brute = ((latents[..., None, :] - entries) ** 2).sum(-1).argmin(-1)
+    for given, wanted in ((latents, brute), (latents.reshape(-1, 6), brute.ravel()), (latents[0, 0], brute[0, 0])):
+        found = ops.convert_to_numpy(quantizer.nearest(ops.convert_to_tensor(given)))
+        assert (found == wanted).all()
+        assert found.dtype == np.int32
