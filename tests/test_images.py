@@ -137,6 +137,8 @@ def test_folder_of_mixed_files(tmp_path):
     assert [b.shape for b in batches] == [(2, 16, 16, 1), (1, 16, 16, 1)]
     assert batches[0][0].max() == 0
     assert batches[1][0].min() == 1
+    with pytest.raises(ValueError, match="size=256"):  # presets for any size have no size of their own
+        medzoo.datasets.from_folder(tmp_path, size=None)
     (tmp_path / "broken.png").write_bytes(b"no")
     with pytest.raises(Exception, match=r"broken\.png"):
         list(medzoo.datasets.from_folder(tmp_path, size=16))

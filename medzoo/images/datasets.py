@@ -171,6 +171,8 @@ def from_folder(
         )
     if skipped is not None and Path(skipped).exists():
         raise FileExistsError(f"{skipped}: exists; choose another file for the list of skipped images.")
+    if size is None:
+        raise ValueError(f"{folder}: size=None; the images of a batch need one size: size=256 or (height, width).")
     height, width = (size, size) if np.isscalar(size) else size
 
     def read(path, frame):
