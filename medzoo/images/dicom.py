@@ -179,7 +179,8 @@ def _decode(path, dataset, index=None):
         return pixel_array(dataset, index=index)
     except Exception as error:
         syntax = f"{syntax.name} ({syntax})" if syntax else "unknown transfer syntax"
-        raise ImageError(f"{path}: pixels in {syntax} could not be decoded: {error}{_install()}") from error
+        reason = " ".join(str(error).split())  # in one line
+        raise ImageError(f"{path}: pixels in {syntax} could not be decoded.{_install()} ({reason})") from error
 
 
 def _assumed_syntax(dataset):

@@ -212,6 +212,8 @@ class Autoencoder(OwnLoss):
         if validation_data is not None:
             check_training_data(self, validation_data[0] if isinstance(validation_data, tuple) else validation_data)
         y = self._target(x, y, kwargs)
+        if hasattr(x, "element_spec"):  # a tf.data.Dataset has its own order; Keras would warn of its default
+            kwargs.setdefault("shuffle", False)
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
