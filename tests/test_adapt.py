@@ -58,6 +58,7 @@ def test_adapted_copy_fits_the_new_hospital_better_and_the_original_stays(build,
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_the_distance_draws_the_latents_together(hospitals):
     old, new = hospitals
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)

@@ -115,6 +115,7 @@ def test_evaluate_measures_beside_pca(archive, tmp_path):
     assert Image.open(tmp_path / "report" / "reconstructions.png").size[0] > 300
 
 
+@pytest.mark.slow
 def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archive, tmp_path, monkeypatch):
     import medzoo
     from medzoo.recipes import training

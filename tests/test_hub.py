@@ -75,6 +75,7 @@ def incomplete(cache):
 # --- good days --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_presets_load_and_come_from_the_cache_the_second_time(hub, saved, tmp_path):
     x = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
     expected = medzoo.load(saved).reconstruct(x)

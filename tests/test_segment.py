@@ -23,6 +23,7 @@ def test_lesions_are_brighter_inside_their_mask_and_leave_the_rest():
     assert np.array_equal(add_lesion(film, 1)[0], sick)
 
 
+@pytest.mark.slow
 def test_segmenter_learns_to_outline_lesions(lesions):
     images, masks = lesions
     segmenter = Segmenter.from_pretrained("vqvae-chestxray", 2)

@@ -140,6 +140,7 @@ def test_free_bits_are_a_floor_for_each_latent():
     assert np.asarray(model.kl(mean, zeros)) == pytest.approx([2.0 + 1.5] * 3)
 
 
+@pytest.mark.slow
 def test_learned_variance_follows_the_squared_error(images):
     model = VAE((32, 32, 1), latent_dim=4, **SMALL)
     model.compile(keras.optimizers.SGD(0.0))
