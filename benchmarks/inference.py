@@ -6,7 +6,6 @@
 layer by layer, and `model.predict(x)`; random images, one alone and 32 together, the quickest of ten rounds counts.
 """
 
-import time
 from pathlib import Path
 
 import click
@@ -16,20 +15,10 @@ PRESETS = (("vae-chestxray", 64), ("vqvae-chestxray", 64), ("ae-chestxray-256", 
 ROUNDS = 10
 
 
-def milliseconds(function):
-    function()
-    spent = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        function()
-        spent.append(time.perf_counter() - start)
-    return min(spent) * 1e3
-
-
 @click.command(help=__doc__)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(out):
-    from results import bars, write
+    from results import bars, quickest, write
 
     import medzoo
 
@@ -43,7 +32,9 @@ def main(out):
                 "predict": lambda model=model, x=x: model.predict(x, verbose=0),
                 "compiled": lambda model=model, x=x: model.reconstruct(x),
             }
-            rows.append({"preset": name, "images": count, **{way: milliseconds(f) for way, f in ways.items()}})
+            rows.append(
+                {"preset": name, "images": count, **{way: quickest(f, ROUNDS) * 1e3 for way, f in ways.items()}}
+            )
             rows[-1]["gain"] = rows[-1]["layers"] / rows[-1]["compiled"]
             click.echo(str(rows[-1]))
     header = [

@@ -14,7 +14,6 @@ import importlib
 import importlib.util
 import json
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -53,6 +52,7 @@ def xrv():
 def measure(name):
     """Prints what one model costs, as JSON."""
     import torch
+    from results import quickest
     from torch.utils.flop_counter import FlopCounterMode
 
     if name in OURS:
@@ -78,14 +78,9 @@ def measure(name):
         with FlopCounterMode(display=False) as counter:
             run()
         macs = counter.get_total_flops() / 2 / BATCH / side**2
-    run()
-    spent = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        run()
-        spent.append(time.perf_counter() - start)
+    spent = quickest(run, ROUNDS)
     facts = {"name": name, "backend": backend, "side": side, "parameters": parameters, "macs_per_pixel": macs}
-    print(json.dumps({**facts, "images_per_second": BATCH / min(spent)}))
+    print(json.dumps({**facts, "images_per_second": BATCH / spent}))
 
 
 @click.command(help=__doc__)

@@ -76,7 +76,7 @@ class Looker:
         from medzoo.images.intensity import resize
 
         (name, stored, image), model = film, self.model(preset)
-        x = resize(image, self._size(model, image))[None]
+        x = model.preprocess.fit(image)[None]
         reconstruction = model.reconstruct(x)
         small = resize(image, self.images.shape[1:3])[None]
         strange, heat = float(self.detector.anomaly_scores(small)[0]), self.detector.heat_map(small)[0]
@@ -91,13 +91,6 @@ class Looker:
         ]
         figure = _png(save_look, x[0], reconstruction[0], heat, preset)
         return {"figure": figure, "neighbours": self._neighbours(small), "facts": facts}
-
-    @staticmethod
-    def _size(model, image):
-        if model.preprocess.size is not None:
-            return model.preprocess.size
-        f = model.downsampling
-        return tuple(max(1, side // f) * f for side in image.shape[:2])
 
     def _compressed(self, file_size, image):
         from medzoo import metrics

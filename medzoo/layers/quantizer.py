@@ -93,12 +93,7 @@ class VectorQuantizer(keras.layers.Layer):
         |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for all entries: one matrix product, never an
         (N, K, D) tensor; and one image at a time, so that its scores stay in the processor's cache.
         """
-        codebook = self.codebook
-        half = 0.5 * ops.sum(ops.square(codebook), axis=1)
-
-        def of_image(latents):
-            return _argmax(ops.matmul(latents, ops.transpose(codebook)) - half)
-
+        of_image = _nearest_of(self.codebook)
         return _image_by_image(of_image, latents) if len(latents.shape) > 2 else of_image(latents)
 
     def call(self, latents, training=False):
@@ -180,6 +175,12 @@ class VectorQuantizer(keras.layers.Layer):
         }
 
 
+def _nearest_of(entries):
+    """A function from vectors `(..., D)` to the index of the nearest entry, int32 `(...)`."""
+    half = 0.5 * ops.sum(ops.square(entries), axis=1)
+    return lambda vectors: _argmax(ops.matmul(vectors, ops.transpose(entries)) - half)
+
+
 def _image_by_image(function, latents):
     """`function` of each image's latents; of all at once where TensorFlow runs eagerly and the loop would cost more."""
     if keras.backend.backend() == "tensorflow":
@@ -227,8 +228,7 @@ def kmeans(points, size, draws, rounds=5):
     centres, _ = ops.fori_loop(0, size, choose, start)
 
     def assign(centres):
-        scores = ops.matmul(points, ops.transpose(centres)) - 0.5 * ops.sum(ops.square(centres), axis=1)
-        codes = _argmax(scores)
+        codes = _nearest_of(centres)(points)
         counts = ops.segment_sum(ops.ones_like(points[:, 0]), codes, num_segments=size)
         return counts, ops.segment_sum(points, codes, num_segments=size)
 

@@ -73,15 +73,18 @@ class Preprocess:
         check_images(self.model, batch)
         return np.clip(batch, 0.0, 1.0).astype("float32")
 
-    def _read(self, path, frame):
+    def fit(self, image):
+        """An image `(H, W, 1)` cut and resized to the model's size, or where it takes any only to multiples of
+        `model.downsampling`."""
         from medzoo.images.intensity import resize
+
+        f = self.model.downsampling
+        return resize(image, self.size or tuple(max(1, side // f) * f for side in image.shape[:2]))
+
+    def _read(self, path, frame):
         from medzoo.images.read import read_image
 
-        image = read_image(path, size=self.size, window=self.window, frame=frame)
-        if self.size is None:
-            f = self.model.downsampling
-            image = resize(image, tuple(max(1, side // f) * f for side in image.shape[:2]))
-        return image
+        return self.fit(read_image(path, window=self.window, frame=frame))
 
 
 def load(name):
