@@ -15,11 +15,10 @@ from results import write
 
 import medzoo
 from medzoo import metrics
-from medzoo.evaluate.bootstrap import show, summary
-from medzoo.evaluate.classification import measure
-from medzoo.evaluate.reconstruction import per_image
-from medzoo.images.datasets import load_npz, load_npz_labels, to_float
+from medzoo.images.archive import load_npz, load_npz_labels, to_float
 from medzoo.images.intensity import standardize
+from medzoo.reports.bootstrap import show, summary
+from medzoo.reports.classification import measure
 from medzoo.tasks.adapt import adapt, coral
 from medzoo.tasks.features import features, fit_size
 
@@ -79,7 +78,7 @@ def auc(model, old, new, align=False, prepare=lambda x: x):
 
 
 def psnr(model, images):
-    return summary(per_image(metrics.psnr, images, model.reconstruct(images)))
+    return summary(metrics.per_image(metrics.psnr, images, model.reconstruct(images)))
 
 
 def measures(model, old, new, archive, align=False, prepare=lambda x: x):
@@ -140,7 +139,7 @@ old hospital's test films, so nothing but the scanner differs."""
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
-@click.option("--model", default="ae-chestxray", show_default=True)
+@click.option("--model", default="ae-chestxray-64", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, model, out):
     rows = []
@@ -169,8 +168,7 @@ def main(data, model, out):
         "results": [{"hospitals": t, "method": method, **m} for t, method, m in rows],
     }
     figure(out.with_suffix(".png"), rows)
-    command = f"python benchmarks/adapt.py --data DIR --model {model} --out benchmarks/adapt"
-    write(out, "Adapt", command, TEXT.format(model=model), tables, facts)
+    write(out, "Adapt", tables, facts, TEXT.format(model=model))
 
 
 if __name__ == "__main__":

@@ -14,16 +14,19 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.evaluate.bootstrap import interval_of, show
-from medzoo.images.datasets import load_npz, load_npz_labels, to_float
+from medzoo.images.archive import load_npz, load_npz_labels, to_float
 from medzoo.images.intensity import standardize
-from medzoo.tasks.scores import SCORES
+from medzoo.reports.bootstrap import interval_of, show
+from medzoo.tasks.anomaly.scores import SCORES
 
 TASKS = {
     "pneumonia, children's films": {
         "file": "pneumoniamnist_28.npz",
         "normal": 0,
-        "models": {"ae-chestxray": ("l1", "ssim", "latent", "neighbours", "features"), "vae-chestxray": tuple(SCORES)},
+        "models": {
+            "ae-chestxray-64": ("l1", "ssim", "latent", "neighbours", "features"),
+            "vae-chestxray-64": tuple(SCORES),
+        },
     },
     "tumours, brain MR": {
         "file": "brainmri_128.npz",
@@ -174,8 +177,7 @@ def main(data, out):
         "results": {title: [{"model": a, "score": b, **m} for a, b, m in rows] for title, rows in results.items()},
     }
     figure(out.with_suffix(".png"), results)
-    command = "python benchmarks/anomaly.py --data DIR --out benchmarks/anomaly"
-    write(out, "Anomalies", command, TEXT, tables, facts)
+    write(out, "Anomalies", tables, facts, TEXT)
 
 
 if __name__ == "__main__":

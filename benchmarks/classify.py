@@ -14,9 +14,9 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.evaluate import classification
-from medzoo.evaluate.bootstrap import show
-from medzoo.images.datasets import load_npz, load_npz_labels, to_float
+from medzoo.images.archive import load_npz, load_npz_labels, to_float
+from medzoo.reports import classification
+from medzoo.reports.bootstrap import show
 from medzoo.tasks.classify import fine_tune
 from medzoo.tasks.features import fit_size
 
@@ -89,11 +89,11 @@ def balanced_by(remedy, images, labels, seed=0):
 
 
 def generated(images, count, rng, neighbours=5):
-    """New images between each image and one of its neighbours in the latents of vae-chestxray (as SMOTE does, Chawla
+    """New images between each image and one of its neighbours in the latents of vae-chestxray-64 (as SMOTE does, Chawla
     et al. 2002), with the detail that the VAE does not know taken from the first: they are as sharp as real ones."""
     from sklearn.neighbors import NearestNeighbors
 
-    vae = medzoo.load("vae-chestxray")
+    vae = medzoo.load("vae-chestxray-64")
     latents = vae.encode(images)
     detail = images - vae.decode(latents)
     _, near = NearestNeighbors(n_neighbors=neighbours + 1).fit(latents).kneighbors(latents)
@@ -121,17 +121,17 @@ def pneumonia(path):
     flat = {split: (to_float(images).reshape(len(images), -1), labels) for split, (images, labels) in data.items()}
     yield "frozen", "256 principal components of the pixels", frozen(flat, PCA(256, random_state=0))
     yield "frozen", "pixels", frozen(flat, FunctionTransformer())
-    for name in ("ae-chestxray", "vae-chestxray", "vqvae-chestxray"):
+    for name in ("ae-chestxray-64", "vae-chestxray-64", "vqvae-chestxray-64"):
         for kind, what in (("latents", "latents"), ("deep", "filters")):
             extractor = medzoo.FeatureExtractor(name, kind=kind, resize=True)
             yield "frozen", f"{what} of {name}", frozen(data, extractor)
-    own = sized(medzoo.load("ae-chestxray"), data)
+    own = sized(medzoo.load("ae-chestxray-64"), data)
     for remedy in REMEDIES:
         images, labels, arguments = balanced_by(remedy, *own["train"])
-        yield "imbalance", remedy, trained("ae-chestxray", {**own, "train": (images, labels)}, **arguments)
-    yield "fine-tuned", "vqvae-chestxray", trained("vqvae-chestxray", own)
-    yield "random", "net of ae-chestxray", trained("ae-chestxray", own, pretrained=False)
-    yield "random", "net of vqvae-chestxray", trained("vqvae-chestxray", own, pretrained=False)
+        yield "imbalance", remedy, trained("ae-chestxray-64", {**own, "train": (images, labels)}, **arguments)
+    yield "fine-tuned", "vqvae-chestxray-64", trained("vqvae-chestxray-64", own)
+    yield "random", "net of ae-chestxray-64", trained("ae-chestxray-64", own, pretrained=False)
+    yield "random", "net of vqvae-chestxray-64", trained("vqvae-chestxray-64", own, pretrained=False)
 
 
 def figure(path, rows):
@@ -165,9 +165,9 @@ def cells(m):
 HEADER = ["AUC", "accuracy", "balanced accuracy", "sensitivity at 90% specificity", "ECE, scaled", "AUC, validation"]
 TEXT = """{train:,} training films ({rare} of the rarer class), {test} of the official test split; 95% bootstrap
 intervals over images; ECE before and after temperature scaling on the validation split. "Frozen": logistic regression
-with weighted classes on fixed features. "Imbalance": `ae-chestxray` fine-tuned (head first, then everything), with each
-remedy against the imbalance; class weights are what `fine_tune` does by default. "Random": the same nets and as many
-epochs without pretraining."""
+with weighted classes on fixed features. "Imbalance": `ae-chestxray-64` fine-tuned (head first, then everything), with
+each remedy against the imbalance; class weights are what `fine_tune` does by default. "Random": the same nets and as
+many epochs without pretraining."""
 
 
 @click.command(help=__doc__)
@@ -182,9 +182,8 @@ def main(data, out):
     counts = {"train": len(labels["train"]), "rare": np.bincount(labels["train"]).min(), "test": len(labels["test"])}
     facts = {"backend": keras.backend.backend(), "results": [{"group": g, "name": r, **m} for g, r, m in rows]}
     figure(out.with_suffix(".png"), rows)
-    command = f"python benchmarks/classify.py --data {data.name} --out benchmarks/classify"
     table = ("", ["", "", *HEADER], [[group, row, *cells(m)] for group, row, m in rows])
-    write(out, "Classify: pneumonia", command, TEXT.format(**counts), [table], facts)
+    write(out, "Classify: pneumonia", [table], facts, TEXT.format(**counts))
 
 
 if __name__ == "__main__":

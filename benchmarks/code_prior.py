@@ -1,4 +1,4 @@
-"""A transformer over the codes of vqvae-chestxray: bits a code, and how real the images are that are drawn from it.
+"""A transformer over the codes of vqvae-chestxray-64: bits a code, and how real the images are that are drawn from it.
 
     python benchmarks/code_prior.py --data medical_mnist_64.npz --out benchmarks/code_prior
 
@@ -14,12 +14,12 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.evaluate.plots import save_grid
 from medzoo.evaluate.samples import _covered, frechet
-from medzoo.images.datasets import load_npz, to_float
-from medzoo.tasks.code_prior import CodePrior
+from medzoo.images.archive import load_npz, to_float
+from medzoo.reports.plots import save_grid
 from medzoo.tasks.features import features
 from medzoo.tasks.generate import copies
+from medzoo.tasks.generate.code_prior import CodePrior
 
 COUNT = 300
 
@@ -40,7 +40,7 @@ def frequencies(train, size):
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for the trained prior's weights.")
 def main(data, epochs, out, keep):
-    vqvae, vae, judge = (medzoo.load(n) for n in ("vqvae-chestxray", "vae-chestxray", "ae-chestxray-256"))
+    vqvae, vae, judge = (medzoo.load(n) for n in ("vqvae-chestxray-64", "vae-chestxray-64", "ae-chestxray"))
     films = {s: to_float(load_npz(data, s, ["chest_xray"])) for s in ("train", "val", "test")}
     codes = {s: vqvae.encode(x) for s, x in films.items()}
     size = vqvae.quantizer.codebook_size
@@ -71,8 +71,8 @@ def main(data, epochs, out, keep):
     drawn = {
         "transformer": vqvae.decode(np.concatenate([prior.sample(60, seed=s) for s in range(COUNT // 60)])),
         "codes drawn place by place": vqvae.decode(alone.astype("int32")),
-        "prior of vae-chestxray": vae.sample(COUNT, seed=0),
-        "test films, reconstructed by vqvae-chestxray": vqvae.reconstruct(films["test"][:COUNT]),
+        "prior of vae-chestxray-64": vae.sample(COUNT, seed=0),
+        "test films, reconstructed by vqvae-chestxray-64": vqvae.reconstruct(films["test"][:COUNT]),
     }
     real, found = features(judge, films["val"]), []
     for method, images in drawn.items():
@@ -97,7 +97,7 @@ def main(data, epochs, out, keep):
     text = (
         f"`CodePrior` with {prior.count_params():,} parameters, {epochs} epochs on the codes of "
         f"{len(codes['train']):,} films. Fréchet distance, precision and recall against {len(real)} validation films "
-        f"in the features of ae-chestxray-256, {COUNT} images each."
+        f"in the features of ae-chestxray, {COUNT} images each."
     )
     header = ["", "Fréchet distance", "precision", "recall", "called copies"]
     cells = [[r["method"], r["frechet"], r["precision"], r["recall"], f"{r['copies']:.1%}"] for r in found]
@@ -105,8 +105,7 @@ def main(data, epochs, out, keep):
         ("Bits a code", ["what is known", "bits a code"], [[k, f"{v:.3f}"] for k, v in bits.items()]),
         ("Drawn films", header, cells),
     ]
-    command = f"python benchmarks/code_prior.py --data {data.name} --epochs {epochs} --out benchmarks/code_prior"
-    write(out, "A prior over codes", command, text, tables, facts)
+    write(out, "A prior over codes", tables, facts, text)
 
 
 if __name__ == "__main__":

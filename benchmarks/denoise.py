@@ -19,9 +19,8 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_
 
 import medzoo
 from medzoo import metrics
-from medzoo.evaluate.bootstrap import show, summary
-from medzoo.evaluate.reconstruction import per_image
-from medzoo.images.datasets import load_npz, to_float
+from medzoo.images.archive import load_npz, to_float
+from medzoo.reports.bootstrap import show, summary
 from medzoo.tasks.denoise import denoise
 
 NOISE = {  # name: (standard deviation, the same of photon noise where the image is 1)
@@ -71,7 +70,9 @@ def results(data, name, most=12):
             def apply(x, factor, function=function, sigma=sigma):
                 return np.stack([np.clip(function(film, sigma, factor), 0, 1) for film in x[..., 0]])[..., None]
 
-            scores = [per_image(metrics.psnr, validation, apply(tried, k).astype("float32")).mean() for k in factors]
+            scores = [
+                metrics.per_image(metrics.psnr, validation, apply(tried, k).astype("float32")).mean() for k in factors
+            ]
             yield title, method, images, apply(given, factors[int(np.argmax(scores))]).astype("float32")
         yield title, name, images, denoise(given, model)
 
@@ -98,7 +99,7 @@ def figure(path, rows):
 def main(data, model, out):
     rows = []
     for noise, method, images, restored in results(data, model):
-        psnr, ssim = (summary(per_image(f, images, restored)) for f in (metrics.psnr, metrics.ssim))
+        psnr, ssim = (summary(metrics.per_image(f, images, restored)) for f in (metrics.psnr, metrics.ssim))
         rows.append({"noise": noise, "method": method, "psnr": psnr, "ssim": ssim})
         click.echo(f"{noise:32} {method:24} PSNR {show(psnr)} SSIM {show(ssim, 3)}")
     text = (
@@ -109,8 +110,7 @@ def main(data, model, out):
     cells = [[r["noise"], r["method"], show(r["psnr"]), show(r["ssim"], 3)] for r in rows]
     facts = {"backend": keras.backend.backend(), "model": model, "results": rows}
     figure(out.with_suffix(".png"), rows)
-    command = f"python benchmarks/denoise.py --data {data.name} --out benchmarks/denoise"
-    write(out, "Denoise", command, text, [("", ["noise", "", "PSNR, dB", "SSIM"], cells)], facts)
+    write(out, "Denoise", [("", ["noise", "", "PSNR, dB", "SSIM"], cells)], facts, text)
 
 
 if __name__ == "__main__":

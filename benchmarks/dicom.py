@@ -124,7 +124,7 @@ def main(data, out):
         "refused": dict(refused),
         "twins": [list(t) for t in same],
     }
-    write(out, "DICOM files", "python benchmarks/dicom.py --data DIR --out benchmarks/dicom", text, tables, facts)
+    write(out, "DICOM files", tables, facts, text)
     click.echo(out.with_suffix(".md").read_text(encoding="utf-8"))
 
 

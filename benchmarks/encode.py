@@ -8,19 +8,18 @@ the model are in the figures. Ratios are to one core.
 
 import os
 import tempfile
-import time
 from pathlib import Path
 
 import click
 import keras
 import numpy as np
 from PIL import Image
-from results import write
+from results import seconds, write
 
 from medzoo.images.phantom import chest_phantom
 from medzoo.tasks.encode import encode_folder
 
-NAME, COUNT, SHARD = "ae-chestxray-256", 4096, 256
+NAME, COUNT, SHARD = "ae-chestxray", 4096, 256
 
 
 def archive(folder):
@@ -31,12 +30,14 @@ def archive(folder):
         Image.fromarray(film).save(path.with_suffix(".png")) if i % 2 else np.save(path.with_suffix(".npy"), film)
 
 
-def seconds(source, out, cores, engine):
+def seconds_on(source, out, cores, engine):
     os.sched_setaffinity(0, cores)
-    start = time.perf_counter()
-    images, errors = map(sum, zip(*encode_folder(NAME, source, out, SHARD, len(cores), engine), strict=True))
-    assert (images, errors) == (COUNT, 0)
-    return time.perf_counter() - start
+
+    def encode():
+        images, errors = map(sum, zip(*encode_folder(NAME, source, out, SHARD, len(cores), engine), strict=True))
+        assert (images, errors) == (COUNT, 0)
+
+    return seconds(encode)
 
 
 @click.command(help=__doc__)
@@ -51,7 +52,7 @@ def main(out, ray):
         archive(source)
         for engine in ("processes", "ray") if ray else ("processes",):
             for n in counts if engine == "processes" else counts[-1:]:
-                took = seconds(source, Path(folder) / f"{engine}{n}", set(cores[:n]), engine)
+                took = seconds_on(source, Path(folder) / f"{engine}{n}", set(cores[:n]), engine)
                 rows.append({"engine": engine, "cores": n, "images_per_second": round(COUNT / took, 1)})
                 rows[-1]["ratio"] = round(rows[-1]["images_per_second"] / rows[0]["images_per_second"], 2)
                 click.echo(str(rows[-1]))
@@ -72,8 +73,7 @@ def main(out, ray):
         "and writing are included, and the start of the processes."
     )
     facts = {"backend": keras.backend.backend(), "images": COUNT, "results": rows}
-    command = f"python benchmarks/encode.py --out benchmarks/encode{' --ray' if ray else ''}"
-    write(out, "Bulk encoding", command, text, [("", header, [list(row.values()) for row in rows])], facts)
+    write(out, "Bulk encoding", [("", header, [list(row.values()) for row in rows])], facts, text)
 
 
 if __name__ == "__main__":

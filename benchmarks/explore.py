@@ -15,15 +15,15 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.evaluate.bootstrap import show, summary
-from medzoo.images.datasets import load_npz, load_npz_labels, to_float
+from medzoo.images.archive import load_npz, load_npz_labels, to_float
+from medzoo.reports.bootstrap import show, summary
 from medzoo.tasks.explore import SimilarCases, drift, latent_map
 from medzoo.tasks.features import features, fit_size
 
 ARCHIVES = {  # title: (file, presets)
-    "pneumonia, children's films": ("pneumoniamnist_28.npz", ("ae-chestxray", "vqvae-chestxray")),
+    "pneumonia, children's films": ("pneumoniamnist_28.npz", ("ae-chestxray-64", "vqvae-chestxray-64")),
     "four classes of brain MR": ("brainmri_128.npz", ("vae-brainmri",)),
-    "five body parts and modalities": ("medical_mnist_64.npz", ("vae-medical", "ae-chestxray")),
+    "five body parts and modalities": ("medical_mnist_64.npz", ("vae-medical", "ae-chestxray-64")),
 }
 NEAREST = 5
 
@@ -53,8 +53,8 @@ def similar(path, names, most=3000):
 
 
 def drifts(data):
-    """Yields (two sets, what `drift` says), in the features of ae-chestxray."""
-    model = medzoo.load("ae-chestxray")
+    """Yields (two sets, what `drift` says), in the features of ae-chestxray-64."""
+    model = medzoo.load("ae-chestxray-64")
 
     def table(x):
         return features(model, fit_size(model, x), "both")
@@ -113,11 +113,11 @@ def main(data, out):
     text = (
         "Share of the nearest training images with the test image's label, mean over test images and 95% bootstrap "
         "interval; by cosine in standardised features (`SimilarCases`) or by correlation of pixels. Drift in the "
-        "features of ae-chestxray, 300 films each. The map shows the features of vae-medical, which was trained "
+        "features of ae-chestxray-64, 300 films each. The map shows the features of vae-medical, which was trained "
         "without labels."
     )
     facts = {"backend": keras.backend.backend(), "similar": found, "drift": moved}
-    write(out, "Explore", "python benchmarks/explore.py --data DIR --out benchmarks/explore", text, tables, facts)
+    write(out, "Explore", tables, facts, text)
 
 
 if __name__ == "__main__":

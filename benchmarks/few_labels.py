@@ -15,7 +15,7 @@ from classify import frozen, read, sized, trained
 from results import write
 
 import medzoo
-from medzoo.evaluate.bootstrap import show
+from medzoo.reports.bootstrap import show
 
 SHARES = (0.01, 0.1, 1.0)
 SEEDS = (0, 1, 2)  # draws of the labelled images, and of the weights
@@ -97,9 +97,8 @@ def main(data, model, out):
     }
     counts = {split: len(images) for split, (images, _) in read(data).items()}
     figure(out.with_suffix(".png"), rows)
-    command = f"python benchmarks/few_labels.py --data {data.name} --model {model} --out benchmarks/few_labels"
     table = ("", ["labels", "", "AUC", "accuracy", "balanced accuracy"], cells)
-    write(out, "Few labels: brain MR", command, TEXT.format(**counts), [table], facts)
+    write(out, "Few labels: brain MR", [table], facts, TEXT.format(**counts))
 
 
 MEASURES = ("auc", "accuracy", "balanced_accuracy")

@@ -3,7 +3,7 @@
     python benchmarks/generate.py --data DIR --out benchmarks/generate
 
 DIR holds the archives that the presets were trained on. Fréchet distance to test images in the frozen features of
-ae-chestxray-256, precision and recall (see `medzoo.evaluate.samples`), and the share of samples that the memorisation
+ae-chestxray, precision and recall (see `medzoo.evaluate.samples`), and the share of samples that the memorisation
 check calls copies of training images. For vae-brainmri, drawn by class, also whether a classifier that was trained on
 real images takes a drawn image for what it was meant to be.
 """
@@ -16,14 +16,14 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.evaluate.markdown import table
 from medzoo.evaluate.samples import _covered, frechet
-from medzoo.images.datasets import load_npz, load_npz_labels, to_float
+from medzoo.images.archive import load_npz, load_npz_labels, to_float
 from medzoo.recipes import recipe
+from medzoo.reports.tables import table
 from medzoo.tasks.features import features
 from medzoo.tasks.generate import AggregatePosterior, copies
 
-NAMES = ("vae-chestxray", "vae-brainmri", "vae-headct", "vae-breastmri", "vae-handxray", "vae-abdomenct")
+NAMES = ("vae-chestxray-64", "vae-brainmri", "vae-headct", "vae-breastmri", "vae-handxray", "vae-abdomenct")
 COUNT = 1000
 
 
@@ -60,7 +60,7 @@ def by_class(model, data):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    path = data / recipe(model.name).data
+    path = data / recipe(model.name).data[0].source["file"]
     images, labels = ({s: f(path, s) for s in ("train", "test")} for f in (load_npz, load_npz_labels))
     images = {s: to_float(x) for s, x in images.items()}
     judge = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000, class_weight="balanced"))
@@ -98,7 +98,7 @@ def figure(path, rows):
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, out):
-    judge, rows = medzoo.load("ae-chestxray-256"), []
+    judge, rows = medzoo.load("ae-chestxray"), []
     for name in NAMES:
         for method, m in judged(medzoo.load(name), data, judge):
             rows.append({"model": name, "method": method, **m})
@@ -115,8 +115,7 @@ def main(data, out):
     )
     facts = {"backend": keras.backend.backend(), "results": rows, "by_class": classes}
     figure(out.with_suffix(".png"), rows)
-    command = "python benchmarks/generate.py --data DIR --out benchmarks/generate"
-    write(out, "Generate", command, text, [("Where to draw from", header, cells)], facts)
+    write(out, "Generate", [("Where to draw from", header, cells)], facts, text)
 
 
 if __name__ == "__main__":

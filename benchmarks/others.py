@@ -21,7 +21,7 @@ import click
 import numpy as np
 
 BATCH, ROUNDS = 4, 5
-OURS = ("ae-chestxray-256", "vae-chestxray-256", "vqvae-chestxray-256", "codec-chestxray-256")
+OURS = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "codec-chestxray-256")
 
 
 def medvae():
@@ -90,7 +90,7 @@ def main(data, out):
     from results import bars, in_process, write
 
     import medzoo
-    from medzoo.images.datasets import load_npz, to_float
+    from medzoo.images.archive import load_npz, to_float
     from medzoo.metrics import psnr
 
     rows = [
@@ -127,9 +127,7 @@ def main(data, out):
     ]
     names = [f"{r['name']}, {r['backend']}" for r in rows]
     bars(out, names, [round(r["to_medvae"], 1) for r in rows], "pixels a second, MedVAE's network = 1")
-    command = f"python benchmarks/others.py --data {Path(data).name} --out benchmarks/others"
-    text = __doc__.split("\n\n", 2)[2].replace("\n", " ").strip()
-    write(out, "Beside other autoencoders", command, text, [("", header, table)], {"results": rows})
+    write(out, "Beside other autoencoders", [("", header, table)], {"results": rows})
     for row in table:
         click.echo(" | ".join(map(str, row)))
 

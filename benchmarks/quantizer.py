@@ -12,7 +12,6 @@ rounds counts.
 
 import json
 import resource
-import time
 from pathlib import Path
 
 import click
@@ -61,18 +60,20 @@ def measure(kind):
     function = compiled({"textbook": textbook, "expanded": expanded, "medzoo": quantizer.nearest}[kind])
     parts = [ops.convert_to_tensor(p) for p in np.split(latents, SLICES if kind == "textbook" else 1)]
 
+    from results import quickest
+
+    found = {}
+
     def run():
-        return np.concatenate([ops.convert_to_numpy(function(p)) for p in parts])
+        found["codes"] = np.concatenate([ops.convert_to_numpy(function(p)) for p in parts])
 
     ops.convert_to_numpy(function(parts[0][:1]))  # what the libraries load at first use is not counted
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    spent, rounds = [], 2 if kind == "textbook" else 5
-    for _ in range(rounds):
-        start = time.perf_counter()
-        codes = run()
-        spent.append(time.perf_counter() - start)
+    spent = quickest(run, 1 if kind == "textbook" else 4)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(json.dumps({"kind": kind, "seconds": min(spent), "mib": memory, "codes": int(codes.astype("int64").sum())}))
+    print(
+        json.dumps({"kind": kind, "seconds": spent, "mib": memory, "codes": int(found["codes"].astype("int64").sum())})
+    )
 
 
 @click.command(help=__doc__)
@@ -97,9 +98,7 @@ def main(out):
             memory += f" a slice; the whole: {r['whole_mib']:,.0f}"
         table.append([r["backend"], r["kind"], f"{r['seconds']:.3f}", f"{r['time']:.1f}", memory])
     bars(out, [f"{r[1]}, {r[0]}" for r in table], [float(r[3]) for r in table], "time, medzoo = 1")
-    text = __doc__.split("\n\n", 2)[2].replace("\n", " ").strip()
-    command = "python benchmarks/quantizer.py --out benchmarks/quantizer"
-    write(out, "Nearest codebook entries", command, text, [("", header, table)], {"results": rows})
+    write(out, "Nearest codebook entries", [("", header, table)], {"results": rows})
     for row in table:
         click.echo(str(row))
 

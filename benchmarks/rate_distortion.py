@@ -23,9 +23,9 @@ from PIL import Image
 
 import medzoo
 from medzoo import metrics
-from medzoo.evaluate.markdown import table
-from medzoo.evaluate.reconstruction import cut, join, per_image
-from medzoo.images.datasets import load_npz, to_float
+from medzoo.evaluate.reconstruction import cut, join
+from medzoo.images.archive import load_npz, to_float
+from medzoo.reports.tables import table
 
 CODECS = {
     "JPEG": [{"format": "JPEG", "quality": q, "optimize": True} for q in (3, 6, 10, 20, 35, 60)],
@@ -188,9 +188,7 @@ def draw(rows, path, title):
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option(
-    "--models", default="ae-chestxray-256,vae-chestxray-256,vqvae-chestxray-256,codec-chestxray-256", show_default=True
-)
+@click.option("--models", default="ae-chestxray,vae-chestxray,vqvae-chestxray,codec-chestxray-256", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, models, out):
     images = to_float(load_npz(data, "test"))
@@ -198,7 +196,7 @@ def main(data, models, out):
     for curve, setting, bits, restored in points(data, models.split(",")):
         row = {"curve": curve, "setting": setting, "bits_per_pixel": round(float(bits), 4)}
         for name, function in (("psnr", metrics.psnr), ("ssim", metrics.ssim)):
-            row[name] = round(float(per_image(function, images, restored).mean()), 4)
+            row[name] = round(float(metrics.per_image(function, images, restored).mean()), 4)
         rows.append(row)
         click.echo(f"{curve:24} {setting:12} {bits:7.4f} bpp {row['psnr']:6.2f} dB")
     command = f"python benchmarks/rate_distortion.py --data {data.name} --models {models} --out {out}"

@@ -1,5 +1,6 @@
 """What the benchmarks share: their numbers as JSON, the same as a Markdown page with a figure."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -7,26 +8,49 @@ import sys
 import time
 from pathlib import Path
 
-from medzoo.evaluate.markdown import table
+import click
+
+from medzoo.files import write_json, write_whole
+from medzoo.reports.tables import table
 
 
-def write(out, title, command, text, tables, facts):
+def write(out, title, tables, facts, text=None):
     """Writes OUT.json and OUT.md; the page shows OUT.png, which the benchmark draws itself.
 
     Args:
         out: path without an ending.
-        title, text: of the page; paragraphs in Markdown.
-        command: that makes all of it.
+        title: of the page.
         tables: list of `(heading, header, rows)`.
         facts: for the JSON file.
+        text: of the page, paragraphs in Markdown; by default what the benchmark's docstring says after its command.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps({"command": command, **facts}, indent=1) + "\n", encoding="utf-8")
+    command = said()
+    if text is None:
+        text = click.get_current_context().command.help.split("\n\n", 2)[2].replace("\n", " ").strip()
+    write_json(out.with_suffix(".json"), {"command": command, **facts})
     parts = [f"# {title}", text, f"Made by `{command}`.", f"![{title}]({out.name}.png)"]
     for heading, header, rows in tables:
         parts += [f"## {heading}"] if heading else []
         parts.append(table(header, rows))
-    out.with_suffix(".md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_whole(out.with_suffix(".md"), "\n\n".join(parts) + "\n")
+
+
+def said():
+    """The command of the benchmark that runs: folders as DIR, files by their names, options that were given."""
+    context = click.get_current_context()
+    script = Path(inspect.getsourcefile(context.command.callback)).stem
+    words = [f"python benchmarks/{script}.py"]
+    for option in context.command.params:
+        value = context.params[option.name]
+        given = context.get_parameter_source(option.name) != click.core.ParameterSource.DEFAULT
+        if not given or value is False:
+            continue
+        if option.name == "out":
+            value = f"benchmarks/{Path(value).name}"
+        elif isinstance(value, Path) or "/" in str(value):
+            value = "DIR" if Path(value).is_dir() else Path(value).name
+        words.append(option.opts[-1] if value is True else f"{option.opts[-1]} {value}")
+    return " ".join(words)
 
 
 def bars(out, names, values, label):
@@ -53,12 +77,14 @@ def in_process(code, backend):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def seconds(function):
+    """Seconds that one call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
 def quickest(function, rounds):
     """Seconds of the quickest of some calls, after one that is not counted."""
     function()
-    spent = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        function()
-        spent.append(time.perf_counter() - start)
-    return min(spent)
+    return min(seconds(function) for _ in range(rounds))

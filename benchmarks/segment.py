@@ -14,10 +14,10 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.evaluate.bootstrap import show, summary
-from medzoo.images.datasets import load_npz, to_float
+from medzoo.images.archive import load_npz, to_float
 from medzoo.images.intensity import resize
 from medzoo.images.lesions import add_lesion
+from medzoo.reports.bootstrap import show, summary
 from medzoo.tasks.segment import dice, hausdorff
 
 SIZE = 128
@@ -89,7 +89,7 @@ def figure(path, rows):
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--model", default="ae-chestxray-256", show_default=True)
+@click.option("--model", default="ae-chestxray", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, model, out):
     films = {split: resize(to_float(load_npz(data, split)), SIZE) for split in ("train", "val", "test")}
@@ -120,9 +120,8 @@ def main(data, model, out):
     )
     facts = {"backend": keras.backend.backend(), "model": model, "size": SIZE, "steps": STEPS, "results": rows}
     figure(out.with_suffix(".png"), rows)
-    command = f"python benchmarks/segment.py --data {data.name} --out benchmarks/segment"
     header = ["training films", "", "Dice", "Hausdorff distance", "films with nothing found"]
-    write(out, "Segment", command, text, [("", header, cells)], facts)
+    write(out, "Segment", [("", header, cells)], facts, text)
 
 
 if __name__ == "__main__":

@@ -238,10 +238,8 @@ def main(out):
         [r["family"], name(r), f"{r['parameters']:,}", r["ms"], r["to_functional"], r["to_torch"]]
         for r in sorted(rows, key=lambda r: r["family"])
     ]
-    text = __doc__.split("\n\n", 2)[2].replace("\n", " ").strip()
     bars(out, [f"{r[1]} ({r[0]})" for r in table], [r[5] for r in table], "time of a step, plain PyTorch = 1")
-    command = "python benchmarks/training_step.py --out benchmarks/training-step"
-    write(out, "A training step", command, text, [("", header, table)], {"results": rows})
+    write(out, "A training step", [("", header, table)], {"results": rows})
     for row in table:
         click.echo(str(row))
 

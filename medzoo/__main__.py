@@ -1,5 +1,5 @@
-"""`python -m medzoo`: the command line."""
+"""`python -m medzoo`"""
 
-from medzoo.cli import main
+from medzoo.cli import run
 
-main(prog_name="medzoo")
+run()

@@ -81,6 +81,13 @@ def _ssim_maps(images, reconstructions, sigma):
     return luminance, (2 * cov + c2) / (var_x + var_y + c2)
 
 
+def per_image(function, images, reconstructions, batch_size=64):
+    """One of these functions over many images, in batches, as a NumPy array `(N,)`."""
+    batches = range(0, len(images), batch_size)
+    parts = [function(images[i : i + batch_size], reconstructions[i : i + batch_size]) for i in batches]
+    return np.concatenate([ops.convert_to_numpy(part) for part in parts])
+
+
 class _PerImage(keras.metrics.Mean):
     """Mean over images of a function of (target, reconstruction), for `compile(metrics=[...])`."""
 

@@ -2,6 +2,11 @@ import os
 import socket
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A process a core: threads of their own would only wait for each other.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import keras
 import numpy as np
@@ -34,12 +39,36 @@ def pytest_configure():
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+# Tests of what happens in compiled graphs. All others run their few small steps at once: compiling takes longer.
+COMPILED = ("test_compiled", "test_distribution", "test_export", "test_training", "test_sampling")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _eagerly(request):
+    if keras.backend.backend() != "tensorflow" or request.module.__name__ in COMPILED:
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(autouse=True)
 def _same_seed():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture(params=FAMILIES)
+SHOWN = ("ae-vector", "vae-spatial", "vqvae-ema", "codec")  # one of each kind; the others with -m slow
+
+
+def each(shown=SHOWN):
+    """Names of the families, as parameters of a test; those not shown are slow."""
+    return [pytest.param(name, marks=[] if name in shown else pytest.mark.slow) for name in FAMILIES]
+
+
+@pytest.fixture(params=each())
 def make(request):
     """A function that builds a small model, once for every family and bottleneck."""
     return FAMILIES[request.param]

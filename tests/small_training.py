@@ -11,7 +11,7 @@ from conftest import SMALL
 
 import medzoo
 from medzoo.recipes import checkpoint, training
-from medzoo.recipes.training import Recipe
+from medzoo.recipes.declaration import Part, Recipe
 
 BUILD = {
     "vqvae": lambda **own: medzoo.VQVAE((32, 32, 1), latent_dim=4, codebook_size=16, **{**SMALL, **own}),
@@ -21,8 +21,8 @@ BUILD = {
 
 
 def small(family, **changes):
-    facts = {"source": {}, "subject": "", "limits": "", "epochs": 2, "batch_size": 8, "classes": None}
-    return Recipe(name=family, model=BUILD[family], data="films.npz", **{**facts, **changes})
+    facts = {"modality": "X-ray", "subject": "", "use": "", "epochs": 2, "batch_size": 8}
+    return Recipe(name=family, model=BUILD[family], data=(Part({"file": "films.npz"}),), **{**facts, **changes})
 
 
 training._xla = lambda: False  # compiling would take longer than the training

@@ -41,7 +41,7 @@ def hospitals():
     [
         lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL),
         pytest.param(lambda: VAE((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL), marks=pytest.mark.slow),
-        lambda: VQVAE(latent_dim=4, codebook_size=16, **SMALL),
+        pytest.param(lambda: VQVAE(latent_dim=4, codebook_size=16, **SMALL), marks=pytest.mark.slow),
     ],
     ids=["ae", "vae", "vqvae"],
 )
@@ -52,7 +52,7 @@ def test_adapted_copy_fits_the_new_hospital_better_and_the_original_stays(build,
     model.compile("adam")
     model.fit(old, epochs=1, verbose=0)
     before = [w.copy() for w in model.get_weights()]
-    copy = adapt(model, new, old, weight=0.0, epochs=8, learning_rate=2e-3)
+    copy = adapt(model, new, old, weight=0.0, epochs=4, learning_rate=2e-3)
     psnr = [float(ops.mean(metrics.psnr(new, m.reconstruct(new)))) for m in (model, copy)]
     assert psnr[1] > psnr[0]
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))

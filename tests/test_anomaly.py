@@ -9,7 +9,7 @@ from medzoo.images.phantom import chest_phantom
 from medzoo.models import VAE
 from medzoo.models.gradients import input_gradient
 from medzoo.tasks.anomaly import AnomalyDetector
-from medzoo.tasks.scores import SCORES, _negative_elbo
+from medzoo.tasks.anomaly.scores import SCORES, _negative_elbo
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def lesions(films):
 
 @pytest.fixture(scope="module")
 def detector(films):
-    return AnomalyDetector("ae-chestxray", scores=("features", "neighbours")).fit(films[:80])
+    return AnomalyDetector("ae-chestxray-64", scores=("features", "neighbours")).fit(films[:80])
 
 
 def test_blobs_are_found_and_located(detector, films, lesions):
@@ -85,11 +85,11 @@ def test_every_score_runs_on_a_vae_and_gives_finite_numbers(name, images):
 
 def test_scores_of_a_vae_are_refused_on_other_families(films):
     with pytest.raises(ValueError, match="needs a VAE"):
-        AnomalyDetector("ae-chestxray", scores=("elbo",)).fit(films[:40])
+        AnomalyDetector("ae-chestxray-64", scores=("elbo",)).fit(films[:40])
     with pytest.raises(ValueError, match="expected some of l1"):
-        AnomalyDetector("ae-chestxray", scores=("l2",)).fit(films[:40])
+        AnomalyDetector("ae-chestxray-64", scores=("l2",)).fit(films[:40])
     with pytest.raises(ValueError, match="expected 20 or more"):
-        AnomalyDetector("ae-chestxray").fit(films[:12])
+        AnomalyDetector("ae-chestxray-64").fit(films[:12])
 
 
 def test_input_gradient_equals_finite_differences(images):
@@ -126,7 +126,7 @@ def test_command_writes_scores_and_pictures(films, lesions, tmp_path):
         (tmp_path / folder).mkdir()
         for i, film in enumerate(some):
             Image.fromarray(np.round(film[..., 0] * 255).astype("uint8")).save(tmp_path / folder / f"{i:02d}.png")
-    arguments = ["anomaly", "ae-chestxray", tmp_path / "normal", tmp_path / "new", "-o", tmp_path / "out"]
+    arguments = ["anomaly", "ae-chestxray-64", tmp_path / "normal", tmp_path / "new", "-o", tmp_path / "out"]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     with open(tmp_path / "out" / "scores.csv") as file:

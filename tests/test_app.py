@@ -28,7 +28,7 @@ def film(tmp_path):
 
 def test_a_look_says_what_was_seen_and_how_well(film):
     looker = Looker()
-    result = looker.look(looker.read(film), "ae-chestxray-256")
+    result = looker.look(looker.read(film), "ae-chestxray")
     text = page(result)
     for wanted in ("my film.png: 256 × 256", "PSNR", "like 64 drawn", "bit per pixel"):
         assert wanted in text
@@ -36,7 +36,7 @@ def test_a_look_says_what_was_seen_and_how_well(film):
     # A drawn film that is in the set is its own nearest neighbour.
     assert looker.search.query(looker.images[5:6], 1)[0][0, 0] == 5
     strange = looker.read(film)[2][::-1, ::-1]
-    facts = looker.look(("<b>upside down", 1, np.ascontiguousarray(strange)), "vae-chestxray")["facts"]
+    facts = looker.look(("<b>upside down", 1, np.ascontiguousarray(strange)), "vae-chestxray-64")["facts"]
     assert any("unlike" in fact for fact in facts)
     assert "<b>" not in page({"facts": facts, "figure": b"", "neighbours": b""})
 

@@ -74,7 +74,7 @@ def test_rate_distortion_writes_a_table_and_a_figure(benchmark, tmp_path, monkey
     if not features.check("avif"):
         monkeypatch.delitem(benchmark.CODECS, "AVIF")
     data = write_archive(tmp_path / "films.npz", size=64, counts=(24, 4, 4))
-    arguments = ["--data", str(data), "--models", "vqvae-chestxray", "--out", str(tmp_path / "rd")]
+    arguments = ["--data", str(data), "--models", "vqvae-chestxray-64", "--out", str(tmp_path / "rd")]
     result = CliRunner().invoke(benchmark.main, arguments)
     assert result.exit_code == 0, result.output
     points = json.loads((tmp_path / "rd.json").read_text())["points"]

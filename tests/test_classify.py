@@ -4,8 +4,8 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 import medzoo
-from medzoo.evaluate.classification import calibration_error, measure, sensitivity, temperature, with_temperature
 from medzoo.images.phantom import chest_phantom
+from medzoo.reports.classification import calibration_error, measure, sensitivity, temperature, with_temperature
 from medzoo.tasks.classify import Classifier, class_weights, fine_tune
 
 
@@ -19,10 +19,10 @@ def labelled():
 
 def test_head_learns_while_the_encoder_stays_then_everything_moves(labelled):
     films, labels = labelled
-    classifier = Classifier.from_pretrained("vqvae-chestxray", 2)
+    classifier = Classifier.from_pretrained("vqvae-chestxray-64", 2)
     encoder = classifier.encoder.get_weights()
-    classifier.compile(keras.optimizers.Adam(0.01))
-    classifier.fit(films, labels, epochs=15, batch_size=16, verbose=0)
+    classifier.compile(keras.optimizers.Adam(0.02))
+    classifier.fit(films, labels, epochs=12, batch_size=16, verbose=0)
     assert classifier.evaluate(films, labels, verbose=0, return_dict=True)["accuracy"] > 0.95
     assert all(np.array_equal(a, b) for a, b in zip(encoder, classifier.encoder.get_weights(), strict=True))
     kernel = classifier.encoder.stages[0].get_weights()[0]
@@ -33,39 +33,39 @@ def test_head_learns_while_the_encoder_stays_then_everything_moves(labelled):
 
 
 def test_untrained_classifier_is_undecided_and_probabilities_add_up(labelled):
-    classifier = Classifier.from_pretrained("vqvae-chestxray", 3)
+    classifier = Classifier.from_pretrained("vqvae-chestxray-64", 3)
     assert classifier.predict(labelled[0], verbose=0) == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_without_pretraining_the_network_is_the_same_but_not_its_weights():
-    a, b = (Classifier.from_pretrained("vqvae-chestxray", 2, pretrained=p) for p in (True, False))
+    a, b = (Classifier.from_pretrained("vqvae-chestxray-64", 2, pretrained=p) for p in (True, False))
     assert a.count_params() == b.count_params()
     assert (a.encoder.trainable, b.encoder.trainable) == (False, True)
-    kernels = [m.encoder.stages[0].get_weights()[0] for m in (a, b, medzoo.load("vqvae-chestxray"))]
+    kernels = [m.encoder.stages[0].get_weights()[0] for m in (a, b, medzoo.load("vqvae-chestxray-64"))]
     assert np.array_equal(kernels[0], kernels[2])
     assert not np.array_equal(kernels[0], kernels[1])
 
 
 def test_keras_file_round_trip(labelled, tmp_path):
     films, labels = labelled
-    classifier = Classifier.from_pretrained("vqvae-chestxray", 2)
+    classifier = Classifier.from_pretrained("vqvae-chestxray-64", 2)
     fine_tune(classifier, films, labels, (films, labels), epochs=(2, 1))
     classifier.save(tmp_path / "classifier.keras")
     copy = keras.saving.load_model(tmp_path / "classifier.keras")
     assert np.array_equal(copy.predict(films, verbose=0), classifier.predict(films, verbose=0))
-    frozen = Classifier.from_pretrained("vqvae-chestxray", 2)
+    frozen = Classifier.from_pretrained("vqvae-chestxray-64", 2)
     assert len(Classifier.from_config(frozen.get_config()).trainable_weights) == len(frozen.trainable_weights) == 4
 
 
 def test_wrong_images_and_class_counts_are_refused(labelled):
-    classifier = Classifier.from_pretrained("ae-chestxray", 2)
+    classifier = Classifier.from_pretrained("ae-chestxray-64", 2)
     classifier.compile()
     with pytest.raises(ValueError, match="takes 64x64 only"):
         classifier.predict(labelled[0][:, :32, :32])
     with pytest.raises(ValueError, match="Divide 8-bit images by 255"):
         classifier.fit(labelled[0] * 255, labelled[1])
     with pytest.raises(ValueError, match="num_classes=1"):
-        Classifier.from_pretrained("ae-chestxray", 1)
+        Classifier.from_pretrained("ae-chestxray-64", 1)
 
 
 def test_class_weights_make_classes_count_alike():
@@ -119,7 +119,7 @@ def test_command_writes_classifier_and_report(tmp_path):
     from medzoo.cli import main
 
     data = write_archive(tmp_path / "films.npz", size=28, counts=(64, 16, 24))
-    arguments = ["classify", "vqvae-chestxray", "--data", data, "-o", tmp_path / "out", "--epochs", "8,0"]
+    arguments = ["classify", "vqvae-chestxray-64", "--data", data, "-o", tmp_path / "out", "--epochs", "5,0"]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "report.json").read_text())

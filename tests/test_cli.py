@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,9 +32,54 @@ def test_every_command_has_help_with_an_example():
 
 
 def test_list_and_info_show_the_manifest():
-    assert "vae-chestxray" in run("list")
-    assert json.loads(run("info", "vae-chestxray"))["family"] == "VAE"
+    assert "vae-chestxray-64" in run("list")
+    assert json.loads(run("info", "vae-chestxray-64", "--json"))["family"] == "VAE"
+    card = run("info", "vae-headct")
+    assert "cc-by-sa-4.0" not in card  # the lines for the hub
+    assert "Measured" in card
     assert "no preset 'nothing'" in run("info", "nothing", ok=False)
+
+
+def test_list_filters_by_family_modality_and_size():
+    import medzoo
+
+    assert set(medzoo.list_models(modality="ct")) == {"vae-headct", "vae-abdomenct", "vae-medical", "vqvae-medical"}
+    assert all(name.startswith("vqvae") for name in medzoo.list_models(family="vqvae"))
+    assert medzoo.list_models("*chest*", family="vae", size=512) == ["vae-chestxray"]
+    said = run("list", "--family", "codec")
+    assert "codec-chestxray-256" in said
+    assert "vae-headct" not in said
+    assert "none" in run("list", "--modality", "PET", "--family", "codec")
+
+
+def test_every_frame_of_a_file_is_taken_or_the_one_that_is_named(tmp_path):
+    from pydicom.data import get_testdata_file
+
+    source = Path(get_testdata_file("SC_rgb_rle_2frame.dcm"))
+    scan = tmp_path / "scan.dcm"
+    scan.write_bytes(source.read_bytes())
+    said = run("reconstruct", "vae-chestxray-64", scan, "-o", tmp_path / "all")
+    assert "2 frames, each an image" in said
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == [
+        "scan-0-vae-chestxray-64.png",
+        "scan-1-vae-chestxray-64.png",
+    ]
+    run("reconstruct", "vae-chestxray-64", f"{scan}#1", "-o", tmp_path / "one")
+    (one,) = (tmp_path / "one").iterdir()
+    assert one.read_bytes() == (tmp_path / "all" / one.name).read_bytes()
+    assert "no such file" in run(
+        "reconstruct", "vae-chestxray-64", tmp_path / "no.dcm#1", "-o", tmp_path / "x", ok=False
+    )
+
+
+def test_commands_are_silent_about_what_the_user_cannot_change(film, tmp_path):
+    command = [sys.executable, "-m", "medzoo", "reconstruct", "vae-headct", str(film), "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+    broken = subprocess.run([*command[:-3], "nothing.png", "-o", "x"], capture_output=True, text=True, check=False)
+    assert broken.returncode
+    assert "nothing.png: no such file" in broken.stderr
 
 
 def test_demo_writes_a_figure_and_prints_psnr_and_ssim(tmp_path):
@@ -43,28 +91,28 @@ def test_demo_writes_a_figure_and_prints_psnr_and_ssim(tmp_path):
 
 
 def test_reconstruct_writes_three_pictures_side_by_side(film, tmp_path):
-    output = run("reconstruct", "vae-chestxray", film, "-o", tmp_path / "out")
+    output = run("reconstruct", "vae-chestxray-64", film, "-o", tmp_path / "out")
     assert "PSNR" in output
-    picture = np.asarray(Image.open(tmp_path / "out" / "film-vae-chestxray.png"))
+    picture = np.asarray(Image.open(tmp_path / "out" / "film-vae-chestxray-64.png"))
     assert picture.shape == (64, 192, 3)
     import medzoo
 
-    shown = medzoo.load("vae-chestxray").preprocess(film)[0, ..., 0]
+    shown = medzoo.load("vae-chestxray-64").preprocess(film)[0, ..., 0]
     assert picture[:, :64, 0] / 255 == pytest.approx(shown, abs=0.003)
 
 
 def test_reconstruct_never_overwrites_unasked_and_goes_on_after_a_broken_file(film, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "film-vae-chestxray.png").write_text("mine")
-    assert "pass --overwrite" in run("reconstruct", "vae-chestxray", film, "-o", out, ok=False)
-    assert (out / "film-vae-chestxray.png").read_text() == "mine"
+    (out / "film-vae-chestxray-64.png").write_text("mine")
+    assert "pass --overwrite" in run("reconstruct", "vae-chestxray-64", film, "-o", out, ok=False)
+    assert (out / "film-vae-chestxray-64.png").read_text() == "mine"
     broken = tmp_path / "broken.png"
     broken.write_text("no")
-    output = run("reconstruct", "vae-chestxray", broken, film, "-o", out, "--overwrite", ok=False)
+    output = run("reconstruct", "vae-chestxray-64", broken, film, "-o", out, "--overwrite", ok=False)
     assert "broken.png: not readable" in output
     assert "1 of 2 files could not be read" in output
-    assert Image.open(out / "film-vae-chestxray.png").size == (192, 64)
+    assert Image.open(out / "film-vae-chestxray-64.png").size == (192, 64)
 
 
 def test_nothing_about_the_patient_is_written_anywhere(tmp_path, caplog):
@@ -105,7 +153,7 @@ def archive(tmp_path):
 
 @pytest.mark.slow
 def test_evaluate_measures_beside_pca(archive, tmp_path):
-    args = ("evaluate", "ae-chestxray", "--data", archive, "--classes", "chest_xray", "-o", tmp_path / "report")
+    args = ("evaluate", "ae-chestxray-64", "--data", archive, "--classes", "chest_xray", "-o", tmp_path / "report")
     result = json.loads(run(*args))
     assert result["images"] == 8
     low, high = result["psnr"]["interval"]
@@ -123,7 +171,7 @@ def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archi
     monkeypatch.setattr(training, "_xla", lambda: False)  # compiling would take longer than the training
 
     out = tmp_path / "run"
-    args = ("train", "vae-chestxray", "--data", archive, "--out", out, "--epochs", 2)
+    args = ("train", "vae-chestxray-64", "--data", archive, "--out", out, "--epochs", 2)
 
     class Stop(Exception):
         pass
@@ -141,14 +189,14 @@ def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archi
     Checkpoints.on_epoch_begin = stop_in_the_second_epoch
     try:
         with pytest.raises(Stop):
-            medzoo.recipes.recipe("vae-chestxray").train(archive, out, epochs=2)
+            medzoo.recipes.recipe("vae-chestxray-64").train(archive, out, epochs=2)
         assert "PSNR" in run(*args)
     finally:
         Checkpoints.on_epoch_begin = begin
     assert epochs == [0, 1, 1]
     model = medzoo.load(out)
     assert model.preprocess(np.zeros((64, 64), "uint8")).shape == (1, 64, 64, 1)
-    assert "# vae-chestxray" in (out / "README.md").read_text()
+    assert "# vae-chestxray-64" in (out / "README.md").read_text()
     assert (out / "samples.png").is_file()
     assert not (out / "training").exists()
     assert json.loads((out / "training.json").read_text())["epochs"] == 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from medzoo.tasks.code_prior import CodePrior
+from medzoo.tasks.generate.code_prior import CodePrior
 
 TINY = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0}
 
@@ -20,6 +20,7 @@ def test_a_code_changes_nothing_before_it():
     assert np.abs(a[:, 6] - b[:, 6]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_it_learns_a_chain_up_to_its_entropy_and_draws_from_it_by_class():
     # Each code follows the one before with probability 3/4, else it is any: a cross-entropy that can be worked out.
     rng = np.random.default_rng(0)

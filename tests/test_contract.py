@@ -16,12 +16,24 @@ def shared(name):
     return FAMILIES[name]() if name in FAMILIES else medzoo.load(name)
 
 
-@pytest.fixture(params=[*FAMILIES, *medzoo.list_models()])
+# Presets are families with weights: of each kind one is tried by default, all of them with -m slow.
+KINDS = (
+    "ae-chestxray-64",
+    "ae-chestxray",
+    "vae-chestxray-64",
+    "vae-chestxray",
+    "vqvae-chestxray",
+    "codec-chestxray-256",
+)
+PRESETS = [pytest.param(n, marks=[] if n in KINDS else pytest.mark.slow) for n in medzoo.list_models()]
+
+
+@pytest.fixture(params=[*FAMILIES, *PRESETS])
 def model(request):
     return shared(request.param)
 
 
-@pytest.fixture(params=[*FAMILIES, *medzoo.list_models()])
+@pytest.fixture(params=[*FAMILIES, *(pytest.param(n, marks=pytest.mark.slow) for n in medzoo.list_models())])
 def fresh(request):
     """A copy that may be trained."""
     return FAMILIES[request.param]() if request.param in FAMILIES else medzoo.load(request.param)

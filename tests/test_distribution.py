@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import FAMILIES, free_port
+from conftest import FAMILIES, each, free_port
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def trained(name, images, strategy=None):
     return model, history
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", each(shown=("vqvae-ema",)))
 def test_two_replicas_train_as_one(name, images, strategy):
     one, history_one = trained(name, images)
     two, history_two = trained(name, images, strategy)
@@ -63,9 +63,8 @@ def test_two_jax_devices_train_as_one(names):
     assert len(done.stdout.splitlines()) == len(names)
 
 
-@pytest.mark.parametrize(
-    "names", [("mine",), pytest.param(tuple(FAMILIES), marks=pytest.mark.slow)], ids=["own", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [("mine",), tuple(FAMILIES)], ids=["own", "whole"])
 def test_two_workers_train_as_one_by_fit(names, tmp_path):
     script = Path(__file__).with_name("workers.py")
     workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]

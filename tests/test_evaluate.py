@@ -9,15 +9,16 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
 import medzoo
-from medzoo.evaluate.bootstrap import summary
 from medzoo.evaluate.latents import kl_per_latent, latent_statistics, log_likelihood
 from medzoo.evaluate.markdown import sections
 from medzoo.evaluate.perturbations import PERTURBATIONS, perturbations
 from medzoo.evaluate.probe import probe
 from medzoo.evaluate.reconstruction import cut, join, pca_baseline, pca_reconstruct
 from medzoo.evaluate.samples import frechet, sample_quality
+from medzoo.images.datasets import open_collection
 from medzoo.images.phantom import chest_phantom
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
+from medzoo.reports.bootstrap import summary
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,7 @@ def test_probe_equals_a_plain_pipeline_and_finds_what_is_plain_to_see(two_classe
     labels, truth = (medzoo.datasets.load_npz_labels(two_classes, s) for s in ("train", "test"))
     model = ConvAutoencoder((32, 32, 1), latent_dim=3, **SMALL)
     model.initialize_from_pca(train)
-    result = probe(model, two_classes)
+    result = probe(model, open_collection(two_classes))
     plain = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000)).fit(model.encode(train), labels)
     assert result["linear"]["accuracy"]["mean"] == pytest.approx(plain.score(model.encode(test), truth), abs=1e-4)
     assert result["linear"]["auc"]["mean"] > 0.9  # one class is darker
@@ -193,7 +194,7 @@ def test_probe_equals_a_plain_pipeline_and_finds_what_is_plain_to_see(two_classe
 @pytest.mark.parametrize(
     ("name", "build"),
     [
-        ("vae", lambda: VAE((32, 32, 1), latent_dim=4, **SMALL)),
+        pytest.param("vae", lambda: VAE((32, 32, 1), latent_dim=4, **SMALL), marks=pytest.mark.slow),
         pytest.param("vqvae", lambda: VQVAE(latent_dim=4, codebook_size=16, **SMALL), marks=pytest.mark.slow),
         pytest.param(
             "ae",
@@ -223,7 +224,7 @@ def test_evaluate_command_keeps_an_older_report(tmp_path):
     from medzoo.cli import main
 
     (tmp_path / "metrics.json").write_text("mine")
-    arguments = ["evaluate", "vae-chestxray", "--data", "films.npz", "-o", str(tmp_path)]
+    arguments = ["evaluate", "vae-chestxray-64", "--data", str(tmp_path), "-o", str(tmp_path)]
     result = CliRunner().invoke(main, arguments)
     assert "pass --overwrite" in result.output
     assert (tmp_path / "metrics.json").read_text() == "mine"

@@ -25,7 +25,7 @@ def films():
 
 @pytest.fixture(scope="module")
 def vae():
-    return medzoo.load("vae-chestxray")
+    return medzoo.load("vae-chestxray-64")
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
@@ -54,7 +54,7 @@ def test_traversal_passes_through_the_reconstruction(vae, films):
 
 
 def test_an_image_is_most_similar_to_itself_and_the_index_survives_a_file(films, tmp_path):
-    search = SimilarCases("ae-chestxray").fit(films)
+    search = SimilarCases("ae-chestxray-64").fit(films)
     indices, similarity = search.query(films[7:9], n=3)
     assert indices[:, 0].tolist() == [7, 8]
     assert similarity[:, 0] == pytest.approx(1, abs=1e-5)
@@ -65,7 +65,7 @@ def test_an_image_is_most_similar_to_itself_and_the_index_survives_a_file(films,
 
 
 def test_a_slightly_changed_film_finds_its_original(films):
-    search = SimilarCases("ae-chestxray").fit(films)
+    search = SimilarCases("ae-chestxray-64").fit(films)
     changed = np.clip(films[:10] + np.random.default_rng(0).normal(0, 0.02, films[:10].shape), 0, 1).astype("float32")
     assert (search.query(changed, n=1)[0][:, 0] == np.arange(10)).mean() >= 0.9
 
@@ -134,7 +134,7 @@ def run(*arguments):
 
 
 def test_map_command_draws_and_lists_every_image(folders):
-    result = run("map", "ae-chestxray", folders / "a", folders / "b", "-o", folders / "out")
+    result = run("map", "ae-chestxray-64", folders / "a", folders / "b", "-o", folders / "out")
     assert result.exit_code == 0, result.output
     assert len((folders / "out" / "map.csv").read_text().splitlines()) == 25
     assert (folders / "out" / "map.png").is_file()
@@ -146,13 +146,13 @@ def test_map_command_draws_and_lists_every_image(folders):
 
 def test_similar_command_names_the_image_itself_first(folders):
     out = folders / "similar.png"
-    result = run("similar", "ae-chestxray", folders / "a", folders / "a" / "a03.png", "-n", 2, "-o", out)
+    result = run("similar", "ae-chestxray-64", folders / "a", folders / "a" / "a03.png", "-n", 2, "-o", out)
     assert result.exit_code == 0, result.output
     assert "a03.png" in result.output.splitlines()[1]
     assert out.is_file()
 
 
 def test_drift_command_tells_dark_films_from_bright_ones(folders):
-    assert "the two differ" in run("drift", "ae-chestxray", folders / "a", folders / "b").output
-    result = run("drift", "ae-chestxray", folders / "a", folders / "a")
+    assert "the two differ" in run("drift", "ae-chestxray-64", folders / "a", folders / "b").output
+    result = run("drift", "ae-chestxray-64", folders / "a", folders / "a")
     assert "p = 1.000" in result.output

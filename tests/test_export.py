@@ -11,10 +11,11 @@ from medzoo.cli import main
 from medzoo.images.phantom import chest_phantom
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports with TensorFlow")
-SHOWN = ("ae-spatial", "vae-vector", "vqvae-ema", "codec")
+SHOWN = ("ae-spatial", "vqvae-ema")
+MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("vae-vector", "codec")]
 
 
-@pytest.fixture(scope="module", params=SHOWN)
+@pytest.fixture(scope="module", params=[*SHOWN, *MORE])
 def model(request):
     keras.utils.set_random_seed(0)
     return FAMILIES[request.param]()
@@ -65,7 +66,10 @@ def test_onnxruntime_gives_the_same(model, part, images, tmp_path):
         close(getattr(model, part)(batch), session.run([name], {"images": batch})[0])
 
 
-@pytest.mark.parametrize(("quantize", "tolerance"), [(None, 2e-5), ("float16", 5e-3), ("int8", 0.1)])
+@pytest.mark.parametrize(
+    ("quantize", "tolerance"),
+    [(None, 2e-5), *(pytest.param(*p, marks=pytest.mark.slow) for p in (("float16", 5e-3), ("int8", 0.1)))],
+)
 def test_litert_gives_the_same(quantize, tolerance, images, tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     model = FAMILIES["vae-vector"]()
@@ -74,9 +78,10 @@ def test_litert_gives_the_same(quantize, tolerance, images, tmp_path):
     assert run(images=images[:1])["reconstruction"] == pytest.approx(model.reconstruct(images[:1]), abs=tolerance)
 
 
+@pytest.mark.slow
 def test_int8_is_a_quarter_and_loses_little(tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    model = medzoo.load("vqvae-chestxray")
+    model = medzoo.load("vqvae-chestxray-64")
     films = np.stack([chest_phantom(64, seed) for seed in range(8)]).astype("float32")
     sizes = {}
     for quantize in (None, "int8"):
@@ -116,7 +121,7 @@ def test_command_line_exports_with_typical_images(tmp_path):
     (tmp_path / "films").mkdir()
     for seed in range(3):
         np.save(tmp_path / "films" / f"{seed}.npy", chest_phantom(64, seed).astype("float32"))
-    arguments = ["export", "vqvae-chestxray", str(tmp_path / "m.tflite"), "--size", "64", "--quantize", "int8"]
+    arguments = ["export", "vqvae-chestxray-64", str(tmp_path / "m.tflite"), "--size", "64", "--quantize", "int8"]
     result = CliRunner().invoke(main, [*arguments, "--images", str(tmp_path / "films")])
     assert result.exit_code == 0, result.output
     assert "MiB" in result.output

@@ -75,6 +75,7 @@ def stop(monkeypatch):
     return after
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(archive, tmp_path):
     # 10 batches an epoch: killed in the second, after the checkpoint at 3; then SIGTERM at the 4th of the rest.
     killed = process(archive, tmp_path / "a", "kill", 14)
@@ -146,6 +147,7 @@ def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive,
         assert row == pytest.approx(other, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_cut_during_validation_does_not_repeat_the_epoch(archive, tmp_path, stop, monkeypatch):
     monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (5, 1, None))  # 10 batches an epoch
     small("ae").train(archive, tmp_path / "b")
@@ -185,6 +187,7 @@ def test_a_full_disk_stops_and_keeps_the_last_good_state(archive, tmp_path, monk
     assert json.loads((tmp_path / "a" / "training.json").read_text())["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch_and_keeps_the_step(archive, tmp_path, monkeypatch, caplog):
     import tensorflow as tf
 

@@ -45,7 +45,7 @@ def test_latents_of_a_vector_model_are_those_of_encode(images):
 
 def test_pipeline_cross_validation_and_grid_search_work(labelled):
     films, labels = labelled
-    pipeline = make_pipeline(FeatureExtractor("vae-chestxray", kind="deep"), StandardScaler(), SVC())
+    pipeline = make_pipeline(FeatureExtractor("vae-chestxray-64", kind="deep"), StandardScaler(), SVC())
     assert cross_val_score(pipeline, films, labels, cv=3).mean() > 0.9
     search = GridSearchCV(pipeline, {"featureextractor__kind": ["latents", "deep"]}, cv=2).fit(films, labels)
     assert search.best_params_["featureextractor__kind"] == "deep"
@@ -71,7 +71,7 @@ def test_another_size_is_refused_unless_resizing_is_asked_for(labelled):
 
 def test_extractor_is_cloned_as_scikit_learn_does():
     assert clone(FeatureExtractor(kind="deep", resize=True)).get_params() == {
-        "model": "vae-chestxray",
+        "model": "vae-chestxray-64",
         "kind": "deep",
         "resize": True,
     }

@@ -10,7 +10,7 @@ from medzoo.tasks.generate import AggregatePosterior, copies, interpolate, neare
 
 @pytest.fixture(scope="module")
 def vae():
-    return medzoo.load("vae-chestxray")
+    return medzoo.load("vae-chestxray-64")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_samples_of_the_aggregate_posterior_have_the_latents_mean_and_class(vae,
 
 def test_grids_of_latents_are_refused(films):
     with pytest.raises(ValueError, match="grid of latents"):
-        AggregatePosterior("ae-chestxray-256").fit(films)
+        AggregatePosterior("ae-chestxray").fit(films)
 
 
 def test_interpolation_begins_and_ends_at_the_reconstructions(vae, films):
@@ -43,7 +43,7 @@ def test_interpolation_begins_and_ends_at_the_reconstructions(vae, films):
     steps = np.abs(np.diff(way, axis=0)).mean(axis=(1, 2, 3))
     assert steps.max() < 3 * steps.min()  # no leaps
     with pytest.raises(ValueError, match="are codes"):
-        interpolate(medzoo.load("vqvae-chestxray"), films[0], films[1])
+        interpolate(medzoo.load("vqvae-chestxray-64"), films[0], films[1])
 
 
 def test_nearest_is_the_distance_to_the_nearest(films):
@@ -86,10 +86,10 @@ def test_command_draws_from_the_prior_and_from_where_a_folder_lies(films, tmp_pa
     for i, film in enumerate(films[:40]):
         Image.fromarray(np.round(100 * film[..., 0]).astype("uint8")).save(tmp_path / "dark" / f"{i}.png")
     for out, more in (("prior", ()), ("like", ("--like", tmp_path / "dark"))):
-        result = run("vae-chestxray", "-o", tmp_path / out, "-n", 4, *more)
+        result = run("vae-chestxray-64", "-o", tmp_path / out, "-n", 4, *more)
         assert result.exit_code == 0, result.output
         assert len(list((tmp_path / out).glob("0*.png"))) == 4
     bright, dark = (np.asarray(Image.open(tmp_path / out / "00001.png")).mean() for out in ("prior", "like"))
     assert dark < 0.7 * bright
-    assert run("vae-chestxray", "-o", tmp_path / "prior", "-n", 4).exit_code == 1  # never over what is there
-    assert "has no prior" in run("ae-chestxray", "-o", tmp_path / "x").output
+    assert run("vae-chestxray-64", "-o", tmp_path / "prior", "-n", 4).exit_code == 1  # never over what is there
+    assert "has no prior" in run("ae-chestxray-64", "-o", tmp_path / "x").output

@@ -143,7 +143,7 @@ def test_a_server_that_stalls_is_asked_again_and_given_up_in_the_end(hub, tmp_pa
     assert not incomplete(tmp_path)
 
 
-@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("method", ["HEAD", pytest.param("GET", marks=pytest.mark.slow)])  # the client waits
 def test_503_is_tried_again_a_few_times(hub, method, tmp_path, monkeypatch):
     hub.fault = only("model.weights.h5", 503, times=2, method=method)
     assert medzoo.load(URI).name
@@ -235,6 +235,7 @@ def process(hub, cache):
     return subprocess.Popen([sys.executable, "-c", FETCH], env=env, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_four_processes_at_once_all_get_the_whole_file(hub, tmp_path, saved):
     processes = [process(hub, tmp_path / "cache") for _ in range(4)]
     size = (saved / "model.weights.h5").stat().st_size
@@ -242,6 +243,7 @@ def test_four_processes_at_once_all_get_the_whole_file(hub, tmp_path, saved):
     assert medzoo.load(URI).name
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_a_cache_that_works(hub, tmp_path):
     hub.fault = only("model.weights.h5", ("stall", 1000))
     victim = process(hub, tmp_path / "cache")
@@ -327,10 +329,10 @@ def test_a_manifest_of_a_newer_medzoo_says_so(tmp_path, monkeypatch):
     try:
         path.write_text('{"format": 2, "presets": {}}')
         with pytest.raises(PresetError, match=r"format 2; this medzoo reads 1\. Try pip install -U medzoo"):
-            medzoo.load("vae-chestxray")
+            medzoo.load("vae-chestxray-64")
         path.write_text("[]")
         with pytest.raises(PresetError, match="reinstall medzoo"):
-            medzoo.load("vae-chestxray")
+            medzoo.load("vae-chestxray-64")
     finally:
         manifest.cache_clear()
 
@@ -375,12 +377,12 @@ def test_push_of_a_zoo_preset_carries_its_measurements_as_metadata():
     from medzoo.zoo.manifest import BUNDLED
     from medzoo.zoo.push import prepare
 
-    upload = prepare(BUNDLED / "vae-chestxray", "hf://me/vae-chestxray")
+    upload = prepare(BUNDLED / "vae-chestxray-64", "hf://me/vae-chestxray-64")
     data = ModelCard(upload.card).data
     assert data.license == "cc-by-sa-4.0"
     measured = {r.metric_type: r.metric_value for r in data.eval_results}
-    assert measured["psnr"] == manifest()["vae-chestxray"]["metrics"]["psnr"]["mean"]
-    assert upload.entry()["files"] == manifest()["vae-chestxray"]["files"]
+    assert measured["psnr"] == manifest()["vae-chestxray-64"]["metrics"]["psnr"]["mean"]
+    assert upload.entry()["files"] == manifest()["vae-chestxray-64"]["files"]
 
 
 def test_push_without_permission_or_of_a_damaged_preset_is_refused(hub, saved, tmp_path):

@@ -40,10 +40,13 @@ def blocks_of(page):
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=[] if p == "README.md" else pytest.mark.slow) for p in PAGES if blocks_of(p)],
+)
 def test_python_in_the_documentation_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder, count in (("films", 4), ("normal", 40)):
+    for folder, count in (("films", 4), ("archive", 8), ("normal", 40)):
         (tmp_path / folder).mkdir()
         for seed in range(count):
             film = Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8"))
@@ -56,6 +59,7 @@ def test_python_in_the_documentation_runs(page, tmp_path, monkeypatch):
         exec(compile(block, page, "exec"), scope)
 
 
+@pytest.mark.slow
 def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):
     # By way of the source archive, so that this is checked too and nothing of an earlier build gets in.
     subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, ROOT], check=True, capture_output=True)
@@ -68,7 +72,7 @@ def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):
     ours = [path for path in sys.path if path.endswith("site-packages")]
     (site / "dependencies.pth").write_text("\n".join(ours))
     code = (
-        "import medzoo, pathlib; m = medzoo.load('vae-chestxray'); print(pathlib.Path(medzoo.__file__).parents[0]);"
+        "import medzoo, pathlib; m = medzoo.load('vae-chestxray-64'); print(pathlib.Path(medzoo.__file__).parents[0]);"
         "print(m.sample(2, seed=0).shape); print([medzoo.load(n).name for n in medzoo.list_models()])"
     )
     result = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -80,18 +84,15 @@ def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):
     assert (site / "medzoo" / "zoo" / "weights_manifest.json").is_file()
 
 
-ALL = ("vae-chestxray", "vqvae-chestxray", "ae-chestxray", "codec-chestxray-256")
+ALL = ("vae-chestxray-64", "vqvae-chestxray-64", "ae-chestxray-64", "codec-chestxray-256")
 
 
+@pytest.mark.slow
 @pytest.mark.backends
 @pytest.mark.parametrize(  # JAX compiles long
     ("backend", "names"),
-    [
-        ("jax", ALL[:1]),
-        pytest.param("jax", ALL, marks=pytest.mark.slow),
-        ("torch", ALL[:2]),
-        pytest.param("torch", ALL, marks=pytest.mark.slow),
-    ],
+    [("jax", ALL[:1]), ("jax", ALL), ("torch", ALL[:2]), ("torch", ALL)],
+    ids=["jax-some", "jax-whole", "torch-some", "torch-whole"],
 )
 def test_other_backends_train_and_agree(backend, names, tmp_path):
     pytest.importorskip(backend)

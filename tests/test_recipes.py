@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from conftest import write_archive
 
 from medzoo import recipes
 from medzoo.images.phantom import chest_phantom
-from medzoo.recipes.augment import Augmented
+from medzoo.recipes.augment import PAD, Augmented
 from medzoo.zoo.manifest import manifest
 
 
@@ -17,7 +18,7 @@ def test_every_preset_has_a_recipe():
 
 
 def test_an_unknown_recipe_is_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match="vae-chestxray"):
+    with pytest.raises(ValueError, match="vae-chestxray-64"):
         recipes.recipe("vae-chest")
 
 
@@ -35,7 +36,7 @@ def test_crops_are_parts_of_the_images_and_an_epoch_holds_as_many_pixels(films):
     batches = Augmented(films, 4, crop=32, zoom=1.0, contrast=0.0)
     crops = np.concatenate([batches[i] for i in range(len(batches))])
     assert crops.shape == (6 * 4, 32, 32, 1)
-    padded = batches.images.astype("float32") / 255
+    padded = np.pad(films[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge").astype("float32") / 255
     windows = np.lib.stride_tricks.sliding_window_view(padded, (32, 32), axis=(1, 2))
     for crop in crops:
         assert np.abs(windows - crop[..., 0]).max(axis=(3, 4)).min() < 1e-6
@@ -44,3 +45,36 @@ def test_crops_are_parts_of_the_images_and_an_epoch_holds_as_many_pixels(films):
 def test_crops_never_reach_beyond_a_small_image(films):
     batches = Augmented(films[:, :32, :32], 4, crop=32, zoom=2.0)
     assert batches[0].shape == (4, 32, 32, 1)
+
+
+def test_a_mixture_keeps_its_shares_and_shows_all_of_an_archive_before_any_of_it_again():
+    dark, bright = (np.full((n, 32, 32, 1), value, "uint8") for n, value in ((10, 10), (40, 240)))
+    batches = Augmented([dark, bright], 8, crop=16, contrast=0.0, shares=(3, 1), steps=10)
+    assert len(batches) == 10
+    values = np.concatenate([batches[i] for i in range(10)])[:, 0, 0, 0]
+    assert (values < 0.5).sum() == 60
+    seen = batches._order()
+    assert np.bincount(seen[seen[:, 0] == 0, 1], minlength=10).tolist() == [6] * 10
+    assert np.bincount(seen[seen[:, 0] == 1, 1], minlength=40).max() == 1
+    with pytest.raises(ValueError, match="give crop="):
+        Augmented([dark, bright[:, :16]], 8)
+
+
+def test_recipes_know_their_own_data_by_name_and_take_others_as_they_are(tmp_path):
+    recipe = recipes.recipe("vae-chestxray")
+    for name in ("chestxray_256.npz", "adult_cxr_256.npz", "mine.npz"):
+        write_archive(tmp_path / name, size=16, counts=(4, 2, 2))
+    with pytest.raises(ValueError, match=r"also needs pediatric_cxr\."):
+        recipe.collections([tmp_path / "chestxray_256.npz", tmp_path / "adult_cxr_256.npz"])
+    ((mine, share),) = recipe.collections(tmp_path / "mine.npz")
+    assert (mine.name, share) == ("mine.npz", 1.0)
+    ((chests, _),) = recipes.recipe("vae-chestxray-64").collections(tmp_path / "mine.npz")
+    assert chests.kept == ["chest_xray"]
+
+
+def test_licences_of_a_mixture_are_as_strict_as_the_strictest():
+    from medzoo.evaluate.card import strictest
+    from medzoo.recipes import sources
+
+    assert strictest([sources.CHESTXRAY14, sources.PEDIATRIC_CXR, sources.ADULT_CXR]) == "cc-by-4.0"
+    assert strictest([sources.MEDICAL_MNIST, sources.CHESTXRAY14]) == "cc-by-sa-4.0"

@@ -26,7 +26,7 @@ def test_lesions_are_brighter_inside_their_mask_and_leave_the_rest():
 @pytest.mark.slow
 def test_segmenter_learns_to_outline_lesions(lesions):
     images, masks = lesions
-    segmenter = Segmenter.from_pretrained("vqvae-chestxray", 2)
+    segmenter = Segmenter.from_pretrained("vqvae-chestxray-64", 2)
     segmenter.compile(keras.optimizers.Adam(3e-3))
     segmenter.fit(images[:48], masks[:48], epochs=25, batch_size=8, verbose=0)
     found = segmenter.segment(images[48:])
@@ -36,7 +36,7 @@ def test_segmenter_learns_to_outline_lesions(lesions):
 
 def test_three_classes_three_stages_and_keras_file(lesions, tmp_path):
     images, masks = lesions
-    segmenter = Segmenter.from_pretrained("ae-chestxray", 3, pretrained=False)
+    segmenter = Segmenter.from_pretrained("ae-chestxray-64", 3, pretrained=False)
     segmenter.compile()
     segmenter.fit(images[:4], masks[:4], verbose=0)
     probabilities = segmenter.predict(images[:2], verbose=0)
@@ -69,11 +69,11 @@ def test_dice_and_hausdorff_are_what_can_be_counted():
 
 
 def test_wrong_sizes_are_refused(lesions):
-    segmenter = Segmenter.from_pretrained("ae-chestxray", 2)
+    segmenter = Segmenter.from_pretrained("ae-chestxray-64", 2)
     with pytest.raises(ValueError, match="takes 64x64 only"):
         segmenter.predict(lesions[0][:, :32])
     with pytest.raises(ValueError, match="num_classes=1"):
-        Segmenter.from_pretrained("ae-chestxray", 1)
+        Segmenter.from_pretrained("ae-chestxray-64", 1)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import medzoo
 from medzoo.images.phantom import chest_phantom
 from medzoo.models.tiles import in_tiles
 
-OPEN = ("ae-chestxray-256", "vae-chestxray-256", "vqvae-chestxray-256")
+OPEN = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_no_seam_where_each_tile_differs_a_little():
 
 def test_tiles_that_cannot_be_are_refused(film):
     with pytest.raises(ValueError, match="no tiles"):
-        medzoo.load("ae-chestxray").reconstruct(film[:, :64, :64], tile=32)
-    model = medzoo.load("ae-chestxray-256")
+        medzoo.load("ae-chestxray-64").reconstruct(film[:, :64, :64], tile=32)
+    model = medzoo.load("ae-chestxray")
     for tile, overlap in ((100, 64), (128, 64), (160, 30)):
         with pytest.raises(ValueError, match=f"tile={tile}, overlap={overlap}"):
             model.reconstruct(film, tile=tile, overlap=overlap)

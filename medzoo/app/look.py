@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medzoo.evaluate.plots import save_look, save_neighbours
+from medzoo.reports.plots import save_look, save_neighbours
 
 LARGEST = 1024  # pixels a side; larger images are made smaller first
 
@@ -19,10 +19,10 @@ class Looker:
             for among them. `None`: 64 drawn chest films, for a first impression only.
     """
 
-    detector_preset, codec_preset = "ae-chestxray", "codec-chestxray-256"
+    detector_preset, codec_preset = "ae-chestxray-64", "codec-chestxray-256"
 
     def __init__(self, folder=None):
-        from medzoo.images.datasets import list_images
+        from medzoo.images.listing import list_images
         from medzoo.images.phantom import chest_phantom
         from medzoo.tasks.anomaly import AnomalyDetector
         from medzoo.tasks.explore import SimilarCases

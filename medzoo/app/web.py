@@ -44,7 +44,7 @@ def build(looker):
         film = gr.State(None, time_to_live=3600)
         with gr.Row():
             file = gr.File(label="Image", elem_id="upload", scale=2, height=130)
-            preset = gr.Dropdown(list(manifest()), value="ae-chestxray-256", label="Preset", elem_id="preset")
+            preset = gr.Dropdown(list(manifest()), value="ae-chestxray", label="Preset", elem_id="preset")
         result = gr.HTML(elem_id="shown")
         file.upload(upload, [file, preset], [film, result, file], api_visibility="private")
         preset.change(show, [film, preset], result, api_visibility="private")

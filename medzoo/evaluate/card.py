@@ -5,15 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from medzoo.evaluate import plots
 from medzoo.evaluate.markdown import baseline_name, sections
 from medzoo.images.intensity import resize
 from medzoo.models import VAE
 from medzoo.recipes import recipe
+from medzoo.recipes.sources import source_of
+from medzoo.reports import plots
 from medzoo.zoo.presets import load
 
 PRIOR = "Drawn from the prior: none of these patients exists."
 PHANTOMS = "Above, drawn phantoms (no patients); below, their reconstructions."
+SMALL = 128  # pixels, up to which images show shapes only
+LICENCES = ("apache-2.0", "cc-by-4.0", "cc-by-sa-4.0", "other")  # from the freest to the strictest
 FAMILIES = {
     "ConvAutoencoder": "Convolutional autoencoder",
     "VAE": "Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) with a learned decoder variance "
@@ -29,35 +32,27 @@ def read_json(folder, name):
 
 
 def write_card(folder):
-    """Writes `README.md` and `samples.png` of a preset folder."""
+    """Writes `README.md` and `samples.png` of a preset folder; not of one that was never measured, and says so."""
     folder = Path(folder)
+    if not (folder / "metrics.json").is_file():
+        return False
     (folder / "README.md").write_text(card(folder), encoding="utf-8")
     _write_samples(folder)
+    return True
 
 
 def card(folder):
     """The text of the card."""
+    folder = Path(folder)
     config, measured, trained = (read_json(folder, f"{n}.json") for n in ("config", "metrics", "training"))
     name = trained["recipe"]
-    source = recipe(name).source
+    sources = [source_of(data) for data in trained["data"]]
     family = config["model"]["class_name"]
     shape = config["model"]["config"]["image_shape"]
-    noise = ", with noise added" if max(*config["model"]["config"].get("noise_std", (0, 0))) > 0 else ""
-    active = config["model"]["config"].get("active")
+    net = config["model"]["config"]
+    noise = ", with noise added" if max(*net.get("noise_std", (0, 0))) > 0 else ""
+    active = net.get("active")
     sparse = f", k-sparse (Makhzani & Frey 2013, arXiv:1312.5663; {active} latents an image)," if active else ""
-    verdict = ""
-    if "pca" in measured:
-        pca = measured["pca"]
-        gain = measured["psnr"]["mean"] - pca["psnr"]["mean"]
-        what = "the posterior mean" if family == "VAE" else "the model"
-        verdict = (
-            f"With as many numbers, {what} reconstructs {abs(gain):.2f} dB {'better' if gain >= 0 else 'worse'} "
-            f"than a {baseline_name(pca)}, fitted to the same training images.\n"
-        )
-        if active:
-            verdict += f"The PCA uses all of its numbers for each image, the model {active}.\n"
-    if noise:
-        verdict += "It was trained to remove noise: see the noisy rows under other exposures.\n"
     crop = recipe(name).augment.get("crop")
     how = (
         f"crops of {crop}×{crop} pixels at different scales and exposures"
@@ -68,14 +63,17 @@ def card(folder):
     probed = f"\n\nThe features were measured on:\n\n{probe['cite']}" if probe and "probe" in measured else ""
     minutes = trained["seconds"] / 60
     backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
-    caption = PRIOR if family == "VAE" and None not in shape else PHANTOMS
+    drawn = family == "VAE" and (None not in shape or net.get("prior"))
+    caption = PRIOR if drawn else PHANTOMS
     if None in shape:
         f = measured["image_size"][0] // measured["latent_shape"][0]
         size = f"any height and width that are multiples of {f} (made for {size_of(measured)})"
     else:
         size = size_of(measured)
+    data = "\n\n".join(f"{source['text']}\n\nLicence of the data: {source['licence']}." for source in sources)
+    cite = "\n".join(dict.fromkeys(line for source in sources for line in source["cite"].split("\n")))
     return f"""---
-license: {source["weights_licence"]}
+license: {strictest(sources)}
 library_name: keras
 tags: [medzoo, autoencoder, medical-imaging, {family.lower()}]
 ---
@@ -83,6 +81,8 @@ tags: [medzoo, autoencoder, medical-imaging, {family.lower()}]
 # {name}
 
 {FAMILIES[family]}{sparse} for {recipe(name).subject}, {size}, one channel, values in [0, 1].
+
+For: {recipe(name).use}
 
 ```python
 import medzoo
@@ -99,7 +99,7 @@ model.decode(z)  # the reconstruction, equal to model(x)
 
 ## Measured
 
-On images that the training did not see. {verdict}
+On images that the training did not see. {verdict(measured, family, net)}
 {sections(measured)}
 
 Weights: {config["weights"]["size"] / 2**20:.1f} MiB for {measured["parameters"]:,} parameters; storing them as \
@@ -107,32 +107,98 @@ float16 cost {trained["float16_cost_db"]:.4f} dB.
 
 ## Training
 
-{trained["train_images"]:,} images ({trained["validation_images"]} more for choosing the epoch: \
+{trained_on(trained)} ({trained["validation_images"]} more for choosing the epoch: \
 {trained["best_epoch"]} of {trained["epochs"]}), {minutes:.0f} minutes on a machine with {trained["device"]} \
 (Keras {trained["keras"]}, {trained["backend"]} backend), seed {trained["seed"]}, Adam, batch {trained["batch_size"]}, \
 learning rate {trained["learning_rate"]:g} with warm-up and cosine decay, started from the PCA of the training images; \
 {how}{noise}.
 
 Command: `{backend}{trained["command"]}`
-
+{prior_section(folder)}
 ## Data
 
-{source["text"]}
-
-Licence of the data: {source["licence"]}.
+{data}
 
 ## Limits
 
 - For research. Not a medical device, not for diagnosis or treatment.
-- {recipe(name).limits}
+{limits(recipe(name), measured, None in shape)}
 - A reconstruction shows what is usual in the training data: small or rare findings may vanish, and structures may \
 appear that the patient does not have. Never read a reconstruction in place of the image.
 - Only images like those of the training data are meant: other views, ages, devices or hospitals reconstruct worse.
 
 ## Cite
 
-{source["cite"]}{probed}
+{cite}{probed}
 """
+
+
+def prior_section(folder):
+    """How the prior was fitted, if there is one."""
+    if not (folder / "prior.json").is_file():
+        return ""
+    fitted = read_json(folder, "prior.json")
+    losses = fitted["validation_loss_per_latent"]
+    classes = "".join(f"\n- {i}: {name}" for i, name in enumerate(fitted["classes"]))
+    before = losses[-1 - len(losses) // 5]
+    return f"""
+## Prior
+
+`model.sample(n, label=...)` draws from a prior of {fitted["parameters"]:,} parameters over the latents of images of \
+{"×".join(map(str, fitted["size"]))} pixels (flow matching, Lipman et al. 2023, arXiv:2210.02747), fitted to \
+{sum(fitted["images"]):,} images in {fitted["steps"]:,} steps of {fitted["batch_size"]}, {fitted["seconds"] / 60:.0f} \
+minutes on a machine with {fitted["device"]} ({fitted["backend"]} backend). Its loss on validation images is \
+{losses[-1]:.4f} for each latent, {before:.4f} a fifth of the training before. Labels:
+{classes}
+"""
+
+
+def verdict(measured, family, net):
+    """How the model stands beside a PCA, in words."""
+    text = ""
+    if "pca" in measured:
+        pca = measured["pca"]
+        gain = measured["psnr"]["mean"] - pca["psnr"]["mean"]
+        what = "the posterior mean" if family == "VAE" else "the model"
+        text = (
+            f"With as many numbers, {what} reconstructs {abs(gain):.2f} dB {'better' if gain >= 0 else 'worse'} "
+            f"than a {baseline_name(pca)}, fitted to the same training images.\n"
+        )
+        if net.get("active"):
+            text += f"The PCA uses all of its numbers for each image, the model {net['active']}.\n"
+    if max(*net.get("noise_std", (0, 0))) > 0:
+        text += "It was trained to remove noise: see the noisy rows under other exposures.\n"
+    return text
+
+
+def limits(recipe, measured, any_size):
+    """What a model cannot do because of the size it was trained at, and what its recipe knows besides, as a list."""
+    lines = [recipe.limits] if recipe.limits else []
+    if any_size:
+        lines.append(
+            f"It was trained on images of {size_of(measured)}; it takes larger ones, but has not seen the grain of an "
+            "image at its full resolution."
+        )
+    if max(measured["image_size"]) <= SMALL:
+        lines.append(f"At {size_of(measured)} shapes can be seen, small findings cannot.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def strictest(sources):
+    """The licence of weights that learned from all of these data, as the hub writes it."""
+    return max((source["weights_licence"] for source in sources), key=LICENCES.index)
+
+
+def trained_on(trained):
+    """How many images of what, in words."""
+    counts = trained["train_images"]
+    if len(counts) == 1:
+        return f"{counts[0]:,} images"
+    named = zip(counts, trained["data"], trained["shares"], strict=True)
+    parts = ", ".join(
+        f"{n:,} of `{data}` ({share / sum(trained['shares']):.0%} of the batches)" for n, data, share in named
+    )
+    return f"{sum(counts):,} images, {parts}"
 
 
 def size_of(measured):
@@ -142,7 +208,7 @@ def size_of(measured):
 
 def _write_samples(folder):
     model = load(folder)
-    if isinstance(model, VAE) and model.bottleneck == "vector":
+    if isinstance(model, VAE) and (model.prior or model.bottleneck == "vector"):
         images, title = model.sample(32, seed=0), f"{model.name}: samples, seed 0"
     else:  # no prior to draw from, and no patient's image goes into a card
         size = tuple(side or 256 for side in model.image_shape[:2])

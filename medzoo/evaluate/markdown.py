@@ -1,6 +1,7 @@
 """The numbers of `evaluate` as Markdown: the same text in reports and in model cards."""
 
-from medzoo.evaluate.bootstrap import show
+from medzoo.reports.bootstrap import show
+from medzoo.reports.tables import table
 
 
 def sections(measured):
@@ -15,12 +16,6 @@ def sections(measured):
         _speed(measured["speed"]),
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def table(header, rows):
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def baseline_name(pca):

@@ -3,8 +3,7 @@
 import numpy as np
 
 from medzoo import metrics
-from medzoo.evaluate.bootstrap import summary
-from medzoo.evaluate.reconstruction import per_image
+from medzoo.reports.bootstrap import summary
 
 
 def _noisy(std):
@@ -46,7 +45,7 @@ def perturbations(model, images, most=300):
     for name, (change, target) in PERTURBATIONS.items():
         seen = change(images).astype("float32")
         reference = images if target == "clean" else seen
-        result[name] = {"psnr": summary(per_image(metrics.psnr, reference, model.reconstruct(seen)))}
+        result[name] = {"psnr": summary(metrics.per_image(metrics.psnr, reference, model.reconstruct(seen)))}
         if target == "clean":
-            result[name]["input_psnr"] = round(float(per_image(metrics.psnr, images, seen).mean()), 2)
+            result[name]["input_psnr"] = round(float(metrics.per_image(metrics.psnr, images, seen).mean()), 2)
     return result

@@ -2,20 +2,19 @@
 
 import numpy as np
 
-from medzoo.evaluate.bootstrap import interval_of
-from medzoo.images.datasets import load_npz, load_npz_labels
+from medzoo.reports.bootstrap import interval_of
 from medzoo.tasks.features import features, fit_size
 
 MOST = 6000  # training images a probe is fitted to, at most
 
 
-def probe(model, data, classes=None, seed=0):
-    """Accuracy and AUC of simple classifiers on the latents of a labelled archive, fitted to its training split.
+def probe(model, data, seed=0):
+    """Accuracy and AUC of simple classifiers on the latents of labelled images, fitted to its training split.
 
     Args:
         model: a medzoo model.
-        data: npz archive with labels; images of another size than the model takes are resized.
-        classes: as in `load_npz`.
+        data: labelled `Collection`; images of another size than the model takes are resized.
+        seed: int.
 
     Returns: dict: for `linear` (logistic regression on standardised latents), `linear_deep` (on `"deep"` features, see
         `medzoo.tasks.features`), `knn` (5 neighbours, latents) and `pca_linear` (logistic regression on as many
@@ -28,7 +27,7 @@ def probe(model, data, classes=None, seed=0):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    (train, train_labels), (test, labels) = (_split(model, data, split, classes, seed) for split in ("train", "test"))
+    (train, train_labels), (test, labels) = (_split(model, data, split, seed) for split in ("train", "test"))
     x, x_test = features(model, train), features(model, test)
     deep, deep_test = features(model, train, "deep"), features(model, test, "deep")
     pixels, pixels_test = (images.reshape(len(images), -1) for images in (train, test))
@@ -41,7 +40,7 @@ def probe(model, data, classes=None, seed=0):
     pca_linear = make_pipeline(reduce, StandardScaler(), LogisticRegression(**logistic)).fit(pixels, train_labels)
     return {
         "data": data.name,
-        "classes": classes,
+        "classes": data.kept,
         "train_images": len(train),
         "images": len(test),
         "features": x.shape[1],
@@ -52,8 +51,8 @@ def probe(model, data, classes=None, seed=0):
     }
 
 
-def _split(model, data, split, classes, seed):
-    images, labels = load_npz(data, split, classes), load_npz_labels(data, split, classes)
+def _split(model, data, split, seed):
+    images, labels = data.images(split), data.labels(split)
     if split == "train" and len(images) > MOST:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:MOST])
         images, labels = images[chosen], labels[chosen]

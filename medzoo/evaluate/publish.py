@@ -10,10 +10,12 @@ from pathlib import Path
 
 import click
 
-from medzoo.evaluate.bootstrap import show
-from medzoo.evaluate.card import card, read_json
-from medzoo.evaluate.markdown import table as markdown_table
+from medzoo.evaluate.card import card, read_json, strictest
+from medzoo.images.collection import open_collection
 from medzoo.recipes import recipe
+from medzoo.recipes.sources import source_of
+from medzoo.reports.bootstrap import show
+from medzoo.reports.tables import table as markdown_table
 from medzoo.zoo.download import sha256
 from medzoo.zoo.manifest import BUNDLED, FORMAT, input_size, manifest_path
 
@@ -24,17 +26,22 @@ START, END = "<!-- models: python -m medzoo.evaluate.publish -->", "<!-- /models
 def build_entry(folder):
     """A preset's entry in the manifest."""
     config, measured, trained = (read_json(folder, f"{n}.json") for n in ("config", "metrics", "training"))
-    source = recipe(trained["recipe"]).source
+    own, net = recipe(trained["recipe"]), config["model"]["config"]
+    sources = [source_of(data) for data in trained["data"]]
     return {
         "family": config["model"]["class_name"],
         "version": 1,
-        "subject": recipe(trained["recipe"]).subject,
-        "input": config["model"]["config"]["image_shape"],
+        "modality": own.modality,
+        "subject": own.subject,
+        "use": own.use,
+        "input": net["image_shape"],
+        "multiple_of": net["patch"] * 2 ** (len(net["filters"]) - 1),
         "latent_shape": measured["latent_shape"],
         "pixels_per_number": measured["latents"]["pixels_per_number"],
         "parameters": measured["parameters"],
-        "data": {"file": measured["data"], "classes": measured["classes"], "licence": source["licence"]},
-        "licence": source["weights_licence"],
+        "data": [{"name": source["file"], "licence": source["licence"]} for source in sources],
+        "classes": measured["classes"],
+        "licence": strictest(sources),
         "metrics": {
             k: measured[k] for k in ("split", "images", "image_size", "psnr", "ssim", "ms_ssim", "pca") if k in measured
         },
@@ -87,9 +94,10 @@ def main(names=(), measure=None, speed=False):
         from medzoo.evaluate.report import report
 
         for folder in folders:
-            own = recipe(folder.name)
-            probe = own.probe and measure / own.probe["file"]
-            click.echo(report(folder, measure / own.data, own.classes, probe))
+            first = recipe(folder.name).data[0]
+            options = {"classes": first.classes, "group": first.source.get("group")}
+            data = open_collection(measure / first.source["file"], first.source.get("size"), **options)
+            click.echo(report(folder, data, recipe(folder.name).probe_beside(measure / first.source["file"])))
     if speed:
         from medzoo.evaluate.report import write_metrics
         from medzoo.evaluate.speed import speed as measure_speed

@@ -3,27 +3,19 @@
 import math
 
 import numpy as np
-from keras import ops
 
 from medzoo import metrics
-from medzoo.evaluate.bootstrap import summary
 from medzoo.models import VQVAE, Codec
+from medzoo.reports.bootstrap import summary
 
 METRICS = {"psnr": (metrics.psnr, 1), "ssim": (metrics.ssim, 11), "ms_ssim": (metrics.ms_ssim, 176)}  # smallest side
-
-
-def per_image(function, images, reconstructions, batch_size=64):
-    """A metric of `medzoo.metrics` over many images, as a NumPy array."""
-    batches = range(0, len(images), batch_size)
-    parts = [function(images[i : i + batch_size], reconstructions[i : i + batch_size]) for i in batches]
-    return np.concatenate([ops.convert_to_numpy(part) for part in parts])
 
 
 def similarity(images, reconstructions):
     """PSNR, SSIM and (from 176 pixels on) MS-SSIM, each with a 95% bootstrap interval over images."""
     side = min(images.shape[1:3])
     return {
-        name: summary(per_image(function, images, reconstructions))
+        name: summary(metrics.per_image(function, images, reconstructions))
         for name, (function, least) in METRICS.items()
         if side >= least
     }

@@ -1,54 +1,73 @@
 """One report for every model: numbers as JSON, the same as Markdown, and figures."""
 
-import json
 import logging
 from pathlib import Path
 
 import numpy as np
 
 from medzoo import metrics
-from medzoo.errors import ImageError
-from medzoo.evaluate import plots
-from medzoo.evaluate.bootstrap import show, summary
 from medzoo.evaluate.card import write_card
 from medzoo.evaluate.latents import kl_per_latent, latent_statistics, log_likelihood
 from medzoo.evaluate.markdown import sections
 from medzoo.evaluate.perturbations import perturbations
 from medzoo.evaluate.probe import probe
-from medzoo.evaluate.reconstruction import pca_baseline, per_image, similarity
+from medzoo.evaluate.reconstruction import pca_baseline, similarity
 from medzoo.evaluate.samples import sample_quality
 from medzoo.evaluate.speed import speed
-from medzoo.images.datasets import load_npz, load_npz_labels, to_float
+from medzoo.files import write_json
+from medzoo.images.archive import to_float
 from medzoo.models import VAE
+from medzoo.reports import plots
+from medzoo.reports.bootstrap import show, summary
+from medzoo.tasks.shared.data import open_for
 from medzoo.zoo.manifest import BUNDLED
 from medzoo.zoo.presets import load
 
 log = logging.getLogger("medzoo")
-ENCODER = "ae-chestxray-256"  # whose features judge samples; takes any size
+ENCODER = "ae-chestxray"  # whose features judge samples; takes any size
 IMAGES_FOR_LIKELIHOOD = 100
 
 
-def evaluate(name, data, split="test", classes=None, probe_data=None, out=None):
-    """Measures a model on one split of an npz archive.
+def evaluate(
+    name,
+    data,
+    split="test",
+    classes=None,
+    probe_data=None,
+    out=None,
+    *,
+    size=None,
+    command=None,
+    **reading,
+):
+    """Measures a model on one split of some images.
 
     Args:
         name: anything `medzoo.load` takes.
-        data, split, classes: see `medzoo.datasets.load_npz`. Baselines are fitted to the archive's training split.
-        probe_data: another archive, with labels, for the linear probe; by default `data`, if it holds several classes.
+        data: see `medzoo.datasets.open_collection`. Baselines are fitted to the training split.
+        split, classes: which of them.
+        probe_data: others, with labels, for the linear probe; by default `data`, if it holds several classes.
         out: folder for `metrics.json`, `report.md` and figures, or `None`.
+        size: side in pixels of images from files, for a model that takes any; by default 256.
+        command: for the report; by default the one for an archive.
+        reading: options of `open_collection`.
 
     Returns: dict of numbers, JSON-ready: reconstruction beside PCA, terms of the loss, latents, codebook or posterior,
         samples (vector VAEs), perturbations, probe, speed, and where the images came from.
     """
     model = load(name)
-    images, train = (to_float(load_npz(data, s, classes)) for s in (split, "train"))
+    collection = open_for(model, data, size, classes=classes, **reading)
+    classes = collection.kept
+    images, train = (to_float(collection.images(s)) for s in (split, "train"))
     log.info("%s: reconstructing %d images of %s, also brighter, darker, noisier", model.name, len(images), data)
     reconstructions = model.reconstruct(images)
     flags = f" --classes {','.join(map(str, classes))}" if classes else ""
     flags += f" --probe {Path(probe_data).name}" if probe_data else ""
+    usual = f"medzoo evaluate {model.name} --data {collection.name} --split {split}{flags}"
     result = {
-        "command": f"medzoo evaluate {model.name} --data {Path(data).name} --split {split}{flags}",
-        "data": Path(data).name,
+        "command": command or usual,
+        "data": collection.name,
+        **({"skipped": collection.skipped} if collection.skipped else {}),
         "split": split,
         "classes": classes,
         "images": len(images),
@@ -71,9 +90,10 @@ def evaluate(name, data, split="test", classes=None, probe_data=None, out=None):
         result["log_likelihood"] = {"samples": k, "images": len(some), "nats": bound, "elbo": elbo}
         if model.bottleneck == "vector":
             result["prior_samples"] = sample_quality(model, train, images, load(BUNDLED / ENCODER))
-    if probe_data or _labelled(data, split, classes):
+    labelled = open_for(model, probe_data, size) if probe_data else collection
+    if probe_data or labelled.classes_in(split) > 1:
         log.info("%s: what simple classifiers find in the latents", model.name)
-        result["probe"] = probe(model, Path(probe_data or data), None if probe_data else classes)
+        result["probe"] = probe(model, labelled)
     if out is not None:
         _write(Path(out), model, result, images, reconstructions)
     return result
@@ -87,18 +107,11 @@ def _loss_terms(model, images):
     return {k: round(float(v), 3) for k, v in sorted(terms.items()) if k not in known}
 
 
-def _labelled(data, split, classes):
-    try:
-        return len(np.unique(load_npz_labels(data, split, classes))) > 1
-    except ImageError:
-        return False
-
-
 def _write(out, model, result, images, reconstructions):
     out.mkdir(parents=True, exist_ok=True)
     write_metrics(out, result)
     text = f"# {model.name} on {result['data']}\n\n{sections(result)}\n\n![reconstructions](reconstructions.png)\n"
-    psnr = per_image(metrics.psnr, images, reconstructions)
+    psnr = metrics.per_image(metrics.psnr, images, reconstructions)
     order = np.argsort(psnr)[::-1]
     middle = len(order) // 2
     chosen = [("best", i) for i in order[:2]] + [("median", i) for i in order[middle : middle + 2]]
@@ -121,21 +134,20 @@ def _write(out, model, result, images, reconstructions):
 
 def write_metrics(folder, result):
     """Writes the result of `evaluate` beside a preset."""
-    (Path(folder) / "metrics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(Path(folder) / "metrics.json", result)
 
 
-def report(folder, data, classes=None, probe_data=None):
-    """Measures a trained preset on its archive's test split and writes metrics and card beside it.
+def report(folder, data, probe_data=None):
+    """Measures a trained preset on its test split and writes metrics and card beside it.
 
     Args:
         folder: preset folder as a recipe leaves it.
-        data: the archive it was trained on.
-        classes: the recipe's.
+        data: the images it was trained on, see `medzoo.datasets.open_collection`.
         probe_data: see `evaluate`.
 
     Returns: a line that sums up.
     """
-    result = evaluate(folder, data, "test", classes, probe_data)
+    result = evaluate(folder, data, probe_data=probe_data)
     write_metrics(folder, result)
     write_card(folder)
     pca = f"; PCA {show(result['pca']['psnr'])}" if "pca" in result else ""

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.datasets import list_images
 from medzoo.images.intensity import resize
+from medzoo.images.listing import list_images
 from medzoo.images.read import read_image
 
 MASK_SUFFIXES = (".png", ".npy")

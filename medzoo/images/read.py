@@ -13,6 +13,14 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SUFFIXES = (*PICTURES, ".npy", ".dcm", ".dicom")
 
 
+def split_frame(name):
+    """`(path, frame)` of `film.dcm#3`; frame is `None` where there is no number, or a file is really called so."""
+    path, mark, frame = str(name).rpartition("#")
+    if mark and frame.isdigit() and not Path(name).exists():
+        return Path(path), int(frame)
+    return Path(name), None
+
+
 def read_image(path, size=None, window=None, frame=None, axis="axial"):
     """Reads a grey image as float32 `(H, W, 1)` in [0, 1], brighter meaning more of what the modality measures.
 
@@ -21,7 +29,7 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
     whatever the name): see `read_dicom`. NIfTI: one slice of a volume, see `read_volume`.
 
     Args:
-        path: the file.
+        path: the file; `film.dcm#3` is its frame 3.
         size: `None` for the file's own size, or `(height, width)` or one number: the middle of those proportions is
             cut out and resized with antialiasing (see `resize`).
         window: `(center, width)`: for DICOM and NIfTI in units after rescaling (Hounsfield units for CT), else in the
@@ -34,7 +42,8 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
         FileNotFoundError: no such file.
         ImageError: anything in the file that would give a wrong picture; names the file.
     """
-    path = Path(path)
+    path, named = split_frame(path)
+    frame = named if frame is None else frame
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
     suffix = path.suffix.lower()
@@ -70,18 +79,23 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
 def read_stored(path):
     """Grey values as a file stores them, uint8 or uint16 `(H, W)`: what lossless compression keeps.
 
-    PNG and JPEG (grey), npy, and DICOM with one grey frame of unsigned values; windows and rescaling are left out.
+    PNG and JPEG (grey), npy, and DICOM of unsigned grey values (of several frames `film.dcm#3`); windows and rescaling
+    are left out.
 
     Raises:
         FileNotFoundError: no such file.
         ImageError: colour, several frames, signed or other values; names the file.
     """
-    path = Path(path)
+    path, frame = split_frame(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
     suffix = path.suffix.lower()
     if is_dicom(path):
         values = open_dicom(path)[1]
+        if frame is not None:
+            if values.ndim != 3 or not frame < len(values):
+                raise ImageError(f"{path}: frame={frame}; the file holds {values.shape[:-2] or (1,)} frames.")
+            values = values[frame]
     elif suffix == ".npy":
         values = _read_npy(path)
     elif suffix in PICTURES:

@@ -41,8 +41,9 @@ class ResidualBlock(keras.layers.Layer):
     def __init__(self, filters, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
-        self.first = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal")
-        self.second = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=SMALL_HE())
+        shared = {"padding": "same", "dtype": self.dtype_policy}
+        self.first = keras.layers.Conv2D(filters, 3, kernel_initializer="he_normal", **shared)
+        self.second = keras.layers.Conv2D(filters, 3, kernel_initializer=SMALL_HE(), **shared)
 
     def build(self, input_shape):
         self.first.build(input_shape)
@@ -81,11 +82,11 @@ class Encoder(keras.layers.Layer):
         self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
         self.downsampling = patch * 2 ** (len(self.filters) - 1)
         self.linear = keras.layers.Dense(latent_dim, kernel_initializer=UNIT(), dtype="float32", name="linear")
-        self.stages = []
+        self.stages, policy = [], self.dtype_policy
         for i, width in enumerate(self.filters):
             stride = patch if i == 0 else 2
-            self.stages.append(keras.layers.Conv2D(width, stride, strides=stride, name=f"down_{i}"))
-            self.stages += [ResidualBlock(width, name=f"block_{i}_{j}") for j in range(blocks)]
+            self.stages.append(keras.layers.Conv2D(width, stride, strides=stride, dtype=policy, name=f"down_{i}"))
+            self.stages += [ResidualBlock(width, dtype=policy, name=f"block_{i}_{j}") for j in range(blocks)]
         self.squeeze = None  # made in build: its width depends on the grid
         self.head = keras.layers.Dense(latent_dim + extra, kernel_initializer=SMALL(), dtype="float32", name="head")
 
@@ -101,7 +102,7 @@ class Encoder(keras.layers.Layer):
             shape = (batch, None, None, layer.filters)
         if self.bottleneck == "vector":
             positions = (height // f) * (width // f)
-            self.squeeze = keras.layers.Conv2D(squeezed(positions), 1, name="squeeze")
+            self.squeeze = keras.layers.Conv2D(squeezed(positions), 1, dtype=self.dtype_policy, name="squeeze")
             self.squeeze.build(shape)
             shape = (batch, positions * squeezed(positions))
         self.head.build(shape)
@@ -149,14 +150,15 @@ class Decoder(keras.layers.Layer):
 
     def __init__(self, image_shape, bottleneck="vector", filters=(48, 96), blocks=2, patch=4, **kwargs):
         super().__init__(**kwargs)
-        self.image_shape, self.bottleneck = tuple(image_shape), bottleneck
+        self.image_shape, self.bottleneck, policy = tuple(image_shape), bottleneck, self.dtype_policy
         self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
         self.downsampling = patch * 2 ** (len(self.filters) - 1)
         height, width, channels = self.image_shape
         if bottleneck == "vector":
             self.grid = (height // self.downsampling, width // self.downsampling)
             self.channels = squeezed(self.grid[0] * self.grid[1])
-            self.spread = keras.layers.Dense(self.grid[0] * self.grid[1] * self.channels, name="spread")
+            units = self.grid[0] * self.grid[1] * self.channels
+            self.spread = keras.layers.Dense(units, dtype=policy, name="spread")
         else:
             self.spread = None
             height = width = self.downsampling
@@ -167,8 +169,8 @@ class Decoder(keras.layers.Layer):
         widths = self.filters[::-1]
         for i, filters_here in enumerate(widths):
             # 1x1: widen the latents at first, then make the four pixels that depth-to-space lays side by side.
-            self.stages.append(keras.layers.Conv2D(filters_here * (4 if i else 1), 1, name=f"up_{i}"))
-            self.stages += [ResidualBlock(filters_here, name=f"block_{i}_{j}") for j in range(blocks)]
+            self.stages.append(keras.layers.Conv2D(filters_here * (4 if i else 1), 1, dtype=policy, name=f"up_{i}"))
+            self.stages += [ResidualBlock(filters_here, dtype=policy, name=f"block_{i}_{j}") for j in range(blocks)]
         self.head = keras.layers.Conv2D(
             patch**2 * channels, 3, padding="same", kernel_initializer=SMALL(), dtype="float32", name="head"
         )

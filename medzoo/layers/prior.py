@@ -54,7 +54,7 @@ class InterlacedPrior(keras.layers.Layer):
     groups before at all places of the grid at hand and its own group where it is known. Coding by halves of the grid
     instead of place by place keeps the number of steps small (He et al. 2021, arXiv:2103.15306); channels after one
     another are from Minnen & Singh 2020 (arXiv:2007.08739). All of it can be computed in whole numbers
-    (`medzoo.tasks.exact`), so that a decoder on another machine finds the same probabilities.
+    (`medzoo.tasks.compress.exact`), so that a decoder on another machine finds the same probabilities.
 
     Args:
         groups: channels of each group.

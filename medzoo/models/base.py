@@ -10,11 +10,12 @@ from medzoo import metrics
 from medzoo.layers.blocks import Decoder, Encoder
 from medzoo.models.checks import check_data, check_images, check_shape, check_training_data
 from medzoo.models.compiled import Compiled
+from medzoo.models.preprocessed import Preprocessed
 from medzoo.models.steps import OwnLoss
 from medzoo.models.tiles import in_tiles
 
 
-class Autoencoder(OwnLoss):
+class Autoencoder(Preprocessed, OwnLoss):
     """A convolutional autoencoder of images with values in [0, 1].
 
     `model(x)` gives the reconstruction, shaped like x; `encode(x)` the latents; `decode(latents)` images, and
@@ -40,7 +41,6 @@ class Autoencoder(OwnLoss):
     input_range = (0.0, 1.0)
     numbers_per_latent = 1  # what the encoder gives for each: 1, or 2 for a mean and a log-variance
     bottlenecks = ("vector", "spatial")
-    preprocess = None  # set by medzoo.load: reads a file or checks an array, as in training
 
     def __init__(
         self,
@@ -274,13 +274,6 @@ class Autoencoder(OwnLoss):
         return eigenvalues, noise
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "image_shape": list(self.image_shape),
-            "latent_dim": self.latent_dim,
-            "bottleneck": self.bottleneck,
-            "filters": list(self.filters),
-            "blocks": self.blocks,
-            "patch": self.patch,
-            "seed": self.seed,
-        }
+        names = ("name", "latent_dim", "bottleneck", "blocks", "patch", "seed")
+        shapes = {"image_shape": list(self.image_shape), "filters": list(self.filters)}
+        return self.with_preprocess({**{name: getattr(self, name) for name in names}, **shapes})

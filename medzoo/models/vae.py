@@ -9,6 +9,8 @@ from medzoo.layers import replicas
 from medzoo.layers.sampling import Sampling
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_shape
+from medzoo.models.fit_prior import fit_prior
+from medzoo.models.flow_prior import FlowPrior
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -33,6 +35,7 @@ class VAE(Autoencoder):
         free_bits: nats per latent that cost nothing: the KL of a latent, averaged over the batch, counts as at least
             that much (Kingma et al. 2016, arXiv:1606.04934).
         decoder_variance: `"learned"`, or a number to keep it fixed.
+        prior: configuration of a learned prior over the latents, see `fit_prior`; `None`: N(0, I).
         others: as in `Autoencoder`.
     """
 
@@ -46,6 +49,7 @@ class VAE(Autoencoder):
         beta_warmup_steps=0,
         free_bits=0.0,
         decoder_variance="learned",
+        prior=None,
         **kwargs,
     ):
         super().__init__(image_shape, **kwargs)
@@ -60,6 +64,7 @@ class VAE(Autoencoder):
             dtype="float32",
             aggregation="only_first_replica",
         )
+        self.prior = None if prior is None else self._frozen(FlowPrior(**prior))
         self.build()
 
     def reported(self):
@@ -89,19 +94,90 @@ class VAE(Autoencoder):
     def _draw(self, x):
         return self.sampling(*self.posterior(x), training=True)
 
-    def sample(self, n, seed=None, size=None, temperature=1.0):
-        """Draws n images: z from the prior N(0, temperature^2 I), decoded.
+    def fit_prior(
+        self,
+        images,
+        labels=None,
+        epochs=50,
+        *,
+        batch_size=32,
+        learning_rate=5e-4,
+        filters=None,
+        blocks=2,
+        seed=0,
+        **fit,
+    ):
+        """Learns where in the latents real images lie, so that `sample` draws images like them.
+
+        The posterior of a spatial VAE is nothing like N(0, I): noise decodes to noise. A flow (see `FlowPrior`) learns
+        what it is like; the model itself stays as it is. Called again with the same labels and widths, it goes on from
+        the prior there is. The prior is part of the model: presets and `.keras` files keep it.
+
+        Args:
+            images: `(N, height, width, channels)` of one size, uint8 or float32 in [0, 1].
+            labels: integers `(N,)` from 0, for drawing by class, or `None`.
+            epochs, batch_size, learning_rate: of the training by AdamW, whose rate falls along a cosine; the average of
+                the weights over the last steps is kept.
+            filters, blocks: of the network, see `medzoo.layers.velocity.Velocity`; by default (64, 128, 192) for grids
+                and (256, 256, 256) for vectors.
+            seed: int.
+            fit: further options of `keras.Model.fit`, e.g. `verbose`, `callbacks`.
+
+        Returns: Keras' History; `loss` is the flow's, summed over the latents of an image.
+
+        Raises:
+            ValueError: labels that are not as many as images or not integers from 0.
+        """
+        return fit_prior(self, images, labels, epochs, batch_size, learning_rate, filters, blocks, seed, fit)
+
+    def set_prior(self, prior):
+        """Takes a copy of a `FlowPrior` over this model's latents, without what training left in it; `None`: back to
+        N(0, I)."""
+        copy = None
+        if prior is not None:
+            copy = FlowPrior.from_config(prior.get_config())
+            copy.set_weights(prior.get_weights())
+            self._frozen(copy)
+        self._tracker.unlock()  # Keras lets nobody add layers to a built model by accident
+        if self.prior is not None:
+            self._layers.remove(self.prior)  # or both would be saved
+        self.prior = copy
+        self._tracker.lock()
+
+    @staticmethod
+    def _frozen(prior):
+        prior.trainable = False  # `fit` of the autoencoder leaves it alone
+        return prior
+
+    def _posterior(self, x):
+        return ops.concatenate(self.posterior(x), axis=-1)
+
+    def sample(self, n, seed=None, size=None, temperature=1.0, *, label=None, steps=40, guidance=1.0, learned=True):
+        """Draws n images: z from the prior, decoded.
 
         Args:
             n: how many.
             seed: int or `None`; makes the draw repeatable.
-            size: `(height, width)`, needed where the model leaves it open.
-            temperature: standard deviation of the draw; below 1 gives more typical, less varied images.
+            size: `(height, width)`, needed where the model leaves it open and no prior was fitted.
+            temperature: standard deviation of the noise; below 1 gives more typical, less varied images.
+            label, steps, guidance: of a learned prior, see `FlowPrior.sample`.
+            learned: `False` draws from N(0, temperature^2 I) although there is a learned prior.
 
         Returns: float32 NumPy array `(n, height, width, channels)` in [0, 1].
+
+        Raises:
+            ValueError: no size, another size than the prior was fitted to, a class it does not know.
         """
         height, width, channels = self.image_shape
         shape = self.latent_shape((*(size or (height, width)), channels))
+        if self.prior is not None and learned:
+            own = self.prior.latent_shape
+            if size is not None and shape != own:
+                sides = "×".join(str(side * self.downsampling) for side in own[:2])
+                raise ValueError(f"{self.name}: size={size}; the prior was fitted to images of {sides} pixels.")
+            return self.decode(self.prior.sample(n, label, seed, steps, guidance, temperature))
+        if label is not None:
+            raise ValueError(f"{self.name}: label={label}, but no prior was fitted with labels; see fit_prior.")
         if None in shape:
             raise ValueError(f"{self.name}: sample() needs size=(height, width), since the model takes any.")
         z = np.random.default_rng(seed).standard_normal((n, *shape)).astype("float32")
@@ -162,4 +238,5 @@ class VAE(Autoencoder):
             "beta_warmup_steps": self.beta_warmup_steps,
             "free_bits": self.free_bits,
             "decoder_variance": self.decoder_variance,
+            **({} if self.prior is None else {"prior": self.prior.get_config()}),
         }

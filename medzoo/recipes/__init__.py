@@ -16,7 +16,7 @@ def names():
 
 
 def recipe(name):
-    """The recipe of a preset, see `medzoo.recipes.training.Recipe`.
+    """The recipe of a preset, see `medzoo.recipes.declaration.Recipe`.
 
     Raises:
         ValueError: no such recipe.

@@ -13,7 +13,10 @@ class Augmented(keras.utils.PyDataset):
     Three in ten images stay as they are, so that the model keeps seeing the sharpness of the originals.
 
     Args:
-        images: uint8 `(N, H, W, 1)`, or float32 in [0, 1].
+        images: uint8 `(N, H, W, 1)`, or float32 in [0, 1]; or a list of such arrays to be mixed, of one size unless
+            `crop` is given. An `np.memmap` stays on disk.
+        shares: how much of an epoch is from each array, in proportion; by default as many as there are images.
+        steps: batches an epoch; by default an epoch shows each image once (or as many crops as hold its pixels).
         batch_size: images a batch.
         labels: integers `(N,)` to go with the images, or `None`.
         seed: int.
@@ -50,38 +53,57 @@ class Augmented(keras.utils.PyDataset):
         drop_remainder=False,
         group=1,
         share=(0, 1),
+        shares=None,
+        steps=None,
     ):
         super().__init__()
-        self.images = np.pad(images[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge")
+        self.parts = list(images) if isinstance(images, (list, tuple)) else [images]
         self.labels = labels
-        self.white = np.float32(255 if images.dtype == np.uint8 else 1)
+        if len({part.shape[1:] for part in self.parts}) > 1 and not crop:
+            raise ValueError(f"Augmented: images of {[part.shape[1:3] for part in self.parts]} pixels; give crop=.")
         self.batch_size, self.seed = batch_size, seed
         self.shift, self.warp, self.contrast = shift, warp, contrast
         self.crop, self.zoom, self.flip = crop, zoom, flip
-        self.repeats = max(1, round(images.shape[1] * images.shape[2] / crop**2)) if crop else 1
+        # An image counts as often as it has crops' worth of pixels.
+        counts = [len(x) * (max(1, round(x.shape[1] * x.shape[2] / crop**2)) if crop else 1) for x in self.parts]
+        total = steps * batch_size if steps else sum(counts)
+        weights = np.array(counts if shares is None else shares, "float64")
+        ends = np.round(np.cumsum(weights) / weights.sum() * total).astype(int)
+        self.counts = np.diff(ends, prepend=0)
         self.drop_remainder, self.group, self.share = drop_remainder, group, share
-        self.epoch, self.skip = 0, 0
+        self.epoch, self.skip, self.ordered = 0, 0, None
 
     def __len__(self):
-        count = len(self.images) * self.repeats
+        count = self.counts.sum()
         whole = count // (self.batch_size * self.group) * self.group
-        return (whole if self.drop_remainder else -(-count // self.batch_size)) - self.skip
+        return int(whole if self.drop_remainder else -(-count // self.batch_size)) - self.skip
+
+    def _order(self):
+        """`(array, index)` of each image of the epoch; all of an array before any of it comes again."""
+        if self.ordered != self.epoch:
+            rng = np.random.default_rng((self.seed, self.epoch))
+            rows = []
+            for part, (images, count) in enumerate(zip(self.parts, self.counts, strict=True)):
+                rounds = [rng.permutation(len(images)) for _ in range(-(-count // len(images)))]
+                rows += [(part, i) for i in np.concatenate([*rounds, []])[:count].astype(int)]
+            self.order, self.ordered = np.array(rows)[rng.permutation(len(rows))], self.epoch
+        return self.order
 
     def __getitem__(self, index):
         index += self.skip
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images) * self.repeats)
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        chosen = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
         change = self._crop if self.crop else self._move
-        batch = [change(self.images[i % len(self.images)], rng) for i in chosen]
+        batch = [change(self.parts[part][i, ..., 0], rng) for part, i in chosen]
         if self.flip:
             batch = [image[:, ::-1] if rng.random() < 0.5 else image for image in batch]
         batch = np.stack(batch).astype("float32")[..., None]
         ours, parts = self.share
         part = slice(len(batch) * ours // parts, len(batch) * (ours + 1) // parts)
-        return batch[part] if self.labels is None else (batch[part], self.labels[chosen[part] % len(self.images)])
+        return batch[part] if self.labels is None else (batch[part], self.labels[chosen[part, 1]])
 
     def _crop(self, image, rng):
+        image, white = _padded(image)
         side = self.crop
         scale = self.zoom ** rng.uniform(-1, 1) if rng.random() < 0.7 else 1.0
         scale = min(scale, min(image.shape) / side)  # source pixels for each pixel of the crop
@@ -89,14 +111,15 @@ class Augmented(keras.utils.PyDataset):
         gain, offset = 1 + self.contrast * rng.uniform(-1, 1), 0.5 * self.contrast * rng.uniform(-1, 1)
         box = (corner[1], corner[0], corner[1] + scale * side, corner[0] + scale * side)
         cut = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box)
-        return np.clip(np.asarray(cut, "float32") / self.white * gain + offset, 0, 1)
+        return np.clip(np.asarray(cut, "float32") / white * gain + offset, 0, 1)
 
     def _move(self, image, rng):
+        image, white = _padded(image)
         height, width = (side - 2 * PAD for side in image.shape)
         scale, ratio, turn, gain = 1 + rng.uniform(-1, 1, 4) * (self.warp, self.warp / 2, self.warp, self.contrast)
         dx, dy = rng.uniform(-self.shift, self.shift, 2)
         if rng.random() < 0.3:
-            return image[PAD:-PAD, PAD:-PAD].astype("float32") / self.white
+            return image[PAD:-PAD, PAD:-PAD].astype("float32") / white
         a, b, c, d = scale, turn - 1, 1 - turn, scale * ratio
         # Output pixel (x, y), about the middle, is read from input pixel A (x, y) + shift.
         mx, my = (width - 1) / 2, (height - 1) / 2
@@ -104,4 +127,32 @@ class Augmented(keras.utils.PyDataset):
         moved = Image.fromarray(image).transform(
             (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
         )
-        return np.clip(np.asarray(moved, "float32") / self.white * gain, 0, 1)
+        return np.clip(np.asarray(moved, "float32") / white * gain, 0, 1)
+
+
+class Batches(keras.utils.PyDataset):
+    """Images as they are and in order, in float32 batches for `fit`, `evaluate` and `predict` on every backend.
+
+    Args:
+        images: `(N, H, W, 1)`, uint8 or float32 in [0, 1]; an `np.memmap` stays on disk.
+        labels: array `(N, ...)` to go with them, or `None`.
+        batch_size: images a batch.
+    """
+
+    def __init__(self, images, labels=None, batch_size=32):
+        super().__init__()
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+
+    def __len__(self):
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, index):
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        images = np.asarray(self.images[part])
+        images = images.astype("float32") / (255 if images.dtype == np.uint8 else 1)
+        return images if self.labels is None else (images, self.labels[part])
+
+
+def _padded(image):
+    """An image with its borders repeated, and the value that is white."""
+    return np.pad(image, PAD, mode="edge"), np.float32(255 if image.dtype == np.uint8 else 1)

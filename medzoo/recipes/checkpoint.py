@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from medzoo.errors import TrainingError
+from medzoo.files import written_whole
 
 log = logging.getLogger("medzoo")
 BEST = "best.ckpt"
@@ -182,15 +183,10 @@ def _write(path, facts, state, metrics):
     named = {f"state_{i:05d}": a for i, a in enumerate(state)} | {f"metrics_{i:05d}": a for i, a in enumerate(metrics)}
     np.savez(buffer, facts=np.array(json.dumps(facts)), **named)
     data = buffer.getvalue()
-    part = path.with_name("part.ckpt")
-    try:
-        with open(part, "wb") as file:
-            file.write(hashlib.sha256(data).digest() + data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(path) as part, open(part, "wb") as file:
+        file.write(hashlib.sha256(data).digest() + data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read(path):

@@ -2,42 +2,43 @@
 
 from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder
 from medzoo.recipes import sources
-from medzoo.recipes.training import Recipe
+from medzoo.recipes.declaration import Part, Recipe
 
 OPEN = {"image_shape": (None, None, 1), "bottleneck": "spatial", "filters": (48, 96), "blocks": 2}
+WIDE = {**OPEN, "filters": (64, 128)}
+FILMS = (
+    Part(sources.CHESTXRAY14, share=2),
+    Part(sources.ADULT_CXR, share=3),
+    Part(sources.PEDIATRIC_CXR, share=2),
+)
 SHARED = {
-    "data": "chestxray_256.npz",
-    "classes": None,
-    "source": sources.CHESTXRAY14,
+    "data": (Part(sources.CHESTXRAY14),),
+    "modality": "X-ray",
     "subject": "frontal chest X-rays",
     "batch_size": 16,
     "augment": {"crop": 64, "contrast": 0.2, "flip": True},
 }
-LIMIT = (
-    "It was trained on films reduced to 256×256 pixels; it takes larger ones, but has not seen the grain of a film at "
-    "its full resolution."
-)
-
 RECIPES = [
     Recipe(
-        name="ae-chestxray-256",
+        name="ae-chestxray",
         model=lambda **own: ConvAutoencoder(latent_dim=4, **OPEN, **own),
-        limits=LIMIT,
+        use="Faithful reconstruction of films of any size; a start for segmenting and classifying them.",
         epochs=20,
         **SHARED,
     ),
     Recipe(
-        name="vae-chestxray-256",
-        model=lambda **own: VAE(latent_dim=1, **OPEN, **own),
-        limits=LIMIT,
-        epochs=20,
+        name="vae-chestxray",
+        model=lambda **own: VAE(latent_dim=4, **WIDE, **own),
+        use="Films of any size as a small grid of smooth latents, to train on, to draw from, to restore.",
+        epochs=48,
+        steps=500,
         learning_rate=1e-3,
-        **SHARED,
+        **{**SHARED, "data": FILMS},
     ),
     Recipe(
-        name="vqvae-chestxray-256",
+        name="vqvae-chestxray",
         model=lambda **own: VQVAE(latent_dim=8, codebook_size=1024, **OPEN, **own),
-        limits=LIMIT,
+        use="Films of any size as whole numbers: codes for priors, compression and retrieval.",
         epochs=12,
         **SHARED,
     ),
@@ -46,14 +47,15 @@ RECIPES = [
         model=lambda **own: ConvAutoencoder(
             latent_dim=16, noise_std=(0.0, 0.12), photon_noise=(0.0, 0.12), **OPEN, **own
         ),
-        limits=LIMIT + " The noise it learned to remove is independent from pixel to pixel; scanner noise is not.",
+        use="Taking noise out of films.",
+        limits="The noise it learned to remove is independent from pixel to pixel; scanner noise is not.",
         epochs=9,
         **SHARED,
     ),
     Recipe(
         name="codec-chestxray-256",
         model=lambda **own: Codec(latent_dim=16, **OPEN, **own),
-        limits=LIMIT,
+        use="Small files: compression for a rate and a distortion, see `medzoo compress`.",
         epochs=12,
         learning_rate=1e-3,
         **{**SHARED, "batch_size": 8, "augment": {**SHARED["augment"], "crop": 96}},

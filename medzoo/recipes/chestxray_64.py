@@ -2,23 +2,21 @@
 
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.recipes import sources
-from medzoo.recipes.training import Recipe
+from medzoo.recipes.declaration import Part, Recipe
 
 NET = {"filters": (32, 64, 128), "blocks": 1}
 SHARED = {
-    "data": "medical_mnist_64.npz",
-    "classes": ["chest_xray"],
-    "source": sources.MEDICAL_MNIST,
+    "data": (Part(sources.MEDICAL_MNIST, ["chest_xray"]),),
     "probe": sources.PNEUMONIA_MNIST,
+    "modality": "X-ray",
     "subject": "frontal chest X-rays",
 }
-LIMIT = "64×64 pixels show the shape of the chest, not a nodule: good for {} only."
 
 RECIPES = [
     Recipe(
-        name="ae-chestxray",
+        name="ae-chestxray-64",
         model=lambda **own: ConvAutoencoder((64, 64, 1), latent_dim=64, **NET, **own),
-        limits=LIMIT.format("features and teaching"),
+        use="Features of whole films as one short vector; finding films unlike the normal ones; small, for teaching.",
         epochs=48,
         **SHARED,
     ),
@@ -28,30 +26,30 @@ RECIPES = [
         model=lambda **own: ConvAutoencoder(
             (64, 64, 1), latent_dim=4, bottleneck="spatial", filters=(48, 96), blocks=3, **own
         ),
-        limits=LIMIT.format("features and teaching"),
+        use="Better reconstructions of small films, from 256 numbers on a grid.",
         epochs=32,
         **SHARED,
     ),
     Recipe(
-        name="vae-chestxray",
+        name="vae-chestxray-64",
         model=lambda **own: VAE((64, 64, 1), latent_dim=128, **NET, **own),
-        limits=LIMIT.format("features, teaching and generation"),
+        use="Drawing small films, features and maps of whole films; small, for teaching and tests.",
         epochs=60,
         **SHARED,
     ),
     Recipe(
-        name="vqvae-chestxray",
+        name="vqvae-chestxray-64",
         model=lambda **own: VQVAE((64, 64, 1), latent_dim=8, codebook_size=512, filters=(32,), blocks=3, **own),
-        limits=LIMIT.format("teaching and for priors over codes"),
+        use="Films as a few hundred whole numbers: codes for priors, compression and teaching.",
         epochs=25,
         **SHARED,
     ),
     Recipe(
-        name="sae-chestxray",
+        name="sae-chestxray-64",
         model=lambda **own: ConvAutoencoder(
             (64, 64, 1), latent_dim=128, active=32, filters=(24, 48, 96), blocks=1, **own
         ),
-        limits=LIMIT.format("features and teaching"),
+        use="Features of which only a quarter is used for each film (a sparse autoencoder), for teaching.",
         epochs=9,
         **SHARED,
     ),

@@ -1,4 +1,4 @@
-"""The data sets that weights were trained on: where from, under which licence, how to cite."""
+"""The data sets that weights were trained on: file, where from, under which licence, how to cite."""
 
 WANG = (
     "- Wang, X. et al. (2017). ChestX-ray8: Hospital-scale chest X-ray database and benchmarks on "
@@ -6,6 +6,7 @@ WANG = (
 )
 
 MEDICAL_MNIST = {
+    "file": "medical_mnist_64.npz",
     "text": (
         "Medical MNIST (MedNIST), prepared by B. J. Erickson, Mayo Clinic, from images of TCIA, the RSNA bone-age "
         "challenge and the NIH chest X-ray set (ChestX-ray14), 64×64 pixels, 8 bits. Exact duplicates were removed "
@@ -18,6 +19,7 @@ MEDICAL_MNIST = {
 }
 
 CHESTXRAY14 = {
+    "file": "chestxray_256.npz",
     "text": (
         "NIH ChestX-ray14 (NIH Clinical Center): frontal films with the labels no finding and pneumonia, in the "
         "selection of the GitHub repository muhammedtalo/COVID-19; cut to their middle square and reduced by Lanczos "
@@ -29,6 +31,7 @@ CHESTXRAY14 = {
 }
 
 BRAIN_MRI = {
+    "file": "brainmri_128.npz",
     "text": (
         "Brain Tumor Classification (MRI) of Bhuvaji et al.: slices without tumour and with glioma, meningioma or "
         "pituitary tumour, reduced to 128×128 pixels, 8 bits. Exact duplicates (394, most of them in both the training "
@@ -44,12 +47,53 @@ BRAIN_MRI = {
     ),
 }
 
+KERMANY = (
+    "- Kermany, D. S. et al. (2018). Identifying medical diagnoses and treatable diseases by image-based deep "
+    "learning. Cell 172, 1122-1131"
+)
+
+ADULT_CXR = {
+    "file": "adult_cxr_256.npz",
+    "text": (
+        "The class Normal of the COVID-19 Radiography Database (Rahman et al. 2021), frontal films of adults without "
+        "findings, which came there from the RSNA pneumonia challenge, that is from NIH ChestX-ray14; 256×256 pixels, "
+        "8 bits. They were once 299×299, reduced from 1024×1024, so they are softer than films reduced once. Films "
+        "that stand in the other archives were left out. Split by film: patients are not known."
+    ),
+    "licence": "free use with attribution (NIH Clinical Center)",
+    "weights_licence": "apache-2.0",
+    "cite": (
+        f"{WANG}\n- Rahman, T. et al. (2021). Exploring the effect of image enhancement techniques on COVID-19 "
+        "detection using chest X-ray images. Computers in Biology and Medicine 132, 104319"
+    ),
+}
+
+PEDIATRIC_CXR = {
+    "file": "pediatric_cxr",
+    "size": 224,
+    "group": r"person\d+|IM-\d+",
+    "text": (
+        "Chest films of children of one to five years, normal or with pneumonia (Guangzhou Women and Children's "
+        "Medical Center), from the GitHub repository waliatushar/ai-pneumonia-detection: JPEG, squashed to 224×224 "
+        "pixels. The test set is the official one; training and validation films are split by patient."
+    ),
+    "licence": "CC BY 4.0",
+    "weights_licence": "cc-by-4.0",
+    "cite": KERMANY,
+}
+
 PNEUMONIA_MNIST = {  # measured on, not trained on
     "file": "pneumoniamnist_28.npz",
     "cite": (
         "- Yang, J. et al. (2023). MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image "
-        "classification. Scientific Data 10, 41. arXiv:2110.14795 (PneumoniaMNIST, CC BY 4.0)\n"
-        "- Kermany, D. S. et al. (2018). Identifying medical diagnoses and treatable diseases by image-based deep "
-        "learning. Cell 172, 1122-1131"
+        f"classification. Scientific Data 10, 41. arXiv:2110.14795 (PneumoniaMNIST, CC BY 4.0)\n{KERMANY}"
     ),
 }
+
+KNOWN = {source["file"]: source for source in (MEDICAL_MNIST, CHESTXRAY14, BRAIN_MRI, ADULT_CXR, PEDIATRIC_CXR)}
+
+
+def source_of(name):
+    """The source of a file or folder of that name; of one that is not known, what can be said of it."""
+    unknown = {"text": f"`{name}`, the trainer's own images.", "licence": "not stated", "weights_licence": "other"}
+    return KNOWN.get(name, {"file": name, **unknown, "cite": f"- `{name}`: say here how to cite it."})

@@ -1,20 +1,17 @@
-"""What all recipes share: PCA start, augmentation, fit, resume, the best epoch, the preset."""
+"""How recipes train: PCA start, augmentation, fit, resume, the best epoch, the preset."""
 
-import json
 import logging
+import os
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from medzoo import metrics
 from medzoo.errors import TrainingError
-from medzoo.images.datasets import load_npz, to_float
-from medzoo.images.phantom import chest_phantom
+from medzoo.files import same_settings, write_json
+from medzoo.images.archive import to_float
 from medzoo.recipes.augment import Augmented
 from medzoo.recipes.checkpoint import Checkpoints
 from medzoo.recipes.strategy import devices
@@ -23,61 +20,8 @@ from medzoo.zoo.presets import load, save_preset
 log = logging.getLogger("medzoo")
 CLIP = 1000.0  # norm that gradients of a loss in nats per image are cut to
 FLOAT16_COST = 0.05  # dB of PSNR that storing weights as float16 may cost at most
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a preset is trained, and what its card says about it.
-
-    Fields:
-        name: of the preset.
-        model: function that builds the untrained model, called with `name=` and `seed=`.
-        data: file name of the archive it was made for.
-        classes: which classes of the archive it sees, `None` for all.
-        source: the data's origin, see `medzoo.recipes.sources`.
-        subject, limits: for the card: what is in the pictures, and what the model cannot do.
-        epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
-        probe: a labelled archive to try the features on, see `medzoo.recipes.sources`; by default the training data's
-            test split, if it has several classes.
-        phantoms: functions that draw pictures for the card of a model that cannot draw its own.
-        augment: arguments of `Augmented` that differ from its defaults.
-    """
-
-    name: str
-    model: Callable
-    data: str
-    classes: list
-    source: dict
-    subject: str
-    limits: str
-    epochs: int
-    batch_size: int = 32
-    learning_rate: float = 1.5e-3
-    probe: dict | None = None
-    phantoms: tuple = (chest_phantom,)
-    augment: dict = field(default_factory=dict)
-
-    def train(self, data, out, *, epochs=None, seed=0, strategy="auto"):
-        """Trains on an npz archive (MedMNIST convention) and writes the preset.
-
-        Started again with the same arguments, it goes on where it stopped, in the middle of an epoch too, and ends as
-        if it had not. The model starts from the PCA of the training images; the epoch with the lowest validation loss
-        is kept. Several workers share the folder `out`; the first one writes.
-
-        Args:
-            data: the archive.
-            out: folder to write; must not exist unless a training stopped in it.
-            epochs: by default the recipe's.
-            seed: int.
-            strategy: see `devices`.
-
-        Returns: path of the preset folder.
-
-        Raises:
-            TrainingError: the loss is not finite, the disk is full, or memory does not suffice for one image; the last
-                good checkpoint is kept.
-        """
-        return _run(self, data, Path(out), epochs or self.epochs, seed, strategy)
+FOR_PCA = 10_000  # images at most that the PCA start is fitted to
+FOR_VALIDATION = 300  # images at most, where several archives are mixed
 
 
 def schedule(peak, steps, warmup=300):
@@ -88,17 +32,22 @@ def schedule(peak, steps, warmup=300):
     )
 
 
-def _run(recipe, data, out, epochs, seed, strategy):
+def run(recipe, data, out, epochs, seed, strategy):
+    """See `Recipe.train`."""
     work = out / "training"
     if out.exists() and not work.is_dir():
         raise FileExistsError(f"{out}: exists and holds no unfinished training; choose another folder.")
-    train = load_npz(data, "train", recipe.classes)
-    validation = to_float(load_npz(data, "val", recipe.classes))
+    collections, shares = zip(*recipe.collections(data), strict=True)
+    train = [collection.images("train") for collection in collections]
+    validation = _validation([collection.images("val") for collection in collections])
     work.mkdir(parents=True, exist_ok=True)
     settings = {
         "recipe": recipe.name,
+        "data": [collection.name for collection in collections],
+        "shares": list(shares),
         "seed": seed,
         "epochs": epochs,
+        "steps": recipe.steps,
         "batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
     }
@@ -107,8 +56,8 @@ def _run(recipe, data, out, epochs, seed, strategy):
             raise ValueError(
                 f"{recipe.name}: batches of {recipe.batch_size} cannot be shared by {place.replicas} devices."
             )
-        if place.first:
-            _check_same(work / "settings.json", settings)
+        if place.first and same_settings(work / "settings.json", settings):
+            log.info("going on with the training in %s", out)
         progress = _fit_in_memory(recipe, train, validation, work, settings, place)
     if not place.first:
         return out
@@ -121,19 +70,20 @@ def _run(recipe, data, out, epochs, seed, strategy):
     losses = [row["val_loss"] for row in progress.history]
     facts = {
         **settings,
-        "train_images": len(train),
+        "train_images": [len(images) for images in train],
+        "splits": [collection.split_sentence() for collection in collections],
         "validation_images": len(validation),
         "best_epoch": losses.index(min(losses)) + 1,
         "seconds": round(progress.seconds),
         "seconds_per_epoch": round(progress.seconds / epochs, 1),
-        "device": _device(),
+        "device": device_name(),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
         "float16_cost_db": round(float(cost), 4),
-        "command": f"medzoo train {recipe.name} --data {Path(data).name} --out {out.name} "
+        "command": f"medzoo train {recipe.name} {' '.join(f'--data {c.name}' for c in collections)} --out {out.name} "
         f"--epochs {epochs} --seed {seed}",
     }
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "training.json", facts)
     shutil.rmtree(work)
     return out
 
@@ -160,10 +110,12 @@ def _fit_in_memory(recipe, train, validation, work, settings, place):
 
 def _fit(recipe, train, validation, work, settings, place, accumulation):
     """Trains to the end; gives the `Checkpoints`."""
+    flush_denormals()
     seed, epochs, batch_size = settings["seed"], settings["epochs"], recipe.batch_size // accumulation
     whole = place.replicas > 1 or accumulation > 1  # devices and gradients share batches of one size
     shared = {"drop_remainder": whole, "group": accumulation, "share": place.share}
-    batches = Augmented(train, batch_size, seed, **recipe.augment, **shared)
+    mixed = {} if len(train) == 1 else {"shares": settings["shares"]}
+    batches = Augmented(train, batch_size, seed, steps=recipe.steps, **recipe.augment, **shared, **mixed)
     if whole:
         index, count = place.share
         validation = validation[: len(validation) // place.replicas * place.replicas][index::count]
@@ -173,7 +125,7 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
     gradients = accumulation if accumulation > 1 else None
     with place.scope():
         model = recipe.model(name=recipe.name, seed=seed)
-        model.initialize_from_pca(to_float(train))
+        model.initialize_from_pca(_for_pca(train, batches))
         optimizer = keras.optimizers.Adam(
             rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
         )
@@ -209,6 +161,14 @@ def _out_of_memory(error):
     return type(error).__name__ in kinds or "RESOURCE_EXHAUSTED" in str(error)
 
 
+def flush_denormals():
+    """PyTorch computes with numbers too small to matter at a tenth of the speed unless told to take them for 0."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_flush_denormal(True)
+
+
 def _xla():
     """Keras leaves XLA off on CPUs, where these models are quicker with it; with tf.distribute it must stay off."""
     if keras.backend.backend() != "tensorflow":
@@ -218,20 +178,32 @@ def _xla():
     return "auto" if tf.distribute.has_strategy() else True
 
 
-def _check_same(path, settings):
-    if path.is_file():
-        before = json.loads(path.read_text())
-        if before != settings:
-            raise ValueError(f"{path.parent.parent}: an unfinished training with {before}; asked for {settings}.")
-        log.info("going on with the training in %s", path.parent)
-    path.write_text(json.dumps(settings))
+def _for_pca(train, batches):
+    """Images that the PCA start is fitted to: the training's own, or crops of a mixture."""
+    if len(train) == 1:
+        return to_float(train[0][:: -(-len(train[0]) // FOR_PCA)])
+    return np.concatenate([batches[i] for i in range(min(len(batches), 128))])
+
+
+def _validation(parts):
+    """Validation images as one array; of a mixture as many of each, cut to the size of the smallest."""
+    if len(parts) == 1:
+        return to_float(parts[0])
+    most = FOR_VALIDATION // len(parts)
+    height, width = (min(images.shape[axis] for images in parts) for axis in (1, 2))
+    cut = []
+    for images in parts:
+        top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+        some = images[:: -(-len(images) // most)]
+        cut.append(some[:, top : top + height, left : left + width])
+    return to_float(np.concatenate(cut))
 
 
 def _psnr(model, images):
     return float(np.mean(keras.ops.convert_to_numpy(metrics.psnr(images, model.reconstruct(images)))))
 
 
-def _device():
+def device_name():
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -248,6 +220,5 @@ def _device():
 
         if torch.cuda.is_available():
             return torch.cuda.get_device_name(0)
-    import os
-
-    return f"{os.cpu_count()} CPU cores"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} CPU core{'s' * (cores > 1)}"

@@ -4,7 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from medzoo import metrics
+from medzoo.images.read import read_image
 from medzoo.models.steps import OwnLoss
+from medzoo.reports.bootstrap import summary
+from medzoo.tasks.shared.data import SIZE
+from medzoo.zoo.presets import loaded, save_preset
 
 
 def coral(source, target, x=None):
@@ -129,7 +134,6 @@ def adapt(
         )
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
-    copy.preprocess = model.preprocess
     keras.utils.set_random_seed(seed)
     batches = _Halves(images, source, batch_size, seed)
     trainer = _Adaptation(copy, distance, weight)
@@ -137,3 +141,33 @@ def adapt(
     trainer.compile(keras.optimizers.Adam(rate))
     trainer.fit(batches, epochs=epochs, verbose=verbose, shuffle=False)
     return copy
+
+
+def adapt_folders(model, new, old, out, *, size=SIZE, seed=0, **training):
+    """`adapt` to image files, saved as a preset; a fifth of each kind is held out to measure PSNR before and after.
+
+    Args:
+        model: a medzoo model, or anything `medzoo.load` takes.
+        new, old: lists of image files.
+        out: preset folder to write; must not exist.
+        size: side in pixels, for a model that takes any.
+        seed, training: options of `adapt`.
+
+    Returns: `{"new": (before, after, count), "old": ...}`, means of PSNR in dB with intervals, and how many images.
+    """
+    model = loaded(model)
+    held_out, known = {}, {}
+    for title, files in (("new", new), ("old", old)):
+        images = model.preprocess(files) if model.image_shape[0] else np.stack([read_image(f, size) for f in files])
+        order = np.random.default_rng(seed).permutation(len(images))
+        cut = max(1, len(images) // 5)
+        held_out[title], known[title] = images[order[:cut]], images[order[cut:]]
+    adapted = adapt(model, known["new"], known["old"], seed=seed, **training)
+    save_preset(adapted, out)
+    return {
+        title: (
+            *(summary(metrics.per_image(metrics.psnr, images, m.reconstruct(images))) for m in (model, adapted)),
+            len(images),
+        )
+        for title, images in held_out.items()
+    }

@@ -2,6 +2,11 @@
 
 import numpy as np
 
+from medzoo.images.read import read_image
+from medzoo.images.write import write_png
+from medzoo.reports.plots import difference_strip
+from medzoo.zoo.presets import loaded
+
 DEFAULT = "dae-chestxray-256"
 
 
@@ -22,9 +27,7 @@ def denoise(images, model=DEFAULT, strength=1.0):
     Raises:
         ValueError: another shape or range.
     """
-    from medzoo.zoo.presets import load
-
-    model = load(model) if isinstance(model, str) else model
+    model = loaded(model)
     if not 0 <= strength <= 1:
         raise ValueError(f"denoise: strength={strength}; expected 0 to 1.")
     images = np.asarray(images)
@@ -37,3 +40,18 @@ def denoise(images, model=DEFAULT, strength=1.0):
     padded = np.pad(stack, ((0, 0), (0, -height % f), (0, -width % f), (0, 0)), mode="edge")
     cleaned = model.reconstruct(padded)[:, :height, :width]
     return (stack + strength * (cleaned - stack)).reshape(shape).astype("float32")
+
+
+def denoise_file(file, target, model=DEFAULT, strength=1.0):
+    """Writes an image file without noise as 16-bit PNG, and before | after | difference beside it (`...-compared.png`).
+
+    Args:
+        file: an image file.
+        target: path of the PNG.
+        model, strength: see `denoise`.
+    """
+    model = loaded(model)
+    image = read_image(file) if model.image_shape[0] is None else model.preprocess(file)[0]
+    clean = denoise(image, model, strength)
+    write_png(target, np.round(clean[..., 0] * 65535).astype("uint16"))
+    write_png(target.with_name(f"{target.stem}-compared.png"), difference_strip(image, clean))

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache, partial
@@ -12,6 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
+from medzoo.files import same_settings, written_whole
+from medzoo.images.listing import frames_of, list_files
+from medzoo.zoo.presets import load, weights_digest
 
 BATCH = 64  # images encoded at once
 SETTINGS = "encode.json"
@@ -20,7 +22,7 @@ SETTINGS = "encode.json"
 def encode_folder(model, source, out, shard=1000, processes=1, engine="processes", files=None):
     """Encodes all images below a folder; yields `(images, errors)` as each piece is done.
 
-        for images, errors in encode_folder("ae-chestxray", "archive/", "latents/", processes=8): ...
+        for images, errors in encode_folder("ae-chestxray-64", "archive/", "latents/", processes=8): ...
         paths, latents = load_latents("latents/")
 
     `out` gets one Parquet file for each `shard` files, each written whole or not at all. Rows: `path` (below `source`),
@@ -36,17 +38,17 @@ def encode_folder(model, source, out, shard=1000, processes=1, engine="processes
         processes: that work at the same time, on one machine or, with Ray, anywhere in the cluster.
         engine: `"processes"`, or `"ray"`: Ray Data (`pip install "medzoo[ray]"`), on the cluster that RAY_ADDRESS names
             or a local one; all machines must see `source` and `out`.
-        files: what `list_sources(source)` gave, where it was asked already; a large archive is not searched twice then.
+        files: what `list_files(source)` gave, where it was asked already; a large archive is not searched twice then.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
         ValueError: `out` holds latents of other images or of another model; an unknown engine.
     """
     source, out = Path(source).absolute(), Path(out).absolute()
-    files = list_sources(source) if files is None else files
+    files = list_files(source) if files is None else files
     pieces = [files[i : i + shard] for i in range(0, len(files), shard)]
     out.mkdir(parents=True, exist_ok=True)
-    _check_settings(out / SETTINGS, _settings(model, files, shard))
+    same_settings(out / SETTINGS, _settings(model, files, shard))
     missing = [(i, piece) for i, piece in enumerate(pieces) if not (out / _name(i)).exists()]
     work = partial(encode_piece, str(model), str(source), str(out))
     if engine == "ray" and missing:
@@ -66,24 +68,6 @@ def _threads(count):
     """Processes that share a machine must not each take all of its cores; to be set before a framework is imported."""
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, str(count))
-
-
-def list_sources(folder):
-    """Paths, relative to a folder, of all files below it that are images by suffix or DICOM by content; sorted."""
-    from medzoo.images.dicom import is_dicom
-    from medzoo.images.read import SUFFIXES
-
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for path in (Path(root) / name for name in names if name != "DICOMDIR"):
-            if path.suffix.lower() in SUFFIXES or (path.is_file() and is_dicom(path)):
-                found.append(path.relative_to(folder).as_posix())
-    if not found:
-        raise FileNotFoundError(f"{folder}: no images below it.")
-    return sorted(found)
 
 
 def load_latents(folder):
@@ -125,15 +109,11 @@ def encode_piece(model, source, out, piece):
 
 @cache
 def _loaded(model):
-    from medzoo.zoo.presets import load
-
     return load(model)
 
 
 def _read(encoder, source, name):
     """Rows of one file, with `image`, or with `error`."""
-    from medzoo.images.datasets import frames_of
-
     path, rows = source / name, []
     facts = {"path": name, "frame": None, "sha256": None, "error": None, "image": None}
     try:
@@ -175,9 +155,8 @@ def _write(path, rows):
             ("error", pyarrow.string()),
         ]
     )
-    part = path.with_name(path.name + ".part")
-    parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part, compression="zstd")
-    part.replace(path)
+    with written_whole(path) as part:
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part, compression="zstd")
 
 
 def _name(index):
@@ -185,8 +164,6 @@ def _name(index):
 
 
 def _settings(model, files, shard):
-    from medzoo.zoo.presets import weights_digest
-
     listed = hashlib.sha256("\n".join(files).encode()).hexdigest()
     return {
         "model": str(model),
@@ -195,13 +172,6 @@ def _settings(model, files, shard):
         "listed": listed,
         "shard": shard,
     }
-
-
-def _check_settings(path, settings):
-    if path.is_file() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
-        changed = [key for key in settings if before.get(key) != settings[key]]
-        raise ValueError(f"{path.parent}: holds latents made with another {', '.join(changed)}; choose another folder.")
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _with_ray(work, missing, processes):

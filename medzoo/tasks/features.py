@@ -3,6 +3,12 @@
 import numpy as np
 from keras import ops
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from medzoo.images.archive import to_float
+from medzoo.images.intensity import resize
+from medzoo.images.listing import list_images
+from medzoo.zoo.presets import loaded
 
 GRID = 4  # a spatial bottleneck's latents are pooled to so many cells a side
 KINDS = ("latents", "deep", "both")
@@ -52,7 +58,7 @@ def _deep(model, batch):
 class FeatureExtractor(TransformerMixin, BaseEstimator):
     """`features` of a preset as a scikit-learn transformer.
 
-        make_pipeline(FeatureExtractor("ae-chestxray", kind="deep"), StandardScaler(), SVC())
+        make_pipeline(FeatureExtractor("ae-chestxray-64", kind="deep"), StandardScaler(), SVC())
 
     Args:
         model: name, folder or `hf://...` of a preset, or a medzoo model.
@@ -63,22 +69,23 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     `transform` takes arrays `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], or a list of image files.
     """
 
-    def __init__(self, model="vae-chestxray", kind="latents", resize=False):
+    def __init__(self, model="vae-chestxray-64", kind="latents", resize=False):
         self.model = model
         self.kind = kind
         self.resize = resize
 
     def fit(self, X, y=None):
         """Loads the preset; nothing is learned from the images."""
-        from medzoo.zoo.presets import load
-
-        self.model_ = load(self.model) if isinstance(self.model, str) else self.model
+        self.model_ = loaded(self.model)
         return self
 
-    def transform(self, X):
-        """Images to float32 `(N, D)`."""
-        from sklearn.utils.validation import check_is_fitted
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of `transform`, see `names_of_features`."""
+        check_is_fitted(self, "model_")
+        return np.array(names_of_features(self.model_, self.kind), dtype=object)
 
+    def transform(self, X):
+        """Images to float32 `(N, D)`; after `set_output(transform="pandas")` a table with named columns."""
         check_is_fitted(self, "model_")
         if isinstance(X, np.ndarray) and X.dtype.kind in "US":  # file names, after train_test_split
             X = [str(path) for path in X]
@@ -87,13 +94,32 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return features(self.model_, self.model_.preprocess(X), self.kind)
 
 
+def names_of_features(model, kind="latents"):
+    """Names of the columns that `features` gives: `latent0`, `latent1`, ... and `deep0`, `deep1`, ..."""
+    grid = 1 if model.bottleneck == "vector" else 2 * GRID**2
+    counts = {"latent": grid * model.latent_dim, "deep": 3 * sum(model.filters)}
+    wanted = {"latents": ("latent",), "deep": ("deep",), "both": ("latent", "deep")}[kind]
+    return [f"{name}{i}" for name in wanted for i in range(counts[name])]
+
+
 def fit_size(model, images):
     """Images `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], as float32 of a size that the model takes."""
-    from medzoo.images.datasets import to_float
-    from medzoo.images.intensity import resize
-
+    size = size_for(model, images)
     images = to_float(images) if images.dtype == np.uint8 else images
-    f = model.downsampling
-    own = model.image_shape[:2]
-    size = tuple(side or max(1, round(n / f)) * f for side, n in zip(own, images.shape[1:3], strict=True))
     return images if images.shape[1:3] == size else resize(images, size)
+
+
+def size_for(model, images):
+    """`(height, width)` that images are brought to for a model: its own, or the nearest multiples of `downsampling`."""
+    f = model.downsampling
+    sides = zip(model.image_shape[:2], images.shape[1:3], strict=True)
+    return tuple(own or max(1, round(side / f)) * f for own, side in sides)
+
+
+def features_of_files(model, folder, kind="latents"):
+    """Files below a folder, and their features one row a file; one at a time, with a progress bar."""
+    from rich.progress import track
+
+    files = list_images(folder)
+    rows = [features(model, model.preprocess(file), kind)[0] for file in track(files, "encoding")]
+    return files, np.stack(rows)

@@ -1,13 +1,27 @@
 """Choose the size of a codebook or of the latents by cross-validation on one's own images."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from medzoo import metrics
-from medzoo.models import VQVAE
+from medzoo.files import write_json, write_whole
+from medzoo.images.archive import to_float
+from medzoo.images.collection import open_collection
+from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.recipes.augment import Augmented
+from medzoo.recipes.training import CLIP, schedule
+from medzoo.reports.plots import save_tuning
+from medzoo.reports.tables import table
+
+BUILD = {  # untrained models of a shape and a setting: codebook size, or latents
+    "vqvae": lambda shape, n: VQVAE(shape, latent_dim=8, codebook_size=n, filters=(32,), blocks=2),
+    "vae": lambda shape, n: VAE(shape, latent_dim=n, filters=(32, 64, 128), blocks=1),
+    "ae": lambda shape, n: ConvAutoencoder(shape, latent_dim=n, filters=(32, 64, 128), blocks=1),
+}
 
 
 @dataclass(frozen=True)
@@ -44,9 +58,6 @@ def cross_validate(
         groups: `(N,)`, patients: images of one never stand on both sides.
     """
     from sklearn.model_selection import GroupKFold, KFold
-
-    from medzoo.images.datasets import to_float
-    from medzoo.recipes.training import CLIP, schedule
 
     splitter = KFold(folds, shuffle=True, random_state=seed) if groups is None else GroupKFold(folds)
     splits = list(splitter.split(images, groups=groups))
@@ -101,3 +112,74 @@ def choose(trials):
     rows = summarise(trials)
     best = max(rows, key=lambda row: row["psnr"])
     return min(row["setting"] for row in rows if row["psnr"] >= best["psnr"] - best["psnr_error"])
+
+
+def tune(
+    family,
+    data,
+    out,
+    settings,
+    *,
+    folds=3,
+    epochs=10,
+    most=2000,
+    size=None,
+    seed=0,
+    command=None,
+    progress=lambda trial: None,
+    **reading,
+):
+    """Cross-validates a family's sizes on one's own images; writes `tune.json`, `tune.md` and `tune.png`.
+
+    Images of one patient never stand on both sides, where patients are known.
+
+    Args:
+        family: `"vqvae"` (settings are codebook sizes), `"vae"` or `"ae"` (latents).
+        data: see `medzoo.datasets.open_collection`; the training split is used.
+        out: folder to write to; made if it is not there.
+        settings: list of int.
+        folds, epochs, seed: see `cross_validate`.
+        most: at most so many images.
+        size: side in pixels of images from files.
+        command: for the report.
+        progress: called with each `Trial` as it ends.
+        reading: options of `open_collection`.
+
+    Returns: the report, JSON-ready; `"chosen"` is the setting.
+    """
+    collection, out = open_collection(data, size, seed=seed, **reading), Path(out)
+    images = collection.images("train")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:most])
+    groups = collection.patients("train")
+    trials, settings = [], sorted(settings)
+    build = partial(BUILD[family], images.shape[1:])
+    own = None if groups is None else groups[chosen]
+    for trial in cross_validate(build, settings, images[chosen], folds, epochs, seed=seed, groups=own):
+        trials.append(trial)
+        progress(trial)
+    rows, best = summarise(trials), choose(trials)
+    facts = {"command": command, "images": len(chosen), "chosen": best, "settings": rows}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "tune.json", facts)
+    what = "codebook size" if family == "vqvae" else "latents"
+    write_whole(out / "tune.md", _page(family, what, collection.name, folds, epochs, facts))
+    save_tuning(out / "tune.png", rows, what, best, f"{family}, {collection.name}")
+    return facts
+
+
+def _page(family, what, data, folds, epochs, facts):
+    """The report as Markdown."""
+    rows, codes = facts["settings"], family == "vqvae"
+    header = [what, "PSNR, dB", "SSIM", *(["bits per pixel", "codebook used"] if codes else [])]
+    cells = [
+        [r["setting"], f"{r['psnr']:.2f} ± {r['psnr_error']:.2f}", f"{r['ssim']:.4f}"]
+        + ([f"{r['bits']:.4f}", f"{r['usage']:.0%}"] if codes else [])
+        for r in rows
+    ]
+    end = " It is the largest tried: try larger ones." if facts["chosen"] == rows[-1]["setting"] else ""
+    return (
+        f"# {family}: {what}\n\n{facts['images']} images of `{data}`, {folds}-fold cross-validation, {epochs} epochs "
+        f"each; mean and standard error over folds.\n\n{table(header, cells)}\n\nChosen: **{facts['chosen']}**, the "
+        f"smallest within one standard error of the best.{end}\n\n![plot](tune.png)\n\nCommand: "
+        f"`{facts['command']}`\n"
+    )

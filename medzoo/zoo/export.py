@@ -13,6 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from medzoo.images.listing import list_images
+from medzoo.images.read import read_image
 from medzoo.models.checks import check_images
 
 OUTPUTS = {"reconstruct": "reconstruction", "encode": "latents", "decode": "images"}
@@ -164,3 +166,15 @@ def _litert(part, path, quantize, images):
 def _example(part):
     (spec,) = part.signature
     return np.zeros([n or (1 if i == 0 else 4 * part.model.downsampling) for i, n in enumerate(spec.shape)], spec.dtype)
+
+
+def typical_images(model, folder, size=None):
+    """Images of a folder as `export(images=...)` takes them, of the model's size or, where it takes any, of `size`.
+
+    Raises:
+        ValueError: the model takes any size and none is given.
+    """
+    own = (size, size) if size else model.image_shape[:2]
+    if None in own:
+        raise ValueError(f"{model.name} takes images of any size; say which with size (--size).")
+    return np.stack([read_image(path, own, model.preprocess.window) for path in list_images(folder)])

@@ -6,6 +6,7 @@ import math
 import numbers
 
 from medzoo.errors import PresetError
+from medzoo.models.flow_prior import FlowPrior
 
 # name: (smallest, largest) of numbers, alone or in lists; None where a number may be missing
 BOUNDS = {
@@ -19,6 +20,8 @@ BOUNDS = {
     "codebook_size": (2, 2**20),
     "hidden": (1, 4096),
     "groups": (1, 4096),
+    "latent_shape": (1, 16384),
+    "classes": (0, 4096),
 }
 LONGEST = 16  # of lists
 LARGEST = 1e9  # of any other number
@@ -47,7 +50,10 @@ def check_config(config, families, weights_size, name):
     if unknown := set(arguments) - known:
         raise PresetError(f"{name}: {family} has no {', '.join(sorted(map(str, unknown)))}.")
     for key, value in arguments.items():
-        _check_value(name, key, value)
+        if key == "prior" and isinstance(value, dict):
+            _check_prior(name, value)
+        else:
+            _check_value(name, key, value)
     least = _least_weights(arguments)
     if 2 * least > weights_size:
         raise PresetError(
@@ -63,6 +69,14 @@ def _arguments(cls):
         if parent.__module__.startswith("medzoo."):
             names |= {n for n, p in inspect.signature(parent.__init__).parameters.items() if p.kind != p.VAR_KEYWORD}
     return names - {"self"}
+
+
+def _check_prior(name, arguments):
+    """The configuration of a prior within that of its model."""
+    if unknown := set(arguments) - _arguments(FlowPrior):
+        raise PresetError(f"{name}: a prior has no {', '.join(sorted(map(str, unknown)))}.")
+    for key, value in arguments.items():
+        _check_value(name, key, value)
 
 
 def _check_value(name, key, value):

@@ -37,9 +37,26 @@ def manifest():
         raise PresetError(f"{path}: no manifest ({type(error).__name__}: {error}); reinstall medzoo.") from error
 
 
-def list_models(pattern="*"):
-    """Names of the presets that match a pattern, e.g. `list_models("vae-*")`."""
-    return [name for name in manifest() if fnmatch.fnmatch(name, pattern)]
+FAMILIES = {"ae": "ConvAutoencoder", "vae": "VAE", "vqvae": "VQVAE", "codec": "Codec"}
+
+
+def list_models(pattern="*", family=None, modality=None, size=None):
+    """Names of the presets that match a pattern, e.g. `list_models("vae-*")`, and all that else is given.
+
+    Args:
+        pattern: of names, as in the shell.
+        family: `"ae"`, `"vae"`, `"vqvae"`, `"codec"`, or the name of a class.
+        modality: `"X-ray"`, `"CT"`, `"MR"` or `"ultrasound"`; presets for several modalities are among the answers.
+        size: side in pixels of square images that the model takes as they are.
+    """
+    names = []
+    for name, e in manifest().items():
+        of_family = family is None or e["family"].lower() == FAMILIES.get(family.lower(), family).lower()
+        of_modality = modality is None or e["modality"].lower() in (modality.lower(), "several")
+        of_size = size is None or e["input"][0] == size or (e["input"][0] is None and size % e["multiple_of"] == 0)
+        if fnmatch.fnmatch(name, pattern) and of_family and of_modality and of_size:
+            names.append(name)
+    return names
 
 
 def entry(name):

@@ -19,72 +19,15 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import PresetError, PresetNotFoundError
+from medzoo.files import written_whole
 from medzoo.zoo.download import cache_folder, check_file, fetch, sha256
 from medzoo.zoo.hostile import check_config, check_weights
 from medzoo.zoo.manifest import BUNDLED, entry, manifest
+from medzoo.zoo.preprocess import Preprocess
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "README.md"
 FORMAT = 1
 LARGEST_CONFIG = 2**20  # bytes
-
-
-class Preprocess:
-    """What turns a file or an array into what the model was trained on; `load` attaches one as `model.preprocess`.
-
-    Args:
-        model: the model it belongs to.
-        size: `(height, width)` that files are cut and resized to, or `None` to only cut them to multiples of
-            `model.downsampling`.
-        window: `(center, width)` for `read_image`, or `None`.
-    """
-
-    def __init__(self, model, size=None, window=None):
-        self.model, self.size, self.window = model, size and tuple(size), window and tuple(window)
-
-    def get_config(self):
-        return {"size": self.size and list(self.size), "window": self.window and list(self.window)}
-
-    def __call__(self, image, frame=None):
-        """A batch `(N, H, W, 1)`, float32 in [0, 1], from a path, several paths or an array.
-
-        A file (of several frames: the one with index `frame`) is read by `read_image` and cut and resized to the
-        model's size. An array (`(H, W)`, `(N, H, W)`, with or without a last axis of 1) must have the right size
-        already: uint8 is divided by 255, floats must be in [0, 1].
-
-        Raises:
-            ImageError: a file that cannot be read.
-            ValueError: an array of another size, range or type; says which.
-        """
-        from medzoo.models.checks import check_images
-
-        if isinstance(image, (list, tuple)) and image and all(isinstance(p, (str, os.PathLike)) for p in image):
-            return np.concatenate([self(path) for path in image])
-        if isinstance(image, (str, os.PathLike)):
-            batch = self._read(image, frame)[None]
-        else:
-            batch = np.asarray(image)
-            if batch.dtype == np.uint8:
-                batch = batch.astype("float32") / 255.0
-            elif batch.dtype.kind != "f":
-                raise ValueError(f"{self.model.name}: {batch.dtype} array; expected uint8, or floats from 0 to 1.")
-            if batch.ndim == 2 or (batch.ndim == 3 and batch.shape[-1] == 1):
-                batch = batch[None]
-            batch = batch[..., None] if batch.ndim == 3 else batch
-        check_images(self.model, batch)
-        return np.clip(batch, 0.0, 1.0).astype("float32")
-
-    def fit(self, image):
-        """An image `(H, W, 1)` cut and resized to the model's size, or where it takes any only to multiples of
-        `model.downsampling`."""
-        from medzoo.images.intensity import resize
-
-        f = self.model.downsampling
-        return resize(image, self.size or tuple(max(1, side // f) * f for side in image.shape[:2]))
-
-    def _read(self, path, frame):
-        from medzoo.images.read import read_image
-
-        return self.fit(read_image(path, window=self.window, frame=frame))
 
 
 def load(name):
@@ -100,17 +43,31 @@ def load(name):
         PresetError: no preset of that name, not to be had from the hub, damaged, or not ours; its kinds and what each
             means are in `medzoo.errors`.
     """
-    name = os.fspath(name)
-    return _build(_folder(name), name)
+    return _build(folder_of(name), os.fspath(name))
+
+
+def loaded(model):
+    """`load(model)` for a name or path; a model as it is."""
+    return load(model) if isinstance(model, (str, os.PathLike)) else model
+
+
+def card(name):
+    """The text of a preset's card, without its picture and the lines for the hub on top; raises as `load` does."""
+    path = folder_of(name) / CARD
+    if not path.is_file():
+        raise PresetError(f"{name}: has no card ({CARD}).")
+    text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"!\[[^\]]*\]\([^)]*\)\n+[^\n]*\n", "", text).strip()  # nor its picture, with what is said of it
 
 
 def weights_digest(name):
     """SHA-256 of the weights that `load(name)` loads; raises as it does."""
-    return _read_config(_folder(os.fspath(name)))["weights"]["sha256"]
+    return _read_config(folder_of(name))["weights"]["sha256"]
 
 
-def _folder(name):
-    """The folder of a preset, its files checked."""
+def folder_of(name):
+    """The folder of a preset, its files checked; arguments and errors as those of `load`."""
+    name = os.fspath(name)
     if name.startswith("hf://"):
         return _from_hub(name)
     if name in manifest():
@@ -220,7 +177,7 @@ def _build(folder, name):
         model = family.from_config(arguments)
         check_weights(folder / WEIGHTS, [v.shape for v in model.variables], name)
         model.load_weights(folder / WEIGHTS)
-        model.preprocess = Preprocess(model, **config["preprocessing"])
+        model.preprocess = Preprocess(**config["preprocessing"])
     except PresetError:
         raise
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
@@ -259,8 +216,8 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
         config = {
             "format": FORMAT,
             "medzoo_version": version("medzoo"),
-            "model": {"class_name": type(model).__name__, "config": model.get_config()},
-            "preprocessing": Preprocess(model, **preprocessing).get_config(),
+            "model": {"class_name": type(model).__name__, "config": _without_preprocess(model.get_config())},
+            "preprocessing": Preprocess(**preprocessing).get_config(),
             "weights": {"size": (temporary / WEIGHTS).stat().st_size, "sha256": sha256(temporary / WEIGHTS)},
         }
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -270,16 +227,20 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
     return folder
 
 
+def _without_preprocess(config):
+    """A model's configuration; a preset says in one place how images are prepared."""
+    return {key: value for key, value in config.items() if key != "preprocess"}
+
+
 def _compact(path, dtype):
     """Rewrites a weights file: without the state of the optimizer, and with its float32 arrays in another type."""
     import h5py
 
     limit = np.finfo(dtype).max
-    compact = path.with_suffix(".compact")
-    with h5py.File(path, "r") as source, h5py.File(compact, "w") as target:
+    with written_whole(path) as part, h5py.File(path, "r") as source, h5py.File(part, "w") as target:
 
         def copy(name, item):
-            if name.split("/")[0] == "optimizer":
+            if "optimizer" in name.split("/"):
                 return
             if not isinstance(item, h5py.Dataset):
                 group = target.require_group(name)
@@ -295,4 +256,3 @@ def _compact(path, dtype):
 
         target.attrs.update(source.attrs)
         source.visititems(copy)
-    os.replace(compact, path)

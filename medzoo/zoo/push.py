@@ -20,6 +20,10 @@ class Upload:
     files: dict
     card: str
 
+    def sizes(self):
+        """Bytes of each file."""
+        return {n: len(f) if isinstance(f, bytes) else f.stat().st_size for n, f in sorted(self.files.items())}
+
     def entry(self, commit=None):
         """The preset's entry in a manifest, as far as the folder tells."""
         config = json.loads(Path(self.files[CONFIG]).read_text(encoding="utf-8"))

@@ -1,0 +1,121 @@
+"""Commands about sets of images: map, similar, drift, encode."""
+
+import click
+
+from medzoo.cli.shared import EXISTING, FOLDER, PATH, ImageFiles, files_of, nothing_there, out_option, overwrite_option
+
+KIND = click.option("--kind", default="both", show_default=True, type=click.Choice(["latents", "deep", "both"]))
+
+
+@click.command("map")
+@click.argument("name")
+@click.argument("folders", nargs=-1, required=True, type=EXISTING)
+@out_option("Folder for map.png, map.html, map.csv.")
+@click.option("--method", default="pca", show_default=True, type=click.Choice(["pca", "tsne", "umap"]))
+@KIND
+@overwrite_option
+def map_command(name, folders, out, method, kind, overwrite):
+    """Draw a map of the images in FOLDERS, one colour a folder: alike images lie near each other.
+
+    map.html is interactive (needs pip install "medzoo[explore]"): hover to see the file.
+
+    \b
+    Example:
+        medzoo map ae-chestxray-64 normal/ pneumonia/ -o map/ --method tsne
+    """
+    from medzoo.tasks.explore import map_folders
+
+    nothing_there([out / "map.csv"], overwrite)
+    written = map_folders(name, folders, out, method, kind)
+    if len(written) < 3:
+        click.echo('no map.html: pip install "medzoo[explore]"')
+    click.echo(f"wrote {', '.join(path.name for path in written)} to {out}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("archive", type=EXISTING)
+@click.argument("images", nargs=-1, required=True, type=ImageFiles())
+@click.option("-n", "count", default=5, show_default=True, help="How many for each image.")
+@click.option("-o", "--out", type=PATH, help="PNG to write: each image beside its nearest.")
+def similar(name, archive, images, count, out):
+    """Find the images of folder ARCHIVE that are most like each of IMAGES.
+
+    \b
+    Example:
+        medzoo similar ae-chestxray-64 archive/ film.png -o similar.png
+    """
+    from medzoo.tasks.explore import SimilarCases
+
+    if out and out.exists():
+        raise click.ClickException(f"{out}: exists; choose another name.")
+    known, asked = files_of([archive]), files_of(images)
+    search = SimilarCases(name).fit(known)
+    indices, similarity = search.query(asked, min(count, len(known)))
+    for file, row, values in zip(asked, indices, similarity, strict=True):
+        click.echo(f"{file}")
+        for i, value in zip(row, values, strict=True):
+            click.echo(f"    {value:.3f}  {known[i]}")
+    if out:
+        search.draw(out, asked, known, indices)
+        click.echo(f"wrote {out}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("old", type=EXISTING)
+@click.argument("new", type=EXISTING)
+@KIND
+def drift(name, old, new, kind):
+    """Are the images of folder NEW like those of folder OLD, as the model sees them?
+
+    Prints the AUC of a classifier that tells the two apart (0.5: it cannot) and the p-value of a permutation test.
+
+    \b
+    Example:
+        medzoo drift ae-chestxray-64 last-year/ this-year/
+    """
+    from medzoo.tasks.explore import drift as measured
+    from medzoo.tasks.features import features_of_files
+    from medzoo.zoo.presets import load
+
+    model = load(name)
+    (_, before), (_, after) = (features_of_files(model, folder, kind) for folder in (old, new))
+    found = measured(before, after)
+    click.echo(f"{len(before)} and {len(after)} images: AUC {found['auc']:.3f}, p = {found['p_value']:.3f}")
+    alike = found["p_value"] > 0.05 and found["auc"] < 0.6
+    click.echo("no drift seen" if alike else "the two differ: check the model on the new images before using it there")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("source", type=FOLDER)
+@out_option("Folder for the Parquet files.")
+@click.option("--processes", default=1, show_default=True, help="That work at the same time.")
+@click.option("--engine", type=click.Choice(["processes", "ray"]), default="processes", show_default=True)
+@click.option("--shard", default=1000, show_default=True, help="Files to a Parquet file.")
+def encode(name, source, out, processes, engine, shard):
+    """Encode all images below SOURCE to latents in Parquet files; the same command again goes on.
+
+    Bad files are listed with the reason. Needs pip install "medzoo[encode]"; for --engine ray, which spreads over a
+    cluster, "medzoo[ray]".
+
+    \b
+    Example:
+        medzoo encode ae-chestxray-64 archive/ -o latents/ --processes 8
+    """
+    from rich.progress import Progress
+
+    from medzoo.images.listing import list_files
+    from medzoo.tasks.encode import encode_folder
+
+    files, images, errors = list_files(source), 0, 0
+    with Progress() as progress:
+        task = progress.add_task("encoding", total=-(-len(files) // shard))
+        for new_images, new_errors in encode_folder(name, source, out, shard, processes, engine, files):
+            images, errors = images + new_images, errors + new_errors
+            progress.update(task, advance=1)
+    click.echo(f"{images} images encoded, {errors} files could not be read; wrote {out}")
+
+
+COMMANDS = (map_command, similar, drift, encode)

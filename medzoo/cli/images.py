@@ -1,0 +1,199 @@
+"""Commands from images to images: demo, reconstruct, denoise, compress, decompress, generate."""
+
+from pathlib import Path
+
+import click
+
+from medzoo.cli.shared import (
+    PATH,
+    ImageFiles,
+    files_of,
+    nothing_there,
+    out_option,
+    overwrite_option,
+    title_of,
+)
+
+
+@click.command()
+@click.option("-o", "--out", type=PATH, help="Picture to write; default: medzoo-demo.png, anew each time.")
+@click.option("--name", default="vae-chestxray-64", show_default=True, help="A VAE of the zoo.")
+@overwrite_option
+def demo(out, name, overwrite):
+    """Run a preset on the picture that ships with medzoo; write a figure.
+
+    The picture is a drawn phantom of a chest film: no patient, free to share.
+
+    \b
+    Example:
+        medzoo demo -o demo.png
+    """
+    from medzoo.evaluate.look import demonstrate
+
+    if out is not None:
+        nothing_there([out], overwrite)
+    out = out or Path("medzoo-demo.png")
+    numbers, psnr, ssim = demonstrate(name, out)
+    click.echo(f"{name} on a drawn chest film: {numbers} latents, PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
+    click.echo(f"wrote {out}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("files", nargs=-1, required=True, type=ImageFiles())
+@out_option("Folder for the pictures.")
+@overwrite_option
+def reconstruct(name, files, out, overwrite):
+    """Reconstruct images: writes input | reconstruction | difference, prints PSNR and SSIM.
+
+    Of a file with several frames each is an image; scan.dcm#3 is its frame 3. The difference is red where the
+    reconstruction is brighter, blue where darker; full colour is 0.25.
+
+    \b
+    Example:
+        medzoo reconstruct vae-chestxray-64 film.dcm other.png -o out/
+    """
+    from rich.progress import track
+
+    from medzoo import load
+    from medzoo.evaluate.look import compare
+
+    files = files_of(files)
+    targets = [out / f"{title_of(file)}-{Path(name).name}.png" for file in files]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise click.ClickException(f"two of the files would be written to {target}; run them one by one.")
+    nothing_there(targets, overwrite)
+    model, failed = load(name), 0
+    width = max(len(str(file)) for file in files)
+    for file, target in track(list(zip(files, targets, strict=True)), "reconstructing", disable=len(files) < 4):
+        try:
+            psnr, ssim = compare(model, file, target)
+        except (ValueError, OSError) as error:
+            failed += 1
+            click.echo(f"error: {error}", err=True)
+            continue
+        click.echo(f"{file!s:{width}}  PSNR {psnr:5.2f} dB  SSIM {ssim:.4f}  -> {target}")
+    if failed:
+        raise click.ClickException(f"{failed} of {len(files)} files could not be read.")
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=ImageFiles())
+@out_option("Folder for PNG files.")
+@click.option("--model", help="A denoising preset.  [default: dae-chestxray-256]")
+@click.option("--strength", default=1.0, show_default=True, help="0 leaves the image as it is.")
+@overwrite_option
+def denoise(images, out, model, strength, overwrite):
+    """Take noise out of images of files and folders: writes each as 16-bit PNG, and before beside after.
+
+    \b
+    Example:
+        medzoo denoise films/ -o clean/
+    """
+    from rich.progress import track
+
+    from medzoo.tasks.denoise import DEFAULT, denoise_file
+    from medzoo.zoo.presets import load
+
+    files = files_of(images)
+    targets = [out / f"{i:05d}-{title_of(file)}.png" for i, file in enumerate(files)]
+    nothing_there(targets, overwrite)
+    model = load(model or DEFAULT)
+    for file, target in zip(track(files, "denoising", disable=len(files) < 4), targets, strict=True):
+        denoise_file(file, target, model, strength)
+    click.echo(f"wrote {len(files)} images to {out}")
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=ImageFiles())
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write, .mzc."
+)
+@click.option("--model", help="Preset of the family Codec.  [default: codec-chestxray-256]")
+@click.option("--quality", type=int, help="0 (smallest) to 3.  [default: 2, and 0 where a residual follows]")
+@click.option("--lossless", is_flag=True, help="Every bit of the pixels comes back.")
+@click.option("--max-error", type=int, help="No grey value is off by more.")
+@click.option("--names/--no-names", default=True, show_default=True, help="Keep the files' names (patients' names?).")
+@overwrite_option
+def compress(images, out, model, quality, lossless, max_error, names, overwrite):
+    """Compress grey images (PNG, JPEG, npy, DICOM; 8 or 16 bits) of files and folders to one file.
+
+    Of DICOM files the stored pixel values are kept, and no tags.
+
+    \b
+    Example:
+        medzoo compress films/ -o films.mzc
+        medzoo compress film.png -o film.mzc --lossless
+    """
+    from medzoo.tasks.compress import DEFAULT, compress_files
+
+    nothing_there([out], overwrite)
+    if lossless and max_error:
+        raise click.ClickException("--lossless and --max-error exclude each other.")
+    files = files_of(images)
+    before, after = compress_files(files, out, model or DEFAULT, quality, 0 if lossless else max_error, names)
+    click.echo(f"{len(files)} images, {before:,} bytes -> {after:,} bytes ({before / after:.1f} times smaller)")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@out_option("Folder for PNG files.")
+@click.option("--model", help="Preset folder, where the one named in the file is not in the zoo.")
+@overwrite_option
+def decompress(file, out, model, overwrite):
+    """Write the images of a compressed FILE as PNG, 8 or 16 bits.
+
+    \b
+    Example:
+        medzoo decompress films.mzc -o films/
+    """
+    from medzoo.tasks.compress import decompress_file
+
+    pictures = decompress_file(file, model)
+    targets = {out / name: image for name, image in pictures.items()}
+    nothing_there(targets, overwrite)
+    _write_pngs(targets)
+    click.echo(f"wrote {len(targets)} images to {out}")
+
+
+@click.command()
+@click.argument("name")
+@out_option("Folder for PNG files.")
+@click.option("-n", "count", default=16, show_default=True, help="How many.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--temperature", default=1.0, show_default=True, help="Of the prior; below 1: more typical, less varied.")
+@click.option("--like", type=click.Path(path_type=Path, exists=True), help="Folder: draw from where its images lie.")
+@overwrite_option
+def generate(name, out, count, seed, temperature, like, overwrite):
+    """Draw images from a VAE: nobody's body.
+
+    With --like, samples that are nearly one of the folder's images are left out, and a generator that repeats many of
+    them is refused.
+
+    \b
+    Example:
+        medzoo generate vae-chestxray-64 -o drawn/ -n 32
+    """
+    import numpy as np
+
+    from medzoo.reports.plots import save_grid
+    from medzoo.tasks.generate import draw
+
+    targets = [out / f"{i:05d}.png" for i in range(count)]
+    nothing_there([out / "all.png", *targets], overwrite)
+    drawn = draw(name, count, seed, temperature, files_of([like]) if like else None)
+    values = np.round(255 * drawn[..., 0]).astype("uint8")
+    _write_pngs(dict(zip(targets, values, strict=True)))
+    save_grid(out / "all.png", drawn[:64], title=f"{name}: drawn, seed {seed}")
+    click.echo(f"wrote {count} images to {out}")
+
+
+def _write_pngs(pictures):
+    from medzoo.images.write import write_png
+
+    for target, values in pictures.items():
+        write_png(target, values)
+
+
+COMMANDS = (demo, reconstruct, denoise, compress, decompress, generate)

@@ -1,0 +1,157 @@
+"""Commands that learn from people's own images: classify, anomaly, segment, adapt."""
+
+import click
+
+from medzoo.cli.shared import (
+    EXISTING,
+    FOLDER,
+    ImageFiles,
+    files_of,
+    labelled_options,
+    nothing_there,
+    numbers,
+    out_option,
+    overwrite_option,
+    reading,
+    said,
+    title_of,
+)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--data", required=True, type=EXISTING, help="Labelled images: npz, folder, DICOM tree or CSV.")
+@out_option("Folder for classifier and report.")
+@labelled_options
+@click.option("--epochs", default="15,15", show_default=True, help="Of the head alone, then of everything.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--random", is_flag=True, help="From random weights instead: what is the pretraining worth?")
+@overwrite_option
+def classify(name, data, out, size, epochs, seed, random, overwrite, **how):
+    """Train a classifier on a preset's encoder: writes classifier.keras, report.json and report.png.
+
+    The validation split chooses the epoch and the temperature; the report is on the test split. A CSV whose labels are
+    joined by | gives a classifier of several findings.
+
+    \b
+    Example:
+        medzoo classify ae-chestxray-64 --data pneumoniamnist_28.npz -o pneumonia/
+        medzoo classify ae-chestxray --data films/ --size 224 --group 'person\\d+|IM-\\d+' -o pneumonia/
+        medzoo classify ae-chestxray --data labels.csv --size 224 -o findings/
+    """
+    from medzoo.reports.bootstrap import show
+    from medzoo.tasks.classify import train_classifier
+
+    nothing_there([out / "classifier.keras"], overwrite)
+    result = train_classifier(
+        name,
+        data,
+        out,
+        size=size,
+        epochs=numbers(epochs),
+        seed=seed,
+        pretrained=not random,
+        command=said(),
+        **reading(**how),
+    )
+    click.echo(f"{name} on {data.name}, split {result['split']}")
+    for finding, value in result.get("auc_of", {}).items():
+        click.echo(f"  {finding}: AUC {show(value, 3)}")
+    accuracy = f", accuracy {show(result['accuracy'], 3)}" if "accuracy" in result else " on average"
+    click.echo(f"AUC {show(result['auc'], 3)}{accuracy}; wrote {out}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("normal", type=EXISTING)
+@click.argument("images", nargs=-1, required=True, type=ImageFiles())
+@out_option("Folder for scores.csv and pictures.")
+@click.option("--rate", default=0.05, show_default=True, help="Share of normal images that may be called anomalies.")
+@overwrite_option
+def anomaly(name, normal, images, out, rate, overwrite):
+    """Find what is unlike the normal images in folder NORMAL: scores, heat maps and boxes for IMAGES.
+
+    \b
+    Example:
+        medzoo anomaly ae-chestxray-64 normal-films/ film.dcm more-films/ -o out/
+    """
+    from medzoo.tasks.anomaly import AnomalyDetector, find_anomalies
+
+    files = files_of(images)
+    nothing_there([out / "scores.csv"], overwrite)
+    click.echo(f"learning what is normal from {normal}")
+    detector = AnomalyDetector(name, false_positive_rate=rate).fit(files_of([normal]))
+    rows = find_anomalies(detector, files, out)
+    found = sum(row["anomaly"] for row in rows)
+    click.echo(f"{found} of {len(rows)} images above the threshold {detector.threshold_:.2f}; wrote {out}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("images", type=FOLDER)
+@click.argument("masks", type=FOLDER)
+@click.argument("new", nargs=-1, type=ImageFiles())
+@out_option("Folder for segmenter and report.")
+@click.option("--size", default=256, show_default=True, help="Side in pixels, for presets that take any size.")
+@click.option("--epochs", default=30, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the training, and of what is held out for the report.")
+@click.option("--random", is_flag=True, help="From random weights instead: what is the pretraining worth?")
+@overwrite_option
+def segment(name, images, masks, new, out, size, epochs, seed, random, overwrite):
+    """Train a segmenter on a preset's encoder from folders IMAGES and MASKS; then outline NEW images.
+
+    Masks are PNG or npy files named as their images, with integer labels (or black and white). 15% of the pairs choose
+    the epoch, another 15% are reported on. Writes segmenter.keras, report.json and report.png, and for each new image a
+    mask (labels as grey values) and a picture with the outline.
+
+    \b
+    Example:
+        medzoo segment ae-chestxray films/ masks/ new-films/ -o lungs/
+    """
+    from rich.progress import track
+
+    from medzoo.reports.bootstrap import show
+    from medzoo.tasks.segment import outline, train_segmenter
+
+    nothing_there([out / "segmenter.keras"], overwrite)
+    files = files_of(new)
+    own = {"size": size, "epochs": epochs, "seed": seed, "pretrained": not random, "command": said()}
+    segmenter, result = train_segmenter(name, images, masks, out, **own)
+    for label, value in result["dice"].items():
+        click.echo(f"label {label}: Dice {show(value, 3)} on {result['images']['test']} held-out images")
+    for number, file in enumerate(track(files, "outlining", disable=not new)):
+        outline(segmenter, file, out, size, f"{number:05d}-{title_of(file)}")
+    click.echo(f"wrote {out}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("new", type=EXISTING)
+@click.argument("old", type=EXISTING)
+@out_option("Preset folder to write.")
+@click.option("--distance", default="coral", show_default=True, type=click.Choice(["coral", "mmd"]))
+@click.option("--weight", default=0.1, show_default=True, help="Of the distance between the latents; 0: none.")
+@click.option("--size", default=256, show_default=True, help="Side in pixels, for presets that take any size.")
+@click.option("--epochs", default=5, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def adapt(name, new, old, out, distance, weight, size, epochs, seed):
+    """Adapt a preset to images of a folder NEW (a new scanner or hospital), without labels.
+
+    OLD holds images like those it was trained on, so that they are not forgotten. A fifth of each folder is held out to
+    measure PSNR before and after.
+
+    \b
+    Example:
+        medzoo adapt ae-chestxray-64 new-hospital/ old-hospital/ -o ae-new-hospital/
+    """
+    from medzoo.reports.bootstrap import show
+    from medzoo.tasks.adapt import adapt_folders
+
+    nothing_there([out], False)
+    own = {"size": size, "distance": distance, "weight": weight, "epochs": epochs, "seed": seed, "verbose": 2}
+    for title, (before, after, count) in adapt_folders(name, files_of([new]), files_of([old]), out, **own).items():
+        click.echo(f"{title}: PSNR {show(before)} -> {show(after)} dB on {count} held-out images")
+    click.echo(f"wrote {out}; medzoo.load({str(out)!r})")
+
+
+COMMANDS = (classify, anomaly, segment, adapt)

@@ -1,0 +1,124 @@
+"""What the commands share: files in, folders out, and the options about labelled images."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+class ImageFiles(click.ParamType):
+    """A file, a folder, or a frame of a file: `scan.dcm#3`."""
+
+    name = "path"
+
+    def convert(self, value, param, ctx):
+        from medzoo.images.read import split_frame
+
+        path, _ = split_frame(value)
+        if not path.exists():
+            self.fail(f"{path}: no such file or folder.", param, ctx)
+        return Path(value)
+
+
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+PATH = click.Path(path_type=Path)
+EXISTING = click.Path(path_type=Path, exists=True)
+
+
+def out_option(text):
+    return click.option("-o", "--out", required=True, type=PATH, help=text)
+
+
+def overwrite_option(function):
+    return click.option("--overwrite", is_flag=True, help="Replace what is there already.")(function)
+
+
+def nothing_there(targets, overwrite):
+    """Refuses to write over a file unless asked to."""
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise click.ClickException(f"{target}: exists; pass --overwrite to replace it.")
+
+
+def files_of(paths):
+    """Image files among paths and below folders; of a file with several frames `file#0`, `file#1` and so on."""
+    from medzoo.images.listing import frames_of, list_files
+    from medzoo.images.read import split_frame
+
+    found = []
+    for path in paths:
+        inside = [path / name for name in list_files(path)] if path.is_dir() else [path]
+        for file in inside:
+            frames = frames_of(file) if split_frame(file)[1] is None else [None]
+            if len(frames) > 1:
+                click.echo(f"{file}: {len(frames)} frames, each an image")
+            found += [file if frame is None else Path(f"{file}#{frame}") for frame in frames]
+    return found
+
+
+def title_of(file):
+    """The name of a file without its ending; `scan-3` for `scan.dcm#3`."""
+    from medzoo.images.read import split_frame
+
+    path, frame = split_frame(file)
+    return path.stem if frame is None else f"{path.stem}-{frame}"
+
+
+def labelled_options(function):
+    """Options of a command that takes labelled images: an archive, a folder, a DICOM tree or a table."""
+    options = [
+        click.option("--size", type=int, help="Side in pixels of images from files, for presets that take any size."),
+        click.option(
+            "--group", help="Whose image: regular expression on paths, or a CSV's column. No patient is parted."
+        ),
+        click.option("--columns", help="A CSV's own names: path=Image,label=Finding,split=Fold,group=Patient."),
+        click.option("--cache", type=PATH, help="Folder to keep decoded images in for the next time."),
+        click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be used; the report lists them."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def reading(group=None, columns=None, cache=None, skip_broken=False, **_):
+    """The options of `open_collection` among those of a command."""
+    pairs = [pair.partition("=") for pair in columns.split(",")] if columns else []
+    if any(not mark for _, mark, _ in pairs):
+        raise click.ClickException(f"--columns {columns}: expected kind=NAME, separated by commas.")
+    return {
+        "group": group,
+        "columns": {kind.strip(): name.strip() for kind, _, name in pairs} or None,
+        "cache": cache,
+        "on_error": "skip" if skip_broken else "raise",
+    }
+
+
+def said():
+    """The command as it was typed, for reports: paths by their last name only, options that were given."""
+    context = click.get_current_context()
+    parts = ["medzoo", context.info_name]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if parameter.name in ("out", "overwrite") or value is None or value is False or value == ():
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        shown = [v.name if isinstance(v, Path) else str(v) for v in values]
+        given = context.get_parameter_source(parameter.name) != click.core.ParameterSource.DEFAULT
+        if isinstance(parameter, click.Argument):
+            parts += shown
+        elif given or parameter.name in ("seed", "epochs"):
+            flag = parameter.opts[-1]
+            parts += [flag] if value is True else [word for v in shown for word in (flag, v)]
+    return " ".join(parts)
+
+
+def numbers(text):
+    """`15,15` to a list of int."""
+    try:
+        return [int(n) for n in text.split(",")]
+    except ValueError as error:
+        raise click.ClickException(f"{text!r}: expected whole numbers separated by commas.") from error
+
+
+def show_json(content):
+    click.echo(json.dumps(content, indent=2))

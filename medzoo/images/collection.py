@@ -1,0 +1,318 @@
+"""Labelled images in splits, as people have them: an archive, folders, a DICOM tree, a table."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.errors import ImageError
+from medzoo.files import written_whole
+from medzoo.images.archive import Archive, load_npz, load_npz_labels
+from medzoo.images.labelled import in_folder, in_table, targets_of
+from medzoo.images.listing import read_all, report
+from medzoo.images.read import read_image
+from medzoo.images.splits import SPLITS, parted, split
+
+MEMORY = 2 * 2**30  # bytes of decoded images that are kept in memory; more go to disk
+
+
+@dataclass
+class Collection:
+    """Labelled images in splits; made by `open_collection`.
+
+    Fields:
+        name: of the file or folder.
+        sources: `(path, frame)` of each image, or of an npz archive `(split, index)`.
+        where: split of each image, array of `"train"`, `"val"`, `"test"`.
+        split_by: `"given"`, `"patient"` or `"image"`.
+        class_names: list of str, or `None` without labels.
+        targets: integers `(N,)`; 0 and 1 `(N, K)` where an image may have several findings; or `None`.
+        groups: whose each image is, `(N,)`, or `None` if nobody knows.
+        kept: the classes that were asked for, or `None` for all.
+        skipped: `{path: reason}` of files that could not be used, with `on_error="skip"`.
+    """
+
+    name: str
+    sources: list
+    where: np.ndarray
+    split_by: str
+    class_names: list | None
+    targets: np.ndarray | None
+    groups: np.ndarray | None
+    read: object  # function of a list of sources: (array of those that can be read, their indices)
+    kept: list | None = None
+    skipped: dict = field(default_factory=dict)
+    _loaded: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def multi_label(self):
+        return self.targets is not None and self.targets.ndim == 2
+
+    def images(self, split="train"):
+        """uint8 `(N, H, W, 1)`; in memory, or a file on disk that is read as needed (`np.memmap`)."""
+        return self._load(split)[0]
+
+    def labels(self, split="train"):
+        """Integers `(N,)`, or 0 and 1 `(N, K)` for several findings.
+
+        Raises:
+            ImageError: there are no labels.
+        """
+        if self.targets is None:
+            raise ImageError(
+                f"{self.name}: no labels; expected a subfolder a class, a column of labels, or an archive with labels."
+            )
+        return self.targets[self._load(split)[1]]
+
+    def classes_in(self, split="train"):
+        """How many classes a split holds images of; 0 without labels or with several findings an image."""
+        return 0 if self.targets is None or self.multi_label else len(np.unique(self.targets[self.where == split]))
+
+    def patients(self, split="train"):
+        """Whose each image is, `(N,)`, or `None` if nobody knows."""
+        return None if self.groups is None else self.groups[self._load(split)[1]]
+
+    def paths(self, split="train"):
+        """Where each image is from: `path`, or `path#frame`; of an archive `split#index`."""
+        chosen = (self.sources[i] for i in self._load(split)[1])
+        return [str(path) if frame is None else f"{path}#{frame}" for path, frame in chosen]
+
+    def dataset(self, split="train", batch_size=32, shuffle=None, seed=None, labels=False, drop_remainder=False):
+        """`tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1], with `labels=True` of pairs with labels.
+
+        Args:
+            split, batch_size, drop_remainder: as elsewhere.
+            shuffle: anew each epoch; by default only the training split is shuffled.
+            seed: int or `None`; makes the order repeatable.
+        """
+        from medzoo.images.datasets import from_arrays
+
+        shuffle = split == "train" if shuffle is None else shuffle
+        own = self.labels(split) if labels else None
+        return from_arrays(self.images(split), own, batch_size, shuffle, seed, drop_remainder)
+
+    def only(self, classes):
+        """The images of some classes, names or integers; labels keep their numbers.
+
+        Raises:
+            ImageError: no such class, or no image of them.
+        """
+        asked = [classes] if isinstance(classes, (str, int)) else classes
+        wanted = []
+        for c in asked:
+            if isinstance(c, str) and c not in (self.class_names or ()):
+                raise ImageError(f"{self.name}: no class {c!r}; found {', '.join(self.class_names or ['no labels'])}.")
+            wanted.append(self.class_names.index(c) if isinstance(c, str) else c)
+        chosen = self.targets[:, wanted].any(axis=1) if self.multi_label else np.isin(self.targets, wanted)
+        if not chosen.any():
+            raise ImageError(f"{self.name}: no images of classes {classes}.")
+        return replace(
+            self,
+            sources=[s for s, keep in zip(self.sources, chosen, strict=True) if keep],
+            where=self.where[chosen],
+            targets=self.targets[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+            kept=list(asked),
+            _loaded={},
+        )
+
+    def facts(self):
+        """For reports, JSON-ready: name, images a split and class, how patients were kept apart, files skipped."""
+        facts = {"data": self.name, "images": {s: int((self.where == s).sum()) for s in SPLITS if s in self.where}}
+        if self.class_names is not None:
+            counts = self.targets.sum(axis=0) if self.multi_label else np.bincount(self.targets)
+            named = zip(self.class_names, counts, strict=False)
+            facts["classes"] = {name: int(n) for name, n in named}
+        return {**facts, "split": self.split_sentence(), **({"skipped": self.skipped} if self.skipped else {})}
+
+    def split_sentence(self):
+        """How the splits came about, in words."""
+        if self.split_by == "given":
+            if self.groups is None:
+                return "given with the data; whose each image is, is not known"
+            both = parted(self.groups, self.where)
+            return f"given with the data; {both} patients stand in more than one" if both else "given, by patient"
+        return "by patient" if self.split_by == "patient" else "by image: whose each image is, is not known"
+
+    def _load(self, split):
+        """`(images, indices)` of a split."""
+        if split not in self._loaded:
+            chosen = np.flatnonzero(self.where == split)
+            if not len(chosen):
+                there = ", ".join(dict.fromkeys(self.where.tolist()))
+                raise ImageError(f"{self.name}: no images in split {split!r}; found {there}.")
+            images, good = self.read([self.sources[i] for i in chosen], self.skipped)
+            self._loaded[split] = images, chosen[good]
+        return self._loaded[split]
+
+
+def open_collection(
+    data,
+    size=None,
+    *,
+    classes=None,
+    group=None,
+    columns=None,
+    seed=0,
+    window=None,
+    cache=None,
+    on_error="raise",
+):
+    """Opens labelled images, wherever they are.
+
+        films = medzoo.datasets.open_collection("films/", size=224, group=r"person\\d+|IM-\\d+")
+        x, y = films.images("train"), films.labels("train")
+
+    Args:
+        data: what is opened, by its kind:
+            an npz archive in the MedMNIST convention (see `load_npz`), with `class_names` if there are;
+            a folder with a subfolder a class, below `train/`, `val/`, `test/` where these are there; without subfolders
+            there are no labels. DICOM files are known by content, every frame is an image;
+            a CSV file with a column of paths (relative to it; `file.dcm#3` is a frame) and, as far as there are,
+            columns of labels, splits and groups. Several findings are joined by `|` as in NIH ChestX-ray14; then labels
+            are 0 and 1 `(N, K)`, and `No Finding` is none of them;
+            a `Collection`, which is returned as it is.
+        size: `(height, width)` or one number that files are cut and resized to (see `read_image`); archives have their
+            own.
+        classes: names or integers: only images of these.
+        group: what tells patients apart: a regular expression on the path below the folder (its first group, or all
+            that matches), or the name of a column. By default a table's column of that kind, and the PatientID of DICOM
+            files.
+        columns: `{"path": ..., "label": ..., "split": ..., "group": ...}`, a table's own names for them; by default
+            what they are usually called, see `medzoo.images.labelled.COLUMNS`.
+        seed: of the split, where none is given: about 70, 15 and 15% of each class, no patient in two of them.
+        window: see `read_image`.
+        cache: folder that decoded images are kept in for the next time; by default they stay in memory, or beyond 2 GiB
+            in a temporary file.
+        on_error: `"raise"`: one error that names every file that cannot be used; `"skip"`: leave these out and list
+            them in `skipped`.
+
+    Returns: `Collection`.
+
+    Raises:
+        FileNotFoundError: no such file or folder, or none of its images.
+        ImageError: files that cannot be used, columns or labels that are missing, patients that cannot be told.
+    """
+    if isinstance(data, Collection):
+        return data
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"{data}: on_error={on_error!r}; expected 'raise' or 'skip'.")
+    path = Path(data)
+    if path.suffix.lower() == ".npz":
+        return _from_npz(path, classes)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder.")
+    if path.is_dir():
+        found = in_folder(path, group)
+    elif path.suffix.lower() in (".csv", ".tsv"):
+        found = in_table(path, group, columns or {})
+    else:
+        raise ImageError(f"{path}: expected an npz archive, a CSV file or a folder.")
+    if size is None:
+        raise ValueError(f"{path}: size=None; images from files need one size: size=256 or (height, width).")
+    if classes is not None and found.names is None:
+        raise ImageError(f"{path}: no labels, so there are no classes {classes}.")
+    class_names, targets = targets_of(path, found.names)
+    try:
+        where = _complete(found, targets, seed)
+    except ValueError as error:
+        raise ImageError(f"{path}: {error}") from error
+    height, width = (size, size) if np.isscalar(size) else size
+    read = _Reader(path.name, found.root, (height, width), window, cache, on_error)
+    split_by = "given" if found.where is not None else "image" if found.groups is None else "patient"
+    collection = Collection(path.name, found.sources, where, split_by, class_names, targets, found.groups, read)
+    return collection if classes is None else collection.only(classes)
+
+
+def _from_npz(path, classes):
+    """An archive keeps its own splits; the images of each are read when they are asked for."""
+    archive = Archive(path)
+    there = [s for s in SPLITS if f"{s}_images" in archive.keys]
+    if not there:
+        archive("train_images")  # says what there is
+    labelled = all(f"{s}_labels" in archive.keys for s in there)
+    labels = [load_npz_labels(path, s) if labelled else None for s in there]
+    counts = [len(load_npz(path, s) if own is None else own) for s, own in zip(there, labels, strict=True)]
+    targets = np.concatenate(labels) if labelled else None
+    names = None
+    if labelled:
+        named = "class_names" in archive.keys
+        names = [str(n) for n in (archive("class_names") if named else range(int(targets.max()) + 1))]
+    where = np.repeat(there, counts)
+    sources = [(s, i) for s, n in zip(there, counts, strict=True) for i in range(n)]
+
+    def read(chosen, skipped):
+        images = load_npz(path, chosen[0][0])
+        positions = np.array([i for _, i in chosen])
+        return images if len(chosen) == len(images) else images[positions], np.arange(len(chosen))
+
+    collection = Collection(path.name, sources, where, "given", names, targets, None, read)
+    return collection if classes is None else collection.only(classes)
+
+
+# --- splits and pixels ----------------------------------------------------------------------------------------------
+
+
+def _complete(found, targets, seed):
+    """The splits, with those that are missing cut from the training images."""
+    where, groups = found.where, found.groups
+    if groups is None and targets is None:
+        groups = np.arange(len(found.sources))  # of which there is one each
+    if where is None:
+        return split(targets, groups, seed)
+    if "val" not in where and "train" in where:
+        train = np.flatnonzero(where == "train")
+        own = [None if part is None else part[train] for part in (targets, groups)]
+        where = where.astype("U8")
+        where[train] = split(*own, seed, names=("train", "val"))
+    return where
+
+
+class _Reader:
+    """Decodes files of a collection, several at a time, into an array in memory or on disk."""
+
+    def __init__(self, name, root, size, window, cache, on_error):
+        self.name, self.root, self.size, self.window = name, root, size, window
+        self.cache, self.on_error = cache and Path(cache), on_error
+
+    def __call__(self, sources, skipped):
+        kept = self.cache and self.cache / f"{self._digest(sources)}.npy"
+        if kept and kept.is_file():
+            return np.load(kept, mmap_mode="r"), np.arange(len(sources))
+        shape = (len(sources), *self.size, 1)
+        if self.cache:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with written_whole(kept) as part:
+                good, errors = self._fill(np.lib.format.open_memmap(part, "w+", "uint8", shape), sources)
+                if errors:
+                    self._report(sources, errors, skipped)
+                    return np.load(part)[good], good  # not kept: it must be seen again what is broken
+            return np.load(kept, mmap_mode="r"), good
+        images = np.empty(shape, "uint8") if np.prod(shape) <= MEMORY else _temporary(shape)
+        good, errors = self._fill(images, sources)
+        self._report(sources, errors, skipped)
+        return (images[good] if errors else images), good
+
+    def _fill(self, images, sources):
+        def read(path, frame):
+            image = read_image(self.root / path, self.size, self.window, frame)
+            return np.round(image * 255).astype("uint8")
+
+        return read_all(sources, read, images.__setitem__)
+
+    def _report(self, sources, errors, skipped):
+        report(self.name, len(sources), errors, self.on_error)
+        skipped.update({str(path): reason for (path, _), reason in errors.items()})
+
+    def _digest(self, sources):
+        """Tells these files, as they are now and read in this way, from all others."""
+        facts = [(str(p), f, (self.root / p).stat().st_size, (self.root / p).stat().st_mtime_ns) for p, f in sources]
+        return hashlib.sha256(repr((facts, self.size, self.window)).encode()).hexdigest()[:24]
+
+
+def _temporary(shape):
+    """An array in a file that goes when the array does."""
+    with tempfile.TemporaryFile(prefix="medzoo-") as file:
+        return np.memmap(file, "uint8", "w+", shape=shape)

@@ -1,0 +1,163 @@
+"""Images with labels, splits and patients as they lie on disk: folders and tables."""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.errors import ImageError
+from medzoo.images.listing import list_sources, patients_of
+from medzoo.images.read import split_frame
+
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLIT_NAMES |= {"test": "test", "testing": "test"}
+COLUMNS = {  # what a table's columns are usually called, in lower case
+    "path": ("path", "file", "filename", "file_name", "image", "image index", "image_path"),
+    "label": ("label", "labels", "class", "diagnosis", "finding", "findings", "finding labels"),
+    "split": ("split", "fold", "set"),
+    "group": ("group", "patient", "patient_id", "patientid", "patient id", "subject", "subject_id"),
+}
+NONE = ("", "no finding", "no_finding", "normal")  # among several findings joined by |: none of them
+
+
+@dataclass
+class Found:
+    """What a folder or a table says.
+
+    Fields:
+        root: folder that paths are relative to.
+        sources: `(path, frame)` of each image.
+        where: split of each, array of str, or `None`.
+        names: label of each as it is written, or `None`.
+        groups: whose each is, array, or `None`.
+    """
+
+    root: Path
+    sources: list
+    where: np.ndarray | None
+    names: list | None
+    groups: np.ndarray | None
+
+
+def in_folder(root, group):
+    """`Found` in a folder with a subfolder a class; `group` as in `open_collection`."""
+    sources = list_sources(root)
+    parts = [Path(path).parts for path, _ in sources]
+    tops = {p[0] for p in parts if len(p) > 1}
+    given = {t: SPLIT_NAMES[t.lower()] for t in tops if t.lower() in SPLIT_NAMES}
+    where = None
+    if "train" in given.values():
+        outside = sorted({p[0] for p in parts} - set(given))
+        if outside:
+            raise ImageError(f"{root}: {', '.join(outside[:5])} beside train/; expected train/, val/ and test/ only.")
+        where = np.array([given[p[0]] for p in parts])
+        parts = [p[1:] for p in parts]
+    classes = [p[0] if len(p) > 1 else None for p in parts]
+    if None in classes and any(classes):
+        raise ImageError(
+            f"{root}: {classes.count(None)} of {len(classes)} images lie outside the subfolders; expected a subfolder "
+            "a class, or none."
+        )
+    groups = patients_of(root, sources) if group is None else _matches(root, sources, group)
+    names = None if None in classes else classes
+    if names and group is None and groups is not None and len(set(zip(names, groups, strict=True))) == len(set(names)):
+        names = None  # a folder a patient, not a folder a class
+    return Found(root, sources, where, names, groups)
+
+
+def _matches(root, sources, pattern):
+    """What a regular expression finds in each path: its first group, or all that matches."""
+    try:
+        known = re.compile(pattern)
+    except re.error as error:
+        raise ImageError(f"{root}: group={pattern!r} is no regular expression ({error}).") from error
+    found = [known.search(str(path)) for path, _ in sources]
+    if missing := [str(path) for (path, _), match in zip(sources, found, strict=True) if not match]:
+        raise ImageError(
+            f"{root}: group={pattern!r} matches nothing in {len(missing)} of {len(sources)} paths, e.g. "
+            f"{', '.join(missing[:3])}."
+        )
+    return np.array([match[match.re.groups and 1] for match in found])
+
+
+def in_table(path, group, columns):
+    """`Found` in a CSV file; `group` and `columns` as in `open_collection`."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            delimiter = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            rows, header = list(reader), reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImageError(f"{path}: not readable as CSV in UTF-8 ({error}).") from error
+    if unknown := set(columns) - set(COLUMNS):
+        raise ImageError(f"{path}: columns {sorted(unknown)}; expected some of {', '.join(COLUMNS)}.")
+    wanted = {**columns, **({"group": group} if group else {})}
+    found = {kind: _column(path, header, kind, wanted.get(kind)) for kind in COLUMNS}
+    if found["path"] is None:
+        raise ImageError(
+            f"{path}: no column of paths among {', '.join(header)}; say which with columns={{'path': ...}}."
+        )
+    if not rows:
+        raise ImageError(f"{path}: no rows.")
+    if short := [i for i, row in enumerate(rows, 2) if None in row or None in row.values()]:
+        raise ImageError(f"{path}: line {short[0]} has not {len(header)} columns as the first line does.")
+    values = {kind: None if name is None else [row[name].strip() for row in rows] for kind, name in found.items()}
+    sources = _located(path, [split_frame(value) for value in values["path"]])
+    where = values["split"] and np.array([_split_name(path, v) for v in values["split"]])
+    groups = values["group"] and np.array(values["group"])
+    return Found(path.parent, sources, where, values["label"], groups)
+
+
+def _column(path, header, kind, name):
+    """The name of a table's column of that kind, or `None`."""
+    if name is not None:
+        if name not in header:
+            raise ImageError(f"{path}: no column {name!r}; found {', '.join(header)}.")
+        return name
+    return next((column for usual in COLUMNS[kind] for column in header if column.strip().lower() == usual), None)
+
+
+def _split_name(path, value):
+    if value.lower() not in SPLIT_NAMES:
+        raise ImageError(f"{path}: split {value!r}; expected train, val or test.")
+    return SPLIT_NAMES[value.lower()]
+
+
+def _located(table, sources):
+    """The sources, each where it is: at its path beside the table, or by its name anywhere below."""
+    folder, below = table.parent, None
+    result, missing = [], []
+    for path, frame in sources:
+        if not (folder / path).is_file():
+            if below is None:
+                below = {}
+                for file in folder.rglob("*"):
+                    below.setdefault(file.name, []).append(file)
+            places = below.get(Path(path).name, []) if Path(path).name == str(path) else []
+            if len(places) != 1:
+                missing.append(f"{path} ({'in several folders' if places else 'not found'})")
+                continue
+            path = places[0].relative_to(folder)
+        result.append((path, frame))
+    if missing:
+        raise FileNotFoundError(
+            f"{table}: {len(missing)} of {len(sources)} images are not where it says: {', '.join(missing[:5])}."
+        )
+    return result
+
+
+def targets_of(path, names):
+    """`(class names, integer labels)`; labels are 0 and 1 `(N, K)` where some image has several findings."""
+    if names is None:
+        return None, None
+    if any("|" in name for name in names):
+        sets = [{n.strip() for n in name.split("|") if n.strip().lower() not in NONE} for name in names]
+        classes = sorted(set().union(*sets))
+        return classes, np.array([[int(c in own) for c in classes] for own in sets])
+    if empty := [i for i, name in enumerate(names, 2) if not name]:
+        raise ImageError(f"{path}: {len(empty)} rows without a label, first in line {empty[0]}.")
+    classes = sorted(set(names), key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
+    return classes, np.array([classes.index(name) for name in names])

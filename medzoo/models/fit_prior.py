@@ -1,0 +1,95 @@
+"""How a VAE's prior is learned from images."""
+
+import keras
+import numpy as np
+
+from medzoo.models.flow_prior import FlowPrior
+
+WIDTHS = {True: (64, 128, 192), False: (256, 256, 256)}  # of grids, of vectors
+
+
+class Draws(keras.utils.PyDataset):
+    """Batches of latents, drawn anew from the posteriors each epoch, and their labels.
+
+    Args:
+        means, deviations: of the posteriors, `(N, *latent_shape)`.
+        labels: integers `(N,)`.
+        batch_size: latents a batch; the last one of an epoch is left out if it is smaller.
+        seed: int.
+
+    Attributes: `epoch` and `skip`, as those of `medzoo.recipes.augment.Augmented`.
+    """
+
+    def __init__(self, means, deviations, labels, batch_size, seed):
+        super().__init__()
+        self.means, self.deviations, self.labels = means, deviations, labels
+        self.batch_size, self.seed, self.epoch, self.skip = min(batch_size, len(means)), seed, 0, 0
+
+    def __len__(self):
+        return len(self.means) // self.batch_size - self.skip
+
+    def __getitem__(self, index):
+        index += self.skip
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.means))
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        noise = np.random.default_rng((self.seed, self.epoch, index)).standard_normal(self.means[chosen].shape)
+        z = self.means[chosen] + noise * self.deviations[chosen]
+        return z.astype("float32"), self.labels[chosen]
+
+
+def posteriors(model, images, batch_size=64):
+    """Means and standard deviations of the posteriors of many images, float32 `(N, *latent_shape)` each.
+
+    Args:
+        model: a `VAE`.
+        images: `(N, height, width, channels)`, uint8 or float32 in [0, 1]; an `np.memmap` is read as needed.
+    """
+    parts = []
+    for i in range(0, len(images), batch_size):
+        batch = np.asarray(images[i : i + batch_size])
+        batch = batch.astype("float32") / (255 if batch.dtype == np.uint8 else 1)
+        parts.append(model._in_batches("_posterior", batch))
+    means, log_vars = np.split(np.concatenate(parts), 2, axis=-1)
+    return means, np.exp(log_vars / 2)
+
+
+def prepare(model, images, labels, batch_size, filters, blocks, seed):
+    """`(FlowPrior, Draws)` to be fitted; the prior is the model's own if it has one of that form."""
+    if labels is not None:
+        labels = np.asarray(labels)
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
+            raise ValueError(
+                f"{model.name}: labels of {labels.dtype} {labels.shape} for {len(images)} images; expected integers "
+                "from 0."
+            )
+    means, deviations = posteriors(model, images)
+    shape, classes = means.shape[1:], 0 if labels is None else int(labels.max()) + 1
+    form = {"latent_shape": shape, "classes": classes, "filters": tuple(filters or WIDTHS[len(shape) == 3])}
+    form["blocks"] = blocks
+    prior = model.prior
+    if prior is None or any(getattr(prior, key) != value for key, value in form.items()):
+        prior = FlowPrior(**form, seed=seed, name="prior")
+        prior.standardize(means, np.square(deviations))
+    prior.trainable = True
+    labels = np.zeros(len(means), "int32") if labels is None else labels.astype("int32")
+    return prior, Draws(means, deviations, labels, batch_size, seed)
+
+
+def optimizer(steps, learning_rate):
+    """AdamW with a short warm-up, a cosine and an average of the weights over about the last twentieth of the steps."""
+    warmup = min(100, steps // 10)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), alpha=0.02, warmup_target=learning_rate, warmup_steps=warmup
+    )
+    momentum = min(0.999, max(0.0, 1 - 20 / steps))
+    return keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1e3, use_ema=True, ema_momentum=momentum)
+
+
+def fit_prior(model, images, labels, epochs, batch_size, learning_rate, filters, blocks, seed, fit):
+    """See `VAE.fit_prior`."""
+    prior, draws = prepare(model, images, labels, batch_size, filters, blocks, seed)
+    prior.compile(optimizer(epochs * len(draws), learning_rate))
+    turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(draws, "epoch", epoch))
+    history = prior.fit(draws, epochs=epochs, shuffle=False, callbacks=[turn, *fit.pop("callbacks", ())], **fit)
+    model.set_prior(prior)
+    return history

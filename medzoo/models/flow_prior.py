@@ -1,0 +1,135 @@
+"""A learned prior over a model's latents, to draw new images from: flow matching."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from medzoo.layers import replicas
+from medzoo.layers.velocity import Velocity
+from medzoo.models.compiled import Compiled
+from medzoo.models.steps import OwnLoss
+
+ANY = 0.1  # share of the labels that training hides, so that the network also knows "any class"
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class FlowPrior(OwnLoss):
+    """Moves noise to latents along straight lines (flow matching, Lipman et al. 2023, arXiv:2210.02747).
+
+    Training draws a latent x, noise e and a time t, and asks the network at (1 - t) e + t x for the direction x - e.
+    The loss is the squared error of that direction, summed over the latents of an image. Times are logit-normal, most
+    of them in the middle (Esser et al. 2024, arXiv:2403.03206). Sampling starts from noise and follows the direction
+    from t = 0 to 1 by Heun's method. With classes, `guidance` above 1 exaggerates what a class has that others have not
+    (classifier-free guidance, Ho & Salimans 2022, arXiv:2207.12598).
+
+    Made by `VAE.fit_prior`, which also brings the latents to mean 0 and deviation 1, channel by channel.
+
+    Args:
+        latent_shape: `(h, w, channels)` or `(channels,)`.
+        classes: how many, 0 for none.
+        filters, blocks: see `medzoo.layers.velocity.Velocity`.
+        seed: int or `None`.
+    """
+
+    def __init__(self, latent_shape, classes=0, filters=(64, 128, 192), blocks=2, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.latent_shape, self.classes, self.filters = tuple(latent_shape), classes, tuple(filters)
+        self.blocks, self.seed = blocks, seed
+        self.velocity = Velocity(latent_shape, filters, blocks, classes, name="velocity")
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.compiled_method = Compiled(self)
+        self.build()
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        self.velocity.build()
+        channels = self.latent_shape[-1:]
+
+        def fixed(name, initializer):
+            return self.add_weight(channels, initializer, name=name, trainable=False, dtype="float32")
+
+        self.mean, self.deviation = fixed("mean", "zeros"), fixed("deviation", "ones")
+        self.built = True
+
+    def standardize(self, means, variances):
+        """Sets mean and deviation of each channel from the posteriors of the training images, `(N, *latent_shape)`."""
+        axes = tuple(range(means.ndim - 1))
+        total = means.astype("float64").var(axis=axes) + variances.astype("float64").mean(axis=axes)
+        self.mean.assign(means.mean(axis=axes, dtype="float64").astype("float32"))
+        self.deviation.assign(np.sqrt(np.maximum(total, 1e-12)).astype("float32"))
+
+    def forward_loss(self, x, target, sample_weight, training):
+        """Mean loss of a batch of latents x; `target` are their classes, or anything where there are none."""
+        x = (ops.cast(x, "float32") - self.mean) / self.deviation
+        batch = ops.shape(x)[0]
+        seed = self.seed_generator if training else 0
+        noise = replicas.normal(ops.shape(x), seed)
+        draws = replicas.normal((batch, 2), seed if training else 1)
+        t = ops.sigmoid(draws[:, 0])
+        way = ops.reshape(t, (-1, *[1] * len(self.latent_shape)))
+        labels = None
+        if self.classes:
+            hidden = 0.5 * (1 + ops.erf(draws[:, 1] / 2**0.5)) < (ANY if training else 0.0)
+            labels = ops.where(hidden, self.classes, ops.cast(ops.reshape(target, (-1,)), "int32"))
+        found = self.velocity((1 - way) * noise + way * x, t, labels)
+        error = ops.sum(ops.reshape(ops.square(found - (x - noise)), (batch, -1)), axis=1)
+        return ops.mean(error), found
+
+    def compile(self, optimizer="adam", **kwargs):
+        """As `keras.Model.compile`, without a loss: it is the prior's own."""
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def sample(self, n, label=None, seed=None, steps=40, guidance=1.0, temperature=1.0, batch_size=16):
+        """n latents.
+
+        Args:
+            n: how many.
+            label: class, or `None` for any.
+            seed: int or `None`; makes the draw repeatable.
+            steps: of Heun's method, two evaluations of the network each.
+            guidance: 1 draws as the class lies, more exaggerates it.
+            temperature: standard deviation of the noise that is started from.
+            batch_size: drawn at once.
+
+        Returns: float32 `(n, *latent_shape)`.
+
+        Raises:
+            ValueError: a class that the prior was not fitted with.
+        """
+        if label is not None and not 0 <= label < self.classes:
+            known = f"0 to {self.classes - 1}" if self.classes else "None: the prior was fitted without labels"
+            raise ValueError(f"{self.name}: label={label}; expected {known}.")
+        rng = np.random.default_rng(seed)
+        start = temperature * rng.standard_normal((n, *self.latent_shape)).astype("float32")
+        step = self.compiled_method("_heun", steps=steps, label=label, guidance=guidance)
+        parts = []
+        for i in range(0, n, batch_size):
+            x = ops.convert_to_tensor(start[i : i + batch_size])
+            for k in range(steps):
+                x = step((x, ops.convert_to_tensor(np.float32(k / steps))))
+            parts.append(ops.convert_to_numpy(x * self.deviation + self.mean))
+        return np.concatenate(parts)
+
+    def _heun(self, state, steps, label, guidance):
+        x, t = state
+        first = self._direction(x, t, label, guidance)
+        second = self._direction(x + first / steps, t + 1 / steps, label, guidance)
+        return x + (first + second) / (2 * steps)
+
+    def _direction(self, x, t, label, guidance):
+        batch = ops.shape(x)[0]
+        times = ops.broadcast_to(t, (batch,))
+
+        def towards(which):
+            labels = ops.full((batch,), which, dtype="int32") if self.classes else None
+            return self.velocity(x, times, labels)
+
+        if label is None or guidance == 1.0:
+            return towards(self.classes if label is None else label)
+        anything = towards(self.classes)
+        return anything + guidance * (towards(label) - anything)
+
+    def get_config(self):
+        shapes = {"latent_shape": list(self.latent_shape), "filters": list(self.filters)}
+        return {"name": self.name, **shapes, "classes": self.classes, "blocks": self.blocks, "seed": self.seed}

@@ -1,0 +1,141 @@
+"""A prior for a trained VAE, as a training that can be interrupted: `medzoo fit-prior`."""
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from medzoo.files import same_settings, write_json
+from medzoo.images.collection import Collection, open_collection
+from medzoo.models.fit_prior import Draws, optimizer, posteriors, prepare
+from medzoo.recipes.checkpoint import Checkpoints
+from medzoo.recipes.declaration import SIDE
+from medzoo.recipes.training import device_name, flush_denormals
+from medzoo.zoo.presets import folder_of, loaded, save_preset
+
+log = logging.getLogger("medzoo")
+FOR_VALIDATION = 256  # images at most whose loss is watched
+
+
+def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learning_rate=5e-4, seed=0, **reading):
+    """Fits a prior to images and writes the preset anew, with it; started again, it goes on where it stopped.
+
+    A class of the prior is a class of a collection: with adults and children, each with and without a finding, four.
+    Where nothing has labels, each collection is a class.
+
+    Args:
+        model: a VAE, or anything `medzoo.load` takes. The training starts from its prior, if it has one of that form.
+        data: one or several, see `open_collection`.
+        out: preset folder to write; must not exist unless a training stopped in it.
+        size: side in pixels of all images, for a VAE that takes any; by default 256. Archives of other sizes
+            are resized.
+        epochs, batch_size, learning_rate, seed: see `VAE.fit_prior`.
+        reading: options of `open_collection`.
+
+    Returns: path of the preset folder.
+    """
+    out = Path(out)
+    work = out / "training"
+    if out.exists() and not work.is_dir():
+        raise FileExistsError(f"{out}: exists and holds no unfinished training; choose another folder.")
+    facts_of_model = None if hasattr(model, "prior") else folder_of(model)
+    model = loaded(model)
+    size = model.image_shape[:2] if model.image_shape[0] else (size or SIDE,) * 2
+    given = [data] if isinstance(data, (str, Path, Collection)) else list(data)
+    collections = [open_collection(d, size, **reading) for d in given]
+    names = class_names(collections)
+    work.mkdir(parents=True, exist_ok=True)
+    settings = {"model": model.name, "data": [c.name for c in collections], "classes": names, "size": list(size)}
+    settings |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    if same_settings(work / "settings.json", settings):
+        log.info("going on with the training in %s", out)
+    flush_denormals()
+    keras.utils.set_random_seed(seed)
+    images, labels = _gathered(collections, "train", size)
+    prior, draws = prepare(model, images, labels if len(names) > 1 else None, batch_size, None, 2, seed)
+    few, some = _gathered(collections, "val", size, FOR_VALIDATION)
+    means, deviations = posteriors(model, few)
+    watched = Draws(means, deviations, some.astype("int32"), batch_size, seed)
+    prior.compile(optimizer(epochs * len(draws), learning_rate))
+    prior.optimizer.build(prior.trainable_variables)
+    progress = Checkpoints(work, draws)
+    progress.restore(prior)
+    _fit(prior, draws, watched, progress, epochs)
+    model.set_prior(prior)
+    save_preset(model, out, overwrite=True)
+    if facts_of_model is not None:  # what its card says of the model itself still holds
+        for file in ("training.json", "metrics.json"):
+            if (facts_of_model / file).is_file():
+                shutil.copy(facts_of_model / file, out)
+    facts = {
+        **settings,
+        "images": [len(c.images("train")) for c in collections],
+        "steps": epochs * len(draws),
+        "loss_per_latent": [round(row["loss"] / means[0].size, 5) for row in progress.history],
+        "validation_loss_per_latent": [round(row["val_loss"] / means[0].size, 5) for row in progress.history],
+        "parameters": model.prior.count_params(),
+        "seconds": round(progress.seconds),
+        "device": device_name(),
+        "backend": keras.backend.backend(),
+    }
+    write_json(out / "prior.json", facts)
+    shutil.rmtree(work)
+    return out
+
+
+def class_names(collections):
+    """`["chestxray_256: no_finding", ...]`: the classes of all collections, one after another."""
+    names = []
+    for collection in collections:
+        own = collection.class_names if collection.class_names and not collection.multi_label else [None]
+        stem = Path(collection.name).stem
+        names += [stem if name is None else f"{stem}: {name}" for name in own]
+    return names
+
+
+def _gathered(collections, split, size, most=None):
+    """Images of one size of all collections, and the number of each one's class."""
+    from medzoo.images.archive import to_float
+    from medzoo.images.intensity import resize
+
+    images, labels, first = [], [], 0
+    for collection in collections:
+        own = collection.images(split)
+        several = collection.class_names and not collection.multi_label
+        numbers = collection.labels(split) if several else np.zeros(len(own), int)
+        step = 1 if most is None else max(1, -(-len(own) * len(collections) // most))
+        own, numbers = own[::step], numbers[::step]
+        if own.shape[1:3] != tuple(size):
+            own = np.round(255 * resize(to_float(own), size)).astype("uint8")
+        images.append(own)
+        labels.append(first + numbers)
+        first += len(collection.class_names) if several else 1
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _fit(prior, draws, watched, progress, epochs):
+    """Trains to the end, from the middle of an epoch where it stopped there."""
+
+    def fit(until):
+        with progress.listening():
+            prior.fit(
+                draws,
+                validation_data=watched,
+                initial_epoch=progress.epoch,
+                epochs=until,
+                shuffle=False,
+                callbacks=[progress],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+
+    if progress.step:
+        draws.skip = progress.step
+        fit(progress.epoch + 1)
+        draws.skip = 0
+        progress.restore(prior)  # Keras ends every fit with the averaged weights; the training goes on from its own
+    if progress.epoch < epochs:
+        fit(epochs)
+    prior.optimizer.finalize_variable_values(prior.trainable_weights)

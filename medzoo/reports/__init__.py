@@ -1,0 +1,1 @@
+"""Numbers with intervals, tables and figures: what every report of medzoo is made of. Knows nothing of models."""

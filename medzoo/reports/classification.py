@@ -1,0 +1,110 @@
+"""How good a classifier's probabilities are: discrimination and calibration, with intervals."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from medzoo.reports.bootstrap import interval_of
+
+
+def measure(probabilities, labels, names=None, specificity=0.9, resamples=1000):
+    """Accuracy, balanced accuracy, AUC (one against the rest, averaged), ECE and, for two classes, sensitivity.
+
+    Where an image may have several findings: the AUC of each by its name, and their mean.
+
+    Args:
+        probabilities: `(N, K)`; of classes, rows adding up to 1.
+        labels: integers `(N,)`; of findings 0 and 1 `(N, K)`.
+        names: of the findings.
+        specificity: at which the sensitivity of class 1 is given.
+        resamples: of the bootstrap over images.
+
+    Returns: dict of `{"mean": ..., "interval": [...]}`, JSON-ready.
+    """
+    probabilities, labels = np.asarray(probabilities, "float64"), np.asarray(labels)
+    if labels.ndim == 2:
+        return _of_findings(probabilities, labels, names or list(map(str, range(labels.shape[1]))), resamples)
+    right = probabilities.argmax(axis=1) == labels
+    classes = range(probabilities.shape[1])
+
+    def balanced(i):
+        return np.mean([right[i][labels[i] == k].mean() for k in classes if (labels[i] == k).any()])
+
+    def auc(i):
+        present = [k for k in classes if 0 < (labels[i] == k).sum() < len(i)]
+        present = present[-1:] if len(classes) == 2 else present
+        return np.mean([roc_auc_score(labels[i] == k, probabilities[i, k]) for k in present]) if present else np.nan
+
+    functions = {
+        "auc": auc,
+        "accuracy": lambda i: right[i].mean(),
+        "balanced_accuracy": balanced,
+        "ece": lambda i: calibration_error(probabilities[i], labels[i]),
+    }
+    if len(classes) == 2:
+        name = f"sensitivity_at_{specificity:g}_specificity"
+        functions[name] = lambda i: sensitivity(probabilities[i, 1], labels[i], specificity)
+    return {name: interval_of(f, len(labels), resamples) for name, f in functions.items()}
+
+
+def _of_findings(probabilities, labels, names, resamples):
+    """AUC of each finding that some images have and others not, and their mean."""
+
+    def auc(i, k):
+        return roc_auc_score(labels[i, k], probabilities[i, k]) if 0 < labels[i, k].sum() < len(i) else np.nan
+
+    present = [k for k in range(len(names)) if 0 < labels[:, k].sum() < len(labels)]
+    each = {names[k]: interval_of(lambda i, k=k: auc(i, k), len(labels), resamples) for k in present}
+    mean = interval_of(lambda i: np.nanmean([auc(i, k) for k in present]), len(labels), resamples) if present else None
+    return {"auc": mean, "auc_of": each}
+
+
+def sensitivity(scores, labels, specificity):
+    """Largest share of class 1 above a threshold that at least `specificity` of class 0 stay below."""
+    if len(np.unique(labels)) < 2:
+        return np.nan
+    false_positives, true_positives, _ = roc_curve(labels, scores)
+    return true_positives[false_positives <= 1 - specificity + 1e-12].max()
+
+
+def calibration_error(probabilities, labels, bins=15):
+    """Expected calibration error of the predicted class (Guo et al. 2017, arXiv:1706.04599), equal-width bins."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        (which == b).mean() * abs(right[which == b].mean() - confidence[which == b].mean()) for b in np.unique(which)
+    ]
+    return float(np.sum(gaps))
+
+
+def temperature(probabilities, labels):
+    """The number that logits are divided by to be best calibrated on these (validation) images.
+
+    Args:
+        probabilities, labels: as in `measure`.
+    """
+    several = np.ndim(labels) == 2
+
+    def nll(log_t):
+        p = np.clip(with_temperature(probabilities, np.exp(log_t), several), 1e-12, 1 - 1e-12)
+        if several:
+            return -(labels * np.log(p) + (1 - labels) * np.log(1 - p)).mean()
+        return -np.log(p[np.arange(len(labels)), labels]).mean()
+
+    return float(np.exp(minimize_scalar(nll, bounds=(-3, 3), method="bounded").x))
+
+
+def with_temperature(probabilities, t, several=False):
+    """Probabilities after temperature scaling; the predicted classes stay.
+
+    Args:
+        probabilities: `(N, K)`.
+        t: the temperature; above 1 less sure.
+        several: each column is a probability by itself, of a finding.
+    """
+    p = np.clip(probabilities, 1e-12, 1 - 1e-12).astype("float64")
+    logs = (np.log(p) - (np.log(1 - p) if several else 0)) / t
+    if several:
+        return 1 / (1 + np.exp(-logs))
+    scaled = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return scaled / scaled.sum(axis=1, keepdims=True)

@@ -1,0 +1,41 @@
+"""Scores, heat maps and boxes of many files, as a table and pictures."""
+
+import csv
+import json
+from pathlib import Path
+
+from medzoo.files import written_whole
+from medzoo.reports.plots import save_heat_map
+from medzoo.tasks.anomaly.detector import find_boxes
+
+COLUMNS = ("file", "score", "anomaly", "boxes (top, left, bottom, right)")
+
+
+def find_anomalies(detector, files, out):
+    """Writes `scores.csv` and for each file a picture with its heat map and boxes.
+
+    Args:
+        detector: a fitted `AnomalyDetector`.
+        files: image files.
+        out: folder to write to; made if it is not there.
+
+    Returns: list of dicts `{"file", "score", "anomaly" (bool), "boxes"}`, in the files' order.
+    """
+    from rich.progress import track
+
+    out, rows = Path(out), []
+    out.mkdir(parents=True, exist_ok=True)
+    for number, file in enumerate(track(files, "looking for anomalies")):
+        score = float(detector.anomaly_scores([file])[0])
+        heat = detector.heat_map([file])[0]
+        strange = score > detector.threshold_
+        boxes = [[int(n) for n in box] for box in find_boxes(heat)]
+        title = f"{Path(file).name}: {score:.2f} ({'above' if strange else 'below'} {detector.threshold_:.2f})"
+        image = detector.model_.preprocess(file)[0]
+        save_heat_map(out / f"{number:05d}-{Path(file).stem}.png", image, heat, boxes, title)
+        rows.append({"file": str(file), "score": score, "anomaly": strange, "boxes": boxes})
+    with written_whole(out / "scores.csv") as part, open(part, "w", newline="", encoding="utf-8") as table:
+        writer = csv.writer(table)
+        writer.writerow(COLUMNS)
+        writer.writerows([r["file"], f"{r['score']:.4f}", int(r["anomaly"]), json.dumps(r["boxes"])] for r in rows)
+    return rows

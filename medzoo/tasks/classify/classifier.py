@@ -1,0 +1,159 @@
+"""A preset's encoder under a classification head, and the training that suits it."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from medzoo.models.checks import check_shape
+from medzoo.recipes.augment import Augmented, Batches
+from medzoo.tasks.shared.fit import fit_best
+from medzoo.tasks.shared.on_encoder import OnEncoder
+
+
+@keras.saving.register_keras_serializable("medzoo")
+class Classifier(OnEncoder):
+    """A pretrained encoder with a classification head; an ordinary Keras model.
+
+        classifier = Classifier.from_pretrained("ae-chestxray-64", num_classes=2)
+        classifier.compile()                                # Adam, cross-entropy, accuracy
+        classifier.fit(images, labels, epochs=10)           # the head; the encoder is frozen
+        classifier.unfreeze()
+        classifier.compile(keras.optimizers.Adam(1e-4))
+        classifier.fit(images, labels, epochs=10)           # all of it
+
+    The head sees mean, deviation and largest value of every filter of every stage of the encoder, normalised by batch
+    normalisation. `predict` gives probabilities `(N, num_classes)`; labels are integers, or with `multi_label` 0 and 1
+    `(N, num_classes)`, and each finding has a probability of its own.
+
+    Args:
+        encoder: an `Encoder`, see `medzoo.layers.blocks`.
+        image_shape: `(height, width, channels)` that it takes.
+        num_classes: 2 or more; of findings 1 or more.
+        dropout: share of the pooled features dropped in training.
+        multi_label: an image may have several of the findings, or none.
+    """
+
+    def __init__(self, encoder, image_shape, num_classes, dropout=0.3, multi_label=False, **kwargs):
+        self.least_classes = 1 if multi_label else 2
+        super().__init__(encoder, image_shape, num_classes, **kwargs)
+        self.multi_label = multi_label
+        self.normalization = keras.layers.BatchNormalization(momentum=0.9, name="normalization")
+        self.dropout = keras.layers.Dropout(dropout)
+        self.head = keras.layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32", name="head")
+        self.build()
+
+    @classmethod
+    def from_pretrained(cls, name, num_classes, dropout=0.3, pretrained=True, multi_label=False):
+        """A classifier on the encoder of a preset, frozen.
+
+        Args:
+            name: anything `medzoo.load` takes, or a medzoo model.
+            num_classes, dropout, multi_label: as above.
+            pretrained: `False` starts the same network from random weights, not frozen: the control that shows what the
+                pretraining is worth.
+        """
+        own = {"dropout": dropout, "multi_label": multi_label}
+        classifier = cls._on_preset(name, num_classes, pretrained, "classifier", **own)
+        if pretrained:
+            classifier.encoder.trainable = False
+        return classifier
+
+    def build_head(self):
+        pooled = (None, 3 * sum(self.encoder.filters))
+        self.normalization.build(pooled)
+        self.head.build(pooled)
+
+    def unfreeze(self):
+        """Lets `fit` train the encoder too; compile again afterwards, with a smaller learning rate."""
+        self.encoder.trainable = True
+        self._leave_latents()
+
+    def call(self, x, training=False):
+        check_shape(self, x)
+        maps = [ops.cast(ops.relu(stage), "float32") for stage in self.encoder.stage_outputs(x)]
+        pooled = [f(m) for m in maps for f in (_mean, _deviation, _largest)]
+        hidden = self.normalization(ops.concatenate(pooled, axis=1), training=training)
+        scores = self.head(self.dropout(hidden, training=training))
+        return ops.sigmoid(scores) if self.multi_label else ops.softmax(scores)
+
+    def compile(self, optimizer="adam", loss=None, metrics=None, **kwargs):
+        """As `keras.Model.compile`; cross-entropy and accuracy (of findings: AUC) where nothing else is asked for."""
+        if self.multi_label:
+            usual = "binary_crossentropy", [keras.metrics.AUC(multi_label=True, name="auc")]
+        else:
+            usual = "sparse_categorical_crossentropy", ["accuracy"]
+        metrics = usual[1] if metrics is None else metrics
+        super().compile(optimizer=optimizer, loss=loss or usual[0], metrics=list(metrics), **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "dropout": self.dropout.rate, "multi_label": self.multi_label}
+
+
+def _mean(x):
+    return ops.mean(x, axis=(1, 2))
+
+
+def _deviation(x):
+    return ops.sqrt(ops.var(x, axis=(1, 2)) + 1e-6)
+
+
+def _largest(x):
+    return ops.max(x, axis=(1, 2))
+
+
+def class_weights(labels):
+    """Weights that make all classes count alike, `{class: weight}`, for `fit(class_weight=...)`."""
+    classes, counts = np.unique(labels, return_counts=True)
+    return {int(c): len(labels) / (len(classes) * int(n)) for c, n in zip(classes, counts, strict=True)}
+
+
+def fine_tune(
+    classifier,
+    x,
+    y,
+    validation_data,
+    epochs=(15, 15),
+    learning_rates=(1e-3, 1e-4),
+    batch_size=32,
+    augment=True,
+    loss=None,
+    balance=True,
+    seed=0,
+    verbose=0,
+):
+    """Staged unfreezing: the head first, then everything at a smaller learning rate; the best epoch of each is kept.
+
+    Args:
+        classifier: a `Classifier`.
+        x, y: images `(N, H, W, 1)`, uint8 or float32 in [0, 1], and labels as the classifier takes them.
+        validation_data: `(x, y)`, whose loss chooses the epoch.
+        epochs, learning_rates: of the two stages; 0 epochs skips one.
+        augment: move, turn, scale and expose the training images a little differently each epoch.
+        loss: of Keras, for integer labels; by default the classifier's own.
+        balance: weight the classes to count alike; not used where an image may have several findings.
+        seed, verbose: of the training.
+
+    Returns: the classifier.
+    """
+    changes = {"shift": 3.0, "warp": 0.1, "contrast": 0.2}
+    batches = Augmented(x, batch_size, seed, y, **(changes if augment else dict.fromkeys(changes, 0.0)))
+    turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch))
+    for stage, (count, rate) in enumerate(zip(epochs, learning_rates, strict=True)):
+        if not count:
+            continue
+        if stage:
+            classifier.unfreeze()
+        fit_best(
+            classifier,
+            batches,
+            validation_data=Batches(*validation_data, batch_size),
+            epochs=count,
+            steps=len(batches),
+            learning_rate=rate,
+            loss=loss,
+            class_weight=class_weights(y) if balance and not classifier.multi_label else None,
+            callbacks=[turn],
+            shuffle=False,
+            verbose=verbose,
+        )
+    return classifier

@@ -1,0 +1,277 @@
+"""Images to files of a `Codec` and back.
+
+    data = compress([film], quality=2)      # bytes
+    films = decompress(data)                # list of arrays
+
+A film's latents are coded by the codec's prior; with `max_error` the residual of every pixel follows, under
+distributions fitted to the film itself. The range coder is constriction's (Bamler 2022, arXiv:2201.01741); all it
+is told is computed in whole numbers (`medzoo.tasks.compress.exact`), so a file can be read on any machine.
+
+File: `MZC`, version, name of the preset and the first bytes of the sha256 of the weights that decode; for each film
+sizes, range, quality, a checksum of its pixels and the coded words; at the end a checksum of all.
+"""
+
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.errors import CompressedFileError
+from medzoo.files import write_whole
+from medzoo.images.read import read_stored, split_frame
+from medzoo.models import Codec
+from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, code_residual, constriction
+from medzoo.tasks.compress.exact import ExactCodec
+from medzoo.zoo.presets import loaded
+
+MAGIC, VERSION = b"MZC", 1
+_exact_codecs = {}  # the last one used, by digest of its weights
+DEFAULT = "codec-chestxray-256"
+
+
+def compress(images, model=DEFAULT, quality=None, max_error=None, names=None):
+    """Images to one compressed file's bytes.
+
+    Args:
+        images: list of uint8 or uint16 arrays `(H, W)` or `(H, W, 1)`, of any sizes.
+        model: name or folder of a preset of the family `Codec`, or a `Codec`.
+        quality: of the lossy part, 0 (smallest) to the codec's best; by default the codec's own, and 0 with
+            `max_error`, where the residual brings the rest.
+        max_error: `None`: lossy; 0: lossless; n: no grey value is off by more than n.
+        names: one for each image, to be kept in the file; by default none.
+
+    Raises:
+        ValueError: images of another type or shape, an unknown quality.
+    """
+    model, exact, digest = _codec(model)
+    if quality is None:
+        quality = model.quality if max_error is None else 0
+    if not 0 <= quality < len(model.tradeoffs):
+        raise ValueError(f"compress: quality={quality}; expected 0 to {len(model.tradeoffs) - 1}.")
+    if max_error is not None and max_error < 0:
+        raise ValueError(f"compress: max_error={max_error}; expected 0 (lossless) or more, or None.")
+    names = list(names) if names is not None else [""] * len(images)
+    if len(names) != len(images):
+        raise ValueError(f"compress: {len(names)} names for {len(images)} images.")
+    name = model.name.encode()
+    out = [MAGIC, bytes([VERSION, len(name)]), name, digest, _varint(len(images))]
+    for image, title in zip(images, names, strict=True):
+        out.append(_one(model, exact, _checked(image), quality, max_error, title))
+    data = b"".join(out)
+    return data + struct.pack("<I", zlib.crc32(data))
+
+
+def decompress(data, model=None, with_names=False):
+    """Compressed bytes to a list of uint8 or uint16 arrays `(H, W)`.
+
+    Args:
+        data: what `compress` gave.
+        model: the preset, where it is not one that `medzoo.load` finds by the name in the file.
+        with_names: return `(arrays, names)`.
+
+    Raises:
+        CompressedFileError: not such a file, damaged, or made with other weights.
+    """
+    reader = _Reader(data)
+    if reader.take(3) != MAGIC:
+        raise CompressedFileError("not a compressed file of medzoo (it does not begin with MZC).")
+    if (version := reader.take(1)[0]) != VERSION:
+        raise CompressedFileError(f"version {version} of the format; this medzoo reads {VERSION}. Update medzoo.")
+    if len(data) < 12 or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+        raise CompressedFileError("the checksum does not match: the file is damaged or cut short.")
+    name = reader.take(reader.take(1)[0]).decode()
+    model, exact, digest = _codec(model or name)
+    if (found := reader.take(8)) != digest:
+        raise CompressedFileError(f"made with weights {found.hex()} of {name}; those at hand are {digest.hex()}.")
+    images, names = zip(*(_read_one(reader, exact) for _ in range(reader.varint())), strict=True)
+    return (list(images), list(names)) if with_names else list(images)
+
+
+def compress_files(files, out, model=DEFAULT, quality=None, max_error=None, names=True):
+    """Compresses image files, read one at a time, to one file; see `compress`.
+
+    Args:
+        files: paths; of DICOM files the stored pixel values are kept, and no tags.
+        out: file to write, whole or not at all.
+        model, quality, max_error: see `compress`.
+        names: keep the files' names.
+
+    Returns: `(bytes before, bytes after)`.
+    """
+    places = [split_frame(file)[0] for file in files]
+    data = compress(_Reading(files), model, quality, max_error, [path.name for path in places] if names else None)
+    write_whole(out, data)
+    return sum(path.stat().st_size for path in set(places)), len(data)
+
+
+def decompress_file(file, model=None):
+    """The images of a compressed file by the names of pictures to write: `{"film.png": uint8 or uint16 (H, W)}`.
+
+    Raises:
+        CompressedFileError: see `decompress`; names the file.
+    """
+    try:
+        images, names = decompress(Path(file).read_bytes(), model, with_names=True)
+    except CompressedFileError as error:
+        raise CompressedFileError(f"{file}: {error}") from error
+    # A name in a file from elsewhere must not lead out of the folder.
+    stems = [Path(name.replace("\\", "/")).stem or f"{i:05d}" for i, name in enumerate(names)]
+    titles = [f"{f'{i:05d}-' if stems.count(stem) > 1 else ''}{stem}.png" for i, stem in enumerate(stems)]
+    return dict(zip(titles, images, strict=True))
+
+
+class _Reading:
+    """The stored values of files, read one at a time with a progress bar."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def __len__(self):
+        return len(self.files)
+
+    def __iter__(self):
+        from rich.progress import track
+
+        return map(read_stored, track(self.files, "compressing", disable=len(self.files) < 4))
+
+
+def _codec(model):
+    model = loaded(model)
+    if not isinstance(model, Codec):
+        raise ValueError(f"{model.name} is a {type(model).__name__}; expected a preset of the family Codec.")
+    weights = [np.asarray(w, "<f4").tobytes() for part in (model.decoder, model.prior) for w in part.get_weights()]
+    digest = hashlib.sha256(b"".join([*weights, np.asarray(model.log_gain, "<f4").tobytes()])).digest()[:8]
+    if digest not in _exact_codecs:
+        _exact_codecs.clear()
+        _exact_codecs[digest] = ExactCodec(model)
+    return model, _exact_codecs[digest], digest
+
+
+def _checked(image):
+    image = np.asarray(image)
+    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 2 or 0 in image.shape:
+        raise ValueError(f"compress: {image.dtype} of shape {image.shape}; expected uint8 or uint16 (H, W).")
+    return image
+
+
+# --- one image ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Head:
+    """What stands before an image's words."""
+
+    height: int
+    width: int
+    bits: int
+    low: int
+    high: int
+    quality: int
+    max_error: int  # plus one; 0 for lossy
+    words: int
+    title: str
+    checksum: int
+
+    def pack(self):
+        numbers = (self.height, self.width, self.bits, self.low, self.high - self.low)
+        numbers += (self.quality, self.max_error, self.words)
+        title = self.title.encode()
+        return b"".join(map(_varint, (*numbers, len(title)))) + title + struct.pack("<I", self.checksum)
+
+    @classmethod
+    def read(cls, reader):
+        height, width, bits, low, span, quality, max_error, words, length = (reader.varint() for _ in range(9))
+        title = reader.take(length).decode()
+        return cls(height, width, bits, low, low + span, quality, max_error, words, title, reader.checksum())
+
+
+def _one(model, exact, image, quality, max_error, title):
+
+    # 8 bits keep the range that the codec was trained on; 16 bits are stretched to what the image uses.
+    low, high = (0, 255) if image.dtype == np.uint8 else (int(image.min()), max(int(image.max()), int(image.min()) + 1))
+    height, width = image.shape
+    f = exact.f
+    padded = np.pad(image, ((0, -height % f), (0, -width % f)), mode="edge")
+    scaled = ((padded.astype("float64") - low) / (high - low)).astype("float32")
+    latents = model.encode(scaled[None, ..., None], quality)[0].astype("float64")
+    coder = Encoder(constriction().queue.RangeEncoder())
+    code_latents(coder, exact, latents, quality)
+    picture = exact.picture(latents, quality, low, high)[:height, :width]
+    if max_error is not None:
+        step = 2 * max_error + 1
+        residual = np.floor((image.astype("int64") - picture + max_error) / step).astype("int64")
+        code_residual(coder, residual, picture)
+        picture = np.clip(picture + step * residual, low, high)
+    words = coder.coder.get_compressed().astype("<u4").tobytes()
+    head = Head(
+        height,
+        width,
+        8 * image.itemsize,
+        low,
+        high,
+        quality,
+        0 if max_error is None else max_error + 1,
+        len(words) // 4,
+        title,
+        zlib.crc32(picture.astype("<u2").tobytes()),
+    )
+    result = head.pack() + words
+    _read_one(_Reader(result), exact)  # what cannot be read back raises now, while the original is there
+    return result
+
+
+def _read_one(reader, exact):
+
+    head = Head.read(reader)
+    words = np.frombuffer(reader.take(4 * head.words), "<u4").astype("uint32")
+    coder = Decoder(constriction().queue.RangeDecoder(words))
+    shape = (-(-head.height // exact.f), -(-head.width // exact.f), sum(exact.groups))
+    latents = np.zeros(shape)
+    code_latents(coder, exact, latents, head.quality)
+    picture = exact.picture(latents, head.quality, head.low, head.high)[: head.height, : head.width]
+    if head.max_error:
+        residual = np.zeros(picture.shape, "int64")
+        code_residual(coder, residual, picture)
+        picture = np.clip(picture + (2 * head.max_error - 1) * residual, head.low, head.high)
+    if zlib.crc32(picture.astype("<u2").tobytes()) != head.checksum:
+        raise CompressedFileError("decoded to other pixels than were stored; the weights or medzoo are not the same.")
+    return picture.astype(f"uint{head.bits}"), head.title
+
+
+# --- bytes ----------------------------------------------------------------------------------------------------------
+
+
+def _varint(number):
+    """Seven bits a byte, the last byte without the eighth."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+class _Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        if self.at + count > len(self.data):
+            raise CompressedFileError(f"ends after {len(self.data)} bytes, {self.at + count} were announced.")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def varint(self):
+        number = 0
+        for shift in range(0, 70, 7):
+            byte = self.take(1)[0]
+            number |= (byte & 127) << shift
+            if byte < 128:
+                return number
+        raise CompressedFileError("a number of more than 64 bits; the file is damaged.")
+
+    def checksum(self):
+        return struct.unpack("<I", self.take(4))[0]

@@ -1,0 +1,96 @@
+"""What single latents stand for."""
+
+import numpy as np
+
+from medzoo.models.gradients import input_gradient
+
+
+def traverse(model, image, latent, span=3.0, steps=7, scale=1.0):
+    """What one latent does to an image: decoded with that latent moved from -span to +span.
+
+    Args:
+        model: a medzoo model with a vector bottleneck of numbers.
+        image: float32 `(height, width, 1)` in [0, 1].
+        latent: which, 0 to `latent_dim` - 1.
+        span: in units of `scale`, around the image's own value.
+        scale: standard deviation of that latent over images (1 under a VAE's prior).
+
+    Returns: float32 `(steps, height, width, 1)`; the middle one is the reconstruction.
+    """
+    if model.bottleneck != "vector" or not 0 <= latent < model.latent_dim:
+        raise ValueError(
+            f"traverse: latent={latent} of {model.name} ({model.bottleneck} bottleneck); expected a vector bottleneck "
+            f"and 0 to {model.latent_dim - 1}."
+        )
+    z = np.repeat(model.encode(image[None]), steps, axis=0)
+    z[:, latent] += scale * np.linspace(-span, span, steps)
+    return model.decode(z)
+
+
+def occlusion(function, image, patch=8, fill=None):
+    """How a number changes when parts of an image are covered (Zeiler & Fergus 2014, arXiv:1311.2901).
+
+    Args:
+        function: images `(N, height, width, 1)` to numbers `(N,)`, e.g. `lambda x: model.encode(x)[:, 3]`.
+        image: float32 `(height, width, 1)`.
+        patch: side of the covered squares in pixels.
+        fill: grey value that covers; by default the image's mean.
+
+    Returns: float32 `(height, width)`: the number of the whole image minus that of the covered one.
+    """
+    height, width, _ = image.shape
+    fill = image.mean() if fill is None else fill
+    corners = [(i, j) for i in range(0, height, patch) for j in range(0, width, patch)]
+    covered = np.repeat(image[None], len(corners), axis=0)
+    for x, (i, j) in zip(covered, corners, strict=True):
+        x[i : i + patch, j : j + patch] = fill
+    change = function(image[None])[0] - function(covered)
+    result = np.empty((height, width), "float32")
+    for value, (i, j) in zip(change, corners, strict=True):
+        result[i : i + patch, j : j + patch] = value
+    return result
+
+
+def integrated_gradients(function, image, baseline=None, steps=32):
+    """What each pixel adds to a number (Sundararajan et al. 2017, arXiv:1703.01365).
+
+    Args:
+        function: tensor `(N, height, width, 1)` to a tensor `(N,)` of differentiable numbers, e.g.
+            `lambda x: model.encoder(x)[:, 3]`.
+        image: float32 `(height, width, 1)`.
+        baseline: image that the path starts from; by default all pixels at the image's mean.
+        steps: of the path.
+
+    Returns: float32 `(height, width)`; adds up to the number of the image minus that of the baseline, nearly.
+    """
+    baseline = np.full_like(image, image.mean()) if baseline is None else baseline
+    way = ((np.arange(steps, dtype="float32") + 0.5) / steps).reshape(-1, 1, 1, 1)
+    slopes = input_gradient(function, (baseline + way * (image - baseline)).astype("float32"))
+    return ((image - baseline) * slopes.mean(axis=0))[..., 0]
+
+
+def mutual_information_gap(latents, factors, bins=20):
+    """Disentanglement of latents against known factors (MIG, Chen et al. 2018, arXiv:1802.04942).
+
+    Args:
+        latents: `(N, D)`.
+        factors: integers `(N, F)`, e.g. label, view, sex.
+        bins: equal-width bins that latents are cut into.
+
+    Returns: float array `(F,)`: for each factor how much more the most informative latent knows than the second, as a
+        share of the factor's entropy; 0 to 1.
+    """
+    from sklearn.metrics import mutual_info_score
+
+    def binned(x):
+        edges = np.linspace(x.min(), x.max(), bins + 1)[1:-1]
+        return np.digitize(x, edges)
+
+    codes = [binned(x) for x in np.asarray(latents).T]
+    gaps = []
+    for factor in np.asarray(factors).T:
+        known = sorted(mutual_info_score(factor, code) for code in codes)
+        second = known[-2] if len(known) > 1 else 0.0
+        entropy = mutual_info_score(factor, factor)
+        gaps.append((known[-1] - second) / entropy if entropy > 0 else np.nan)
+    return np.array(gaps)

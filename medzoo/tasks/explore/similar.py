@@ -1,0 +1,82 @@
+"""Similar cases in an archive."""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from medzoo.reports.plots import save_grid
+from medzoo.tasks.features import features
+from medzoo.zoo.presets import loaded
+
+
+class SimilarCases(BaseEstimator):
+    """Finds the images most like a given one, by the cosine of their features.
+
+        search = SimilarCases("ae-chestxray-64").fit(archive)
+        indices, similarity = search.query(film, n=5)
+
+    Args:
+        model: name or folder of a preset, or a medzoo model.
+        kind: of the features, see `medzoo.tasks.features.features`.
+
+    Attributes: `table_`, standardised features of the archive; `save` and `load` keep them without the images.
+    """
+
+    def __init__(self, model="ae-chestxray-64", kind="both"):
+        self.model = model
+        self.kind = kind
+
+    def fit(self, X, y=None):
+        """Indexes images, given as `FeatureExtractor` takes them."""
+        table = self._features(X)
+        self.mean_, self.scale_ = table.mean(axis=0), table.std(axis=0) + 1e-6
+        self.table_ = self._standardised(table)
+        return self
+
+    def query(self, X, n=5):
+        """The n most similar images of the archive for each given one.
+
+        Returns: `(indices, similarity)`, each `(len(X), n)`, most similar first; similarity is at most 1.
+        """
+        check_is_fitted(self, "table_")
+        similarity = self._standardised(self._features(X)) @ self.table_.T
+        order = np.argsort(-similarity, axis=1)[:, :n]
+        return order, np.take_along_axis(similarity, order, axis=1)
+
+    def draw(self, path, asked, known, indices):
+        """Writes a PNG: each image that was asked for, and beside it those that were found.
+
+        Args:
+            path: of the PNG.
+            asked, known: image files, as given to `query` and `fit`.
+            indices: from `query`.
+        """
+        read = self.model_.preprocess
+        rows = [[read(f), *(read(known[i]) for i in r)] for f, r in zip(asked, indices, strict=True)]
+        images = np.concatenate([image for row in rows for image in row])
+        save_grid(path, images, columns=indices.shape[1] + 1, title="left: asked; then the most similar")
+
+    def save(self, path):
+        """Writes the index as npz; no images are in it."""
+        check_is_fitted(self, "table_")
+        name = self.model if isinstance(self.model, str) else self.model.name
+        np.savez_compressed(
+            path, table=self.table_, mean=self.mean_, scale=self.scale_, model=np.array(name), kind=np.array(self.kind)
+        )
+
+    @classmethod
+    def load(cls, path):
+        """An index that `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            search = cls(str(stored["model"]), str(stored["kind"]))
+            search.table_, search.mean_, search.scale_ = stored["table"], stored["mean"], stored["scale"]
+        return search
+
+    def _features(self, X):
+        if not hasattr(self, "model_"):
+            self.model_ = loaded(self.model)
+        return features(self.model_, self.model_.preprocess(X), self.kind)
+
+    def _standardised(self, table):
+        table = (table - self.mean_) / self.scale_
+        return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,6 @@
+"""Draw images that nobody's body gave: from the prior, from where real latents lie, between two images."""
+
+from medzoo.tasks.generate.code_prior import CodePrior
+from medzoo.tasks.generate.draw import AggregatePosterior, copies, draw, draw_like, interpolate, nearest, new_images
+
+__all__ = ["AggregatePosterior", "CodePrior", "copies", "draw", "draw_like", "interpolate", "nearest", "new_images"]

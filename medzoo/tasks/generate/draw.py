@@ -1,0 +1,193 @@
+"""Images from where real latents lie and from between two images, and whether they are copies."""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.mixture import GaussianMixture
+from sklearn.utils.validation import check_is_fitted
+
+from medzoo.models import VAE
+from medzoo.zoo.presets import loaded
+
+
+class AggregatePosterior(BaseEstimator):
+    """A mixture of Gaussians over a model's latents of real images, to draw from instead of the prior.
+
+        generator = AggregatePosterior("vae-chestxray-64").fit(films, labels)
+        films = generator.sample(16, label=1, seed=0)
+
+    The aggregate posterior of a VAE is not quite its prior (Hoffman & Johnson 2016); drawing from a fit to it gives
+    more typical images, works for plain autoencoders too, and with labels draws from one class (Ghosh et al. 2020,
+    arXiv:1903.12436).
+
+    Args:
+        model: name or folder of a preset, or a medzoo model with a vector bottleneck.
+        components: Gaussians, for each class if there are labels; fewer where images are few.
+        seed: of the fit.
+
+    Attributes: `mixtures_`, one `GaussianMixture` for each label (`None` without labels); `model_`.
+    """
+
+    def __init__(self, model="vae-chestxray-64", components=10, seed=0):
+        self.model = model
+        self.components = components
+        self.seed = seed
+
+    def fit(self, X, y=None):
+        """Fits the mixture to the latents of images (for a VAE to draws from their posteriors).
+
+        Args:
+            X: images as `FeatureExtractor` takes them.
+            y: labels `(N,)`, or `None`.
+        """
+        self.model_ = loaded(self.model)
+        if self.model_.bottleneck != "vector":
+            raise ValueError(
+                f"AggregatePosterior: {self.model_.name} has a grid of latents, which a mixture does not hold "
+                "together; expected a model with a vector bottleneck."
+            )
+        images = self.model_.preprocess(X)
+        draws = {"sample": True} if isinstance(self.model_, VAE) else {}
+        latents = self.model_.encode(images, **draws)
+        labels = np.full(len(latents), None) if y is None else np.asarray(y)
+        self.mixtures_ = {}
+        for label in sorted(set(labels.tolist()), key=str):
+            own = latents[labels == label] if label is not None else latents
+            # A full covariance needs several times as many images as latents.
+            count = max(1, min(self.components, len(own) // (4 * latents.shape[1])))
+            kind = "full" if len(own) >= 2 * latents.shape[1] else "diag"
+            mixture = GaussianMixture(count, covariance_type=kind, reg_covar=1e-3, random_state=self.seed)
+            self.mixtures_[label] = mixture.fit(
+                own.astype("float64")
+            )  # in float32 the covariances are not exact enough
+        return self
+
+    def sample(self, n, label=None, seed=None):
+        """n images, float32 `(n, height, width, 1)` in [0, 1].
+
+        Args:
+            label: draw from this class; `None` draws from all, as often as they were seen (only without labels).
+            seed: int or `None`; makes the draw repeatable.
+        """
+        check_is_fitted(self, "mixtures_")
+        if label not in self.mixtures_:
+            raise ValueError(f"AggregatePosterior: label={label!r}; fitted with {sorted(self.mixtures_, key=str)}.")
+        mixture = self.mixtures_[label]
+        mixture.random_state = np.random.RandomState(seed)
+        latents, _ = mixture.sample(n)
+        return self.model_.decode(np.random.default_rng(seed).permutation(latents).astype("float32"))
+
+
+def interpolate(model, start, end, steps=8):
+    """Images on the way from one image to another, through the latents.
+
+    Args:
+        model: a medzoo model whose latents are numbers (no VQ-VAE).
+        start, end: images `(height, width, 1)`, float32 in [0, 1].
+        steps: how many, the reconstructions of both ends included.
+
+    Returns: float32 `(steps, height, width, 1)`.
+    """
+    if not hasattr(model, "latent_dim") or model.encode(start[None]).dtype.kind != "f":
+        raise ValueError(f"interpolate: the latents of {model.name} are codes; there is nothing between two of them.")
+    a, b = (model.encode(image[None]) for image in (start, end))
+    way = np.linspace(0, 1, steps, dtype="float32").reshape(-1, *[1] * (a.ndim - 1))
+    return model.decode(a + way * (b - a))
+
+
+def copies(samples, training, held_out, share=0.01):
+    """Which samples lie so near to a training image that they may be copies of it.
+
+    Args:
+        samples: `(N, height, width, 1)`.
+        training: images that the generator was trained on.
+        held_out: images of the same kind that it was not trained on, as sharp as the samples are (reconstruct them,
+            for a VAE); how near these come to training images tells what is usual.
+        share: of the held-out images that lie nearer than the limit.
+
+    Returns: boolean array `(N,)`; a generator that repeats nothing has about `share` of them.
+    """
+    reference = nearest(training, held_out)
+    return nearest(training, samples) < np.quantile(reference, share)
+
+
+def nearest(training, images):
+    """Root-mean-square distance, in grey values, of each image to the nearest training image, `(N,)`."""
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(training.reshape(len(training), -1))
+    distance, _ = search.kneighbors(images.reshape(len(images), -1))
+    return distance[:, 0] / np.sqrt(np.prod(training.shape[1:]))
+
+
+def new_images(draw, n, training, held_out, seed=0, most_copies=0.2):
+    """n samples none of which is nearly a training image; refuses where too many are.
+
+    Args:
+        draw: function `(n, seed)` that draws images, e.g. `lambda n, seed: vae.sample(n, seed)`.
+        n: how many.
+        training, held_out: see `copies`.
+        seed: int.
+        most_copies: share of copies among the draws above which the generator is not to be trusted at all.
+
+    Raises:
+        ValueError: more than `most_copies` of the draws are copies.
+    """
+    kept, drawn, found = [], 0, 0
+    while sum(map(len, kept)) < n:
+        samples = draw(n, seed + len(kept))
+        copied = copies(samples, training, held_out)
+        drawn, found = drawn + len(samples), found + int(copied.sum())
+        if drawn >= 20 and found > most_copies * drawn:
+            raise ValueError(
+                f"new_images: {found} of {drawn} draws lie nearer to a training image than all but 1% of held-out "
+                "images do; the generator repeats what it was trained on."
+            )
+        kept.append(samples[~copied])
+    return np.concatenate(kept)[:n]
+
+
+def draw_like(model, images, n, seed=0):
+    """n new images from where a model's latents of some images lie, none of them nearly one of these.
+
+    A quarter of the images is held out, to tell how near an unseen image usually comes to a seen one.
+
+    Args:
+        model: see `AggregatePosterior`.
+        images: float32 `(N, height, width, 1)` in [0, 1], 20 or more.
+        n: how many.
+        seed: int.
+
+    Raises:
+        ValueError: too few images, or a generator that repeats them (see `new_images`).
+    """
+    if len(images) < 20:
+        raise ValueError(f"draw_like: {len(images)} images; expected 20 or more.")
+    order = np.random.default_rng(seed).permutation(len(images))
+    held_out, known = images[order[: len(images) // 4]], images[order[len(images) // 4 :]]
+    mixture = AggregatePosterior(model).fit(known)
+    restored = mixture.model_.reconstruct(held_out)
+    return new_images(lambda n, s: mixture.sample(n, seed=s), n, known, restored, seed)
+
+
+def draw(model, n, seed=0, temperature=1.0, like=None):
+    """n images: from a VAE's prior, or with `like` from where the latents of some images lie.
+
+    Args:
+        model: a medzoo model, or anything `medzoo.load` takes.
+        n: how many.
+        seed: int.
+        temperature: of the prior, see `VAE.sample`.
+        like: image files, or `None`; see `draw_like`.
+
+    Raises:
+        ValueError: neither a VAE nor files; or as `draw_like`.
+    """
+    model = loaded(model)
+    if like is not None:
+        return draw_like(model, model.preprocess(like), n, seed)
+    if not isinstance(model, VAE):
+        raise ValueError(
+            f"{model.name} is a {type(model).__name__}, which has no prior; use a VAE, or images to follow."
+        )
+    size = None if model.image_shape[0] else (128, 128)
+    return model.sample(n, seed=seed, size=size, temperature=temperature)

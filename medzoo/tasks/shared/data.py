@@ -1,0 +1,18 @@
+"""Labelled images, brought to the size that a model takes."""
+
+from medzoo.images.collection import open_collection
+
+SIZE = 256  # pixels a side of images from files, for a model that takes any
+
+
+def open_for(model, data, size=None, **reading):
+    """`open_collection` with the size that a model was trained on.
+
+    Args:
+        model: a medzoo model.
+        data: see `open_collection`.
+        size: for a model that takes any; by default 256.
+        reading: other options of `open_collection`.
+    """
+    own = model.image_shape[:2]
+    return open_collection(data, own if own[0] else size or SIZE, **reading)

@@ -1,0 +1,92 @@
+"""What `Classifier` and `Segmenter` share: a preset's encoder under a head of their own, as an ordinary Keras model."""
+
+import keras
+
+from medzoo.models.checks import check_data, check_training_data
+from medzoo.models.preprocessed import Preprocessed
+from medzoo.models.workers import SeveralWorkers
+from medzoo.zoo.presets import loaded
+
+
+class OnEncoder(Preprocessed, SeveralWorkers):
+    """A Keras model on an encoder's stages; subclasses add `build_head`, `call` and a default loss.
+
+    Args:
+        encoder: an `Encoder`, see `medzoo.layers.blocks`.
+        image_shape: `(height, width, channels)` that it takes.
+        num_classes: `least_classes` or more.
+    """
+
+    input_range = (0.0, 1.0)
+    least_classes = 2
+    counted = ""  # what the classes are, for the error about too few
+
+    def __init__(self, encoder, image_shape, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        if num_classes < self.least_classes:
+            name = type(self).__name__
+            raise ValueError(f"{name}: num_classes={num_classes}; expected {self.least_classes} or more{self.counted}.")
+        self.encoder, self.image_shape, self.num_classes = encoder, tuple(image_shape), num_classes
+        self.bottleneck, self.downsampling = encoder.bottleneck, encoder.downsampling
+
+    @classmethod
+    def _on_preset(cls, name, num_classes, pretrained, suffix, **own):
+        model = loaded(name)
+        copy = type(model).from_config(model.get_config())  # what is trained here must not change a model at hand
+        if pretrained:
+            copy.set_weights(model.get_weights())
+        encoder = copy.encoder
+        result = cls(encoder, model.image_shape, num_classes, name=f"{model.name}-{suffix}", **own)
+        result.preprocess = model.preprocess
+        return result
+
+    def build_head(self):
+        """Builds the layers behind the encoder."""
+        raise NotImplementedError
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        if not self.encoder.built:
+            self.encoder.build((None, *self.image_shape))
+        if not self.encoder.trainable:  # from a file; there and back: TensorFlow skips what is set already
+            self.encoder.trainable = True
+            self.encoder.trainable = False
+        self._leave_latents()
+        self.build_head()
+        self.built = True
+
+    def _leave_latents(self):
+        """Takes the layers on the way to the latents out of the training: nothing here depends on them."""
+        for unused in (self.encoder.linear, self.encoder.squeeze, self.encoder.head):
+            if unused is not None:
+                unused.trainable = False
+
+    def compile_from_config(self, config):  # Keras asks for this where compile is overridden
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, *args, **kwargs):
+        check_training_data(self, x)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        check_data(self, x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        check_data(self, x)
+        return super().predict(x, *args, **kwargs)
+
+    def get_config(self):
+        config = {
+            "name": self.name,
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "image_shape": list(self.image_shape),
+            "num_classes": self.num_classes,
+        }
+        return self.with_preprocess(config)
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config({**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
