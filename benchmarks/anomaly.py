@@ -17,6 +17,7 @@ import medzoo
 from medzoo.images.archive import load_npz, load_npz_labels, to_float
 from medzoo.images.intensity import standardize
 from medzoo.reports.bootstrap import interval_of, show
+from medzoo.reports.classification import auc
 from medzoo.tasks.anomaly.scores import SCORES
 
 TASKS = {
@@ -37,13 +38,7 @@ TASKS = {
 
 
 def auroc(scores, diseased, resamples=1000):
-    from sklearn.metrics import roc_auc_score
-
-    def area(chosen):
-        picked = diseased[chosen]
-        return roc_auc_score(picked, scores[chosen]) if 0 < picked.sum() < len(picked) else np.nan
-
-    return interval_of(area, len(scores), resamples)
+    return interval_of(lambda i: auc(scores[i], diseased[i]), len(scores), resamples)
 
 
 def baselines(normals, images):

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+import medzoo
 from medzoo.images.phantom import chest_phantom
 from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder
 
@@ -78,6 +79,14 @@ def make(request):
 def images():
     """32 drawn chest films of 32x32 pixels, all different."""
     return np.stack([chest_phantom(32, seed) for seed in range(32)])
+
+
+@pytest.fixture(scope="session")
+def preset(images, tmp_path_factory):
+    """Folder of a small VQ-VAE that takes any size: what a preset is used for, in seconds."""
+    model = VQVAE((None, None, 1), latent_dim=4, codebook_size=16, **SMALL)
+    model.initialize_from_pca(images)
+    return medzoo.save_preset(model, tmp_path_factory.mktemp("zoo") / "small")
 
 
 def write_archive(path, size=64, counts=(160, 8, 40)):

@@ -119,6 +119,7 @@ def start(backend, *arguments, **environment):
     return subprocess.Popen([sys.executable, SCRIPT, *map(str, arguments)], env={**os.environ, **own})
 
 
+@pytest.mark.slow
 def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive, tmp_path, stop, caplog, monkeypatch):
     whole, kept = [], checkpoint.Checkpoints.on_epoch_end
 

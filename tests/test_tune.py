@@ -71,6 +71,7 @@ def test_the_smallest_setting_within_one_standard_error_is_chosen():
     assert choose(trials(64, 20, 21, 22) + trials(256, 30.0, 30.1, 30.2)) == 256
 
 
+@pytest.mark.slow
 def test_command_writes_table_and_plot(tmp_path):
     data = write_archive(tmp_path / "films.npz", size=32, counts=(30, 4, 4))
     arguments = [

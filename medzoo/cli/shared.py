@@ -1,6 +1,7 @@
 """What the commands share: files in, folders out, and the options about labelled images."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -102,7 +103,7 @@ def said():
         if parameter.name in ("out", "overwrite") or value is None or value is False or value == ():
             continue
         values = value if isinstance(value, tuple) else (value,)
-        shown = [v.name if isinstance(v, Path) else str(v) for v in values]
+        shown = [Path(v).name if isinstance(v, Path) or os.path.isabs(str(v)) else str(v) for v in values]
         given = context.get_parameter_source(parameter.name) != click.core.ParameterSource.DEFAULT
         if isinstance(parameter, click.Argument):
             parts += shown

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from medzoo.reports.bootstrap import interval_of
+from medzoo.reports.bootstrap import interval_of, summary
+from medzoo.reports.classification import mean_auc
 from medzoo.tasks.features import features, fit_size
 
 MOST = 6000  # training images a probe is fitted to, at most
@@ -60,16 +61,9 @@ def _split(model, data, split, seed):
 
 
 def _scores(probabilities, labels):
-    from sklearn.metrics import roc_auc_score
-
-    names, truth = np.unique(labels, return_inverse=True)
+    truth = np.unique(labels, return_inverse=True)[1]
     right = (probabilities.argmax(axis=1) == truth).astype("float64")
-
-    def auc(chosen):
-        picked = truth[chosen]
-        present = [k for k in range(len(names)) if 0 < (picked == k).sum() < len(picked)]
-        if len(names) == 2:
-            present = present[-1:]
-        return np.mean([roc_auc_score(picked == k, probabilities[chosen, k]) for k in present])
-
-    return {"accuracy": interval_of(lambda i: right[i].mean(), len(labels)), "auc": interval_of(auc, len(labels), 300)}
+    return {
+        "accuracy": summary(right),
+        "auc": interval_of(lambda i: mean_auc(probabilities[i], truth[i]), len(labels), 300),
+    }

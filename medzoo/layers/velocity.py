@@ -114,7 +114,7 @@ class Velocity(keras.layers.Layer):
         classes: how many, 0 for none; one more stands for "any".
     """
 
-    def __init__(self, latent_shape, filters=(64, 128, 192), blocks=2, classes=0, **kwargs):
+    def __init__(self, latent_shape, filters=(64, 128, 256), blocks=1, classes=0, **kwargs):
         super().__init__(**kwargs)
         self.latent_shape, self.filters, self.blocks = tuple(latent_shape), tuple(filters), blocks
         self.classes, self.grid = classes, len(latent_shape) == 3

@@ -5,7 +5,7 @@ import numpy as np
 
 from medzoo.models.flow_prior import FlowPrior
 
-WIDTHS = {True: (64, 128, 192), False: (256, 256, 256)}  # of grids, of vectors
+WIDTHS = {True: (64, 128, 256), False: (256,) * 6}  # of grids, of vectors
 
 
 class Draws(keras.utils.PyDataset):

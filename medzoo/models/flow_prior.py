@@ -31,7 +31,7 @@ class FlowPrior(OwnLoss):
         seed: int or `None`.
     """
 
-    def __init__(self, latent_shape, classes=0, filters=(64, 128, 192), blocks=2, seed=None, **kwargs):
+    def __init__(self, latent_shape, classes=0, filters=(64, 128, 256), blocks=1, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.latent_shape, self.classes, self.filters = tuple(latent_shape), classes, tuple(filters)
         self.blocks, self.seed = blocks, seed

@@ -103,7 +103,7 @@ class VAE(Autoencoder):
         batch_size=32,
         learning_rate=5e-4,
         filters=None,
-        blocks=2,
+        blocks=1,
         seed=0,
         **fit,
     ):

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,7 +21,15 @@ from medzoo.files import written_whole
 
 log = logging.getLogger("medzoo")
 BEST = "best.ckpt"
+WORK = "training"  # folder in the preset folder that a training works in, and leaves when it is done
 PREEMPTED = 75  # exit status after SIGTERM: run the same command again (EX_TEMPFAIL of sysexits.h)
+
+
+def begin(out):
+    """The folder to work in, below the preset folder `out`, which must not hold anything but an unfinished training."""
+    if out.exists() and not (out / WORK).is_dir():
+        raise FileExistsError(f"{out}: exists and holds no unfinished training; choose another folder.")
+    return out / WORK
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -77,6 +86,30 @@ class Checkpoints(keras.callbacks.Callback):
         """Gives the model the weights of the epoch with the lowest validation loss."""
         for variable, value in zip(_weights(model), _read(self.folder / BEST)[1]["state"], strict=True):
             variable.assign(value)
+
+    def fit(self, model, epochs, **fit):
+        """`model.fit` on the batches to the end, from the middle of an epoch where the training stopped there."""
+
+        def until(epoch):
+            with self.listening():
+                model.fit(
+                    self.batches,
+                    initial_epoch=self.epoch,
+                    epochs=epoch,
+                    shuffle=False,
+                    callbacks=[self],
+                    verbose=(1 if sys.stdout.isatty() else 2) if self.write else 0,
+                    **fit,
+                )
+
+        if self.step:
+            self.batches.skip = self.step * self.accumulation
+            until(self.epoch + 1)
+            self.batches.skip = 0
+            if model.optimizer.use_ema:  # Keras ends every fit with the averaged weights; training goes on from its own
+                self.restore(model)
+        if self.epoch < epochs:
+            until(epochs)
 
     # --- callbacks ----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import sys
 from pathlib import Path
 
 import keras
@@ -11,7 +10,7 @@ import numpy as np
 from medzoo.files import same_settings, write_json
 from medzoo.images.collection import Collection, open_collection
 from medzoo.models.fit_prior import Draws, optimizer, posteriors, prepare
-from medzoo.recipes.checkpoint import Checkpoints
+from medzoo.recipes.checkpoint import Checkpoints, begin
 from medzoo.recipes.declaration import SIDE
 from medzoo.recipes.training import device_name, flush_denormals
 from medzoo.zoo.presets import folder_of, loaded, save_preset
@@ -38,9 +37,7 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     Returns: path of the preset folder.
     """
     out = Path(out)
-    work = out / "training"
-    if out.exists() and not work.is_dir():
-        raise FileExistsError(f"{out}: exists and holds no unfinished training; choose another folder.")
+    work = begin(out)
     facts_of_model = None if hasattr(model, "prior") else folder_of(model)
     model = loaded(model)
     size = model.image_shape[:2] if model.image_shape[0] else (size or SIDE,) * 2
@@ -55,7 +52,7 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     flush_denormals()
     keras.utils.set_random_seed(seed)
     images, labels = _gathered(collections, "train", size)
-    prior, draws = prepare(model, images, labels if len(names) > 1 else None, batch_size, None, 2, seed)
+    prior, draws = prepare(model, images, labels if len(names) > 1 else None, batch_size, None, 1, seed)
     few, some = _gathered(collections, "val", size, FOR_VALIDATION)
     means, deviations = posteriors(model, few)
     watched = Draws(means, deviations, some.astype("int32"), batch_size, seed)
@@ -63,7 +60,7 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     prior.optimizer.build(prior.trainable_variables)
     progress = Checkpoints(work, draws)
     progress.restore(prior)
-    _fit(prior, draws, watched, progress, epochs)
+    progress.fit(prior, epochs, validation_data=watched)
     model.set_prior(prior)
     save_preset(model, out, overwrite=True)
     if facts_of_model is not None:  # what its card says of the model itself still holds
@@ -114,28 +111,3 @@ def _gathered(collections, split, size, most=None):
         labels.append(first + numbers)
         first += len(collection.class_names) if several else 1
     return np.concatenate(images), np.concatenate(labels)
-
-
-def _fit(prior, draws, watched, progress, epochs):
-    """Trains to the end, from the middle of an epoch where it stopped there."""
-
-    def fit(until):
-        with progress.listening():
-            prior.fit(
-                draws,
-                validation_data=watched,
-                initial_epoch=progress.epoch,
-                epochs=until,
-                shuffle=False,
-                callbacks=[progress],
-                verbose=1 if sys.stdout.isatty() else 2,
-            )
-
-    if progress.step:
-        draws.skip = progress.step
-        fit(progress.epoch + 1)
-        draws.skip = 0
-        progress.restore(prior)  # Keras ends every fit with the averaged weights; the training goes on from its own
-    if progress.epoch < epochs:
-        fit(epochs)
-    prior.optimizer.finalize_variable_values(prior.trainable_weights)

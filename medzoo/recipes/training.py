@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import sys
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from medzoo.errors import TrainingError
 from medzoo.files import same_settings, write_json
 from medzoo.images.archive import to_float
 from medzoo.recipes.augment import Augmented
-from medzoo.recipes.checkpoint import Checkpoints
+from medzoo.recipes.checkpoint import Checkpoints, begin
 from medzoo.recipes.strategy import devices
 from medzoo.zoo.presets import load, save_preset
 
@@ -34,9 +33,7 @@ def schedule(peak, steps, warmup=300):
 
 def run(recipe, data, out, epochs, seed, strategy):
     """See `Recipe.train`."""
-    work = out / "training"
-    if out.exists() and not work.is_dir():
-        raise FileExistsError(f"{out}: exists and holds no unfinished training; choose another folder.")
+    work = begin(out)
     collections, shares = zip(*recipe.collections(data), strict=True)
     train = [collection.images("train") for collection in collections]
     validation = _validation([collection.images("val") for collection in collections])
@@ -133,26 +130,8 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
         optimizer.build(model.trainable_variables)
     progress = Checkpoints(work, batches, accumulation=accumulation, place=place)
     progress.restore(model)
-
-    def fit(until):
-        with progress.listening():
-            model.fit(
-                batches,
-                validation_data=(validation,),
-                validation_batch_size=batch_size // place.share[1],
-                initial_epoch=progress.epoch,
-                epochs=until,
-                shuffle=False,
-                callbacks=[progress],
-                verbose=(1 if sys.stdout.isatty() else 2) if place.first else 0,
-            )
-
-    if progress.step:  # the rest of the epoch in which the training stopped
-        batches.skip = progress.step * accumulation
-        fit(progress.epoch + 1)
-        batches.skip = 0
-    if progress.epoch < epochs:
-        fit(epochs)
+    size = batch_size // place.share[1]
+    progress.fit(model, epochs, validation_data=(validation,), validation_batch_size=size)
     return progress
 
 

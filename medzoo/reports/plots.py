@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 
+from medzoo.reports.classification import auc
+
 
 def _figure(rows, columns, cell=1.6, extra=0.3):
     from matplotlib.figure import Figure
@@ -100,7 +102,7 @@ def save_classification(path, probabilities, labels, names, title):
         title: of the figure.
     """
     from matplotlib.figure import Figure
-    from sklearn.metrics import roc_auc_score, roc_curve
+    from sklearn.metrics import roc_curve
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -109,7 +111,7 @@ def save_classification(path, probabilities, labels, names, title):
     for k in [1] if not several and len(names) == 2 else range(len(names)):
         if 0 < truth[:, k].sum() < len(truth):
             false, true, _ = roc_curve(truth[:, k], probabilities[:, k])
-            left.plot(false, true, label=f"{names[k]}: AUC {roc_auc_score(truth[:, k], probabilities[:, k]):.3f}")
+            left.plot(false, true, label=f"{names[k]}: AUC {auc(probabilities[:, k], truth[:, k]):.3f}")
     left.plot([0, 1], [0, 1], "--", color="0.7", linewidth=1)
     left.set(xlabel="1 - specificity", ylabel="sensitivity")
     left.legend(frameon=False, fontsize=8)
