@@ -62,6 +62,7 @@ def card(folder):
     probe = recipe(name).probe
     probed = f"\n\nThe features were measured on:\n\n{probe['cite']}" if probe and "probe" in measured else ""
     minutes = trained["seconds"] / 60
+    start = f"the weights of `{trained['start']}`" if trained.get("start") else "the PCA of the training images"
     backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
     drawn = family == "VAE" and (None not in shape or net.get("prior"))
     caption = PRIOR if drawn else PHANTOMS
@@ -110,8 +111,7 @@ float16 cost {trained["float16_cost_db"]:.4f} dB.
 {trained_on(trained)} ({trained["validation_images"]} more for choosing the epoch: \
 {trained["best_epoch"]} of {trained["epochs"]}), {minutes:.0f} minutes on a machine with {trained["device"]} \
 (Keras {trained["keras"]}, {trained["backend"]} backend), seed {trained["seed"]}, Adam, batch {trained["batch_size"]}, \
-learning rate {trained["learning_rate"]:g} with warm-up and cosine decay, started from the PCA of the training images; \
-{how}{noise}.
+learning rate {trained["learning_rate"]:g} with warm-up and cosine decay, started from {start}; {how}{noise}.
 
 Command: `{backend}{trained["command"]}`
 {prior_section(folder)}

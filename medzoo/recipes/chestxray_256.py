@@ -21,10 +21,13 @@ SHARED = {
 RECIPES = [
     Recipe(
         name="ae-chestxray",
-        model=lambda **own: ConvAutoencoder(latent_dim=4, **OPEN, **own),
+        model=lambda **own: ConvAutoencoder(latent_dim=4, **WIDE, **own),
         use="Faithful reconstruction of films of any size; a start for segmenting and classifying them.",
-        epochs=20,
-        **SHARED,
+        start="vae-chestxray",
+        epochs=16,
+        steps=500,
+        learning_rate=1e-3,
+        **{**SHARED, "data": FILMS},
     ),
     Recipe(
         name="vae-chestxray",

@@ -40,6 +40,7 @@ class Recipe:
         use: what the model is for, a sentence.
         limits: what it cannot do, beyond what the card says of every model of its size.
         epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
+        start: preset of the same widths whose encoder and decoder the training starts from, in the place of the PCA.
         steps: batches an epoch; by default an epoch shows each image once.
         probe: a labelled archive to try the features on, see `medzoo.recipes.sources`; by default the training data's
             test split, if it has several classes.
@@ -55,6 +56,7 @@ class Recipe:
     use: str
     epochs: int
     limits: str = ""
+    start: str | None = None
     steps: int | None = None
     batch_size: int = 32
     learning_rate: float = 1.5e-3
@@ -113,8 +115,8 @@ class Recipe:
         """Trains on images and writes the preset.
 
         Started again with the same arguments, it goes on where it stopped, in the middle of an epoch too, and ends as
-        if it had not. The model starts from the PCA of the training images; the epoch with the lowest validation loss
-        is kept. Several workers share the folder `out`; the first one writes.
+        if it had not. The model starts from the PCA of the training images, or from the preset `start`; the epoch with
+        the lowest validation loss is kept. Several workers share the folder `out`; the first one writes.
 
         Args:
             data: see `collections`.

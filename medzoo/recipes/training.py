@@ -1,4 +1,4 @@
-"""How recipes train: PCA start, augmentation, fit, resume, the best epoch, the preset."""
+"""How recipes train: start from PCA or a preset, augmentation, fit, resume, the best epoch, the preset."""
 
 import logging
 import os
@@ -40,6 +40,7 @@ def run(recipe, data, out, epochs, seed, strategy):
     work.mkdir(parents=True, exist_ok=True)
     settings = {
         "recipe": recipe.name,
+        "start": recipe.start,
         "data": [collection.name for collection in collections],
         "shares": list(shares),
         "seed": seed,
@@ -122,7 +123,10 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
     gradients = accumulation if accumulation > 1 else None
     with place.scope():
         model = recipe.model(name=recipe.name, seed=seed)
-        model.initialize_from_pca(_for_pca(train, batches))
+        if recipe.start:
+            start_from(model, load(recipe.start))
+        else:
+            model.initialize_from_pca(_for_pca(train, batches))
         optimizer = keras.optimizers.Adam(
             rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
         )
@@ -155,6 +159,14 @@ def _xla():
     import tensorflow as tf
 
     return "auto" if tf.distribute.has_strategy() else True
+
+
+def start_from(model, other):
+    """Gives encoder and decoder the weights of another's; of a VAE's means and variances an AE takes the means."""
+    for part in ("encoder", "decoder"):
+        ours, theirs = getattr(model, part).weights, getattr(other, part).weights
+        for variable, value in zip(ours, theirs, strict=True):
+            variable.assign(keras.ops.convert_to_numpy(value)[..., : variable.shape[-1]])
 
 
 def _for_pca(train, batches):
