@@ -40,17 +40,19 @@ def judged(model, data, judge):
         "training images": train[np.random.default_rng(0).permutation(len(train))[:COUNT]],
     }
     for method, images in drawn.items():
-        seen = features(judge, images)
-        m = min(len(seen), len(real))
-        yield (
-            method,
-            {
-                "frechet": round(frechet(seen, real), 3),
-                "precision": round(_covered(seen[:m], real[:m]), 3),
-                "recall": round(_covered(real[:m], seen[:m]), 3),
-                "copies": round(float(copies(images, train, held_out).mean()), 4),
-            },
-        )
+        yield method, judged_by(judge, images, real, train, held_out)
+
+
+def judged_by(judge, images, real, train, held_out, kind="latents"):
+    """Measures of drawn images; `real` are the features of test images, `held_out` those images reconstructed."""
+    seen = features(judge, images, kind)
+    m = min(len(seen), len(real))
+    return {
+        "frechet": round(frechet(seen, real), 3),
+        "precision": round(_covered(seen[:m], real[:m]), 3),
+        "recall": round(_covered(real[:m], seen[:m]), 3),
+        "copies": round(float(copies(images, train, held_out).mean()), 4),
+    }
 
 
 def by_class(model, data):

@@ -2,7 +2,7 @@
 
     import medzoo
 
-    model = medzoo.load("vae-chestxray-64")
+    model = medzoo.load("vae-chestxray")
     z = model.encode(model.preprocess("film.dcm"))
 
 Names are imported when they are first used, so that `import medzoo` costs milliseconds.

@@ -11,9 +11,10 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 import medzoo
+from medzoo.images.datasets import from_latents, load_latents
 from medzoo.images.phantom import chest_phantom
 from medzoo.tasks import encode
-from medzoo.tasks.encode import encode_folder, load_latents
+from medzoo.tasks.encode import encode_folder
 
 parquet = pytest.importorskip("pyarrow.parquet")
 NAME = "vae-headct"
@@ -57,6 +58,25 @@ def test_latents_are_those_of_the_model_and_no_file_is_lost(archive, tmp_path):
         assert row["sha256"] == hashlib.sha256((archive / row["path"]).read_bytes()).hexdigest()
     name = str(pydicom.dcmread(archive / "IM0001").PatientName)
     assert not any(name.encode() in file.read_bytes() for file in (tmp_path / "out").iterdir())
+
+
+def test_latents_of_a_vae_are_drawn_anew_each_epoch(archive, tmp_path):
+    list(encode_folder(NAME, archive, tmp_path / "out", shard=8))
+    paths, means = load_latents(tmp_path / "out")
+    model, film = medzoo.load(NAME), paths.index("b/3.png")
+    own = {"shuffle": False, "batch_size": 4, "seed": 1}
+    data = from_latents(tmp_path / "out", labels=lambda path: int(path.startswith("b/")), **own)
+    epochs = [np.concatenate([z.numpy() for z, _ in data]) for _ in range(200)]
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert np.array_equal(epochs[0], np.concatenate([z.numpy() for z, _ in from_latents(tmp_path / "out", len, **own)]))
+    _, log_variance = model.posteriors(model.preprocess(archive / paths[film])[None][0])
+    spread = np.std([epoch[film] for epoch in epochs], axis=0)
+    assert spread == pytest.approx(np.exp(log_variance[0] / 2), rel=0.25)
+    assert np.concatenate([y.numpy() for _, y in data]).tolist() == [int(path.startswith("b/")) for path in paths]
+    still = from_latents(tmp_path / "out", sample=False, **own)
+    assert np.array_equal(np.concatenate([z.numpy() for z in still]), means)
+    shuffled = from_latents(tmp_path / "out", sample=False, batch_size=13)
+    assert not np.array_equal(next(iter(shuffled)).numpy(), means)
 
 
 def test_codes_stay_integers(archive, tmp_path):

@@ -31,7 +31,7 @@ def main(ctx, debug):
     \b
     Example:
         medzoo demo
-        medzoo reconstruct vae-chestxray-64 film.dcm -o out/
+        medzoo reconstruct vae-chestxray film.dcm -o out/
     """
     ctx.obj = debug
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -102,7 +102,7 @@ def encode(name, source, out, processes, engine, shard):
 
     \b
     Example:
-        medzoo encode ae-chestxray-64 archive/ -o latents/ --processes 8
+        medzoo encode vae-chestxray archive/ -o latents/ --processes 8
     """
     from rich.progress import Progress
 

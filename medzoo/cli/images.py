@@ -17,7 +17,7 @@ from medzoo.cli.shared import (
 
 @click.command()
 @click.option("-o", "--out", type=PATH, help="Picture to write; default: medzoo-demo.png, anew each time.")
-@click.option("--name", default="vae-chestxray-64", show_default=True, help="A VAE of the zoo.")
+@click.option("--name", default="vae-chestxray", show_default=True, help="A VAE of the zoo.")
 @overwrite_option
 def demo(out, name, overwrite):
     """Run a preset on the picture that ships with medzoo; write a figure.
@@ -51,7 +51,7 @@ def reconstruct(name, files, out, overwrite):
 
     \b
     Example:
-        medzoo reconstruct vae-chestxray-64 film.dcm other.png -o out/
+        medzoo reconstruct vae-chestxray film.dcm other.png -o out/
     """
     from rich.progress import track
 
@@ -173,7 +173,7 @@ def generate(name, out, count, seed, temperature, like, overwrite):
 
     \b
     Example:
-        medzoo generate vae-chestxray-64 -o drawn/ -n 32
+        medzoo generate vae-chestxray -o drawn/ -n 32
     """
     import numpy as np
 

@@ -44,8 +44,8 @@ def info(name, as_json):
 
     \b
     Example:
-        medzoo info vae-chestxray-64
-        medzoo info vae-chestxray-64 --json
+        medzoo info vae-chestxray
+        medzoo info vae-chestxray --json
         medzoo info film.dcm
     """
     from medzoo.images.facts import file_facts
@@ -102,7 +102,7 @@ def export(name, out, part, size, quantize, images, overwrite):
 
     \b
     Example:
-        medzoo export vae-chestxray-64 encoder.onnx --part encode
+        medzoo export vae-chestxray encoder.onnx --part encode
         medzoo export ae-chestxray model.tflite --size 256 --quantize int8
     """
     from medzoo.zoo.export import export as write

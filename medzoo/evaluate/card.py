@@ -208,7 +208,7 @@ def size_of(measured):
 
 def _write_samples(folder):
     model = load(folder)
-    if isinstance(model, VAE) and (model.prior or model.bottleneck == "vector"):
+    if isinstance(model, VAE) and model.can_draw:
         images, title = model.sample(32, seed=0), f"{model.name}: samples, seed 0"
     else:  # no prior to draw from, and no patient's image goes into a card
         size = tuple(side or 256 for side in model.image_shape[:2])

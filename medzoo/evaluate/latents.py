@@ -80,16 +80,9 @@ def _qualities(model, images, batch_size=16):
     return found
 
 
-def posterior(model, images, batch_size=64):
-    """Mean and log-variance of q(z|x) as NumPy arrays."""
-    batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
-    parts = [[ops.convert_to_numpy(p) for p in model.posterior(ops.convert_to_tensor(b))] for b in batches]
-    return tuple(np.concatenate(half) for half in zip(*parts, strict=True))
-
-
 def kl_per_latent(model, images):
     """KL(q(z|x) || p(z)) of each latent (vector) or channel (spatial, summed over positions), nats an image."""
-    return _kl_per_latent(*posterior(model, images))
+    return _kl_per_latent(*model.posteriors(images))
 
 
 def _kl_per_latent(mean, log_var):
@@ -98,7 +91,7 @@ def _kl_per_latent(mean, log_var):
 
 
 def _posterior(model, images):
-    mean, log_var = posterior(model, images)
+    mean, log_var = model.posteriors(images)
     kl = _kl_per_latent(mean, log_var)
     z, variance = (x.reshape(-1, model.latent_dim) for x in (mean, np.exp(log_var)))
     covariance = np.cov(z.T, bias=True).reshape(model.latent_dim, -1) + np.diag(variance.mean(axis=0))
@@ -130,7 +123,7 @@ def log_likelihood(model, images, samples=64, seed=0):
     variance = float(ops.convert_to_numpy(model.variance))
     bounds = []
     for image in images:
-        mean, log_var = (p[0] for p in posterior(model, image[None]))
+        mean, log_var = (p[0] for p in model.posteriors(image[None]))
         noise = rng.standard_normal((samples, *mean.shape)).astype("float32")
         z = mean + np.exp(log_var / 2) * noise
         means = np.concatenate([_decode(model, z[i : i + 16]) for i in range(0, samples, 16)])

@@ -124,11 +124,9 @@ def _write(out, model, result, images, reconstructions):
     if isinstance(model, VAE):
         plots.save_latents(out / "latents.png", kl_per_latent(model, images), model.encode(images), model.name)
         text += "\n![latents](latents.png)\n"
-        size = None if model.image_shape[0] else images.shape[1:3]
-        plots.save_grid(
-            out / "samples.png", model.sample(32, seed=0, size=size), title=f"{model.name}: samples, seed 0"
-        )
-        text += "\n![samples of the prior](samples.png)\n"
+        if model.can_draw:
+            plots.save_grid(out / "samples.png", model.sample(32, seed=0), title=f"{model.name}: samples, seed 0")
+            text += "\n![samples of the prior](samples.png)\n"
     (out / "report.md").write_text(text, encoding="utf-8")
 
 

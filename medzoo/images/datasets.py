@@ -6,6 +6,7 @@ import numpy as np
 
 from medzoo.images.archive import load_npz, load_npz_labels
 from medzoo.images.collection import Collection, open_collection
+from medzoo.images.latents import from_latents, load_latents
 from medzoo.images.listing import list_frames, list_images, read_all, report
 from medzoo.images.read import read_image
 
@@ -14,9 +15,11 @@ __all__ = [
     "from_arrays",
     "from_dicom",
     "from_folder",
+    "from_latents",
     "from_npz",
     "list_frames",
     "list_images",
+    "load_latents",
     "load_npz",
     "load_npz_labels",
     "open_collection",

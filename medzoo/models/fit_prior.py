@@ -37,22 +37,6 @@ class Draws(keras.utils.PyDataset):
         return z.astype("float32"), self.labels[chosen]
 
 
-def posteriors(model, images, batch_size=64):
-    """Means and standard deviations of the posteriors of many images, float32 `(N, *latent_shape)` each.
-
-    Args:
-        model: a `VAE`.
-        images: `(N, height, width, channels)`, uint8 or float32 in [0, 1]; an `np.memmap` is read as needed.
-    """
-    parts = []
-    for i in range(0, len(images), batch_size):
-        batch = np.asarray(images[i : i + batch_size])
-        batch = batch.astype("float32") / (255 if batch.dtype == np.uint8 else 1)
-        parts.append(model._in_batches("_posterior", batch))
-    means, log_vars = np.split(np.concatenate(parts), 2, axis=-1)
-    return means, np.exp(log_vars / 2)
-
-
 def prepare(model, images, labels, batch_size, filters, blocks, seed):
     """`(FlowPrior, Draws)` to be fitted; the prior is the model's own if it has one of that form."""
     if labels is not None:
@@ -62,7 +46,8 @@ def prepare(model, images, labels, batch_size, filters, blocks, seed):
                 f"{model.name}: labels of {labels.dtype} {labels.shape} for {len(images)} images; expected integers "
                 "from 0."
             )
-    means, deviations = posteriors(model, images)
+    means, log_variances = model.posteriors(images)
+    deviations = np.exp(log_variances / 2)
     shape, classes = means.shape[1:], 0 if labels is None else int(labels.max()) + 1
     form = {"latent_shape": shape, "classes": classes, "filters": tuple(filters or WIDTHS[len(shape) == 3])}
     form["blocks"] = blocks

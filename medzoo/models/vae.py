@@ -75,6 +75,25 @@ class VAE(Autoencoder):
         mean, log_var = ops.split(self.encoder(x), 2, axis=-1)
         return mean, ops.clip(log_var, -20.0, 10.0)
 
+    @property
+    def can_draw(self):
+        """Whether `sample` draws images: from a learned prior, or from N(0, I) if the latents are a vector."""
+        return self.prior is not None or self.bottleneck == "vector"
+
+    def posteriors(self, images, batch_size=64):
+        """`posterior` of many images: means and log-variances, float32 NumPy arrays `(N, *latent_shape)`.
+
+        Args:
+            images: `(N, height, width, channels)`, uint8 or float32 in [0, 1]; an `np.memmap` is read as needed.
+            batch_size: images at once.
+        """
+        parts = []
+        for i in range(0, len(images), batch_size):
+            batch = np.asarray(images[i : i + batch_size])
+            batch = batch.astype("float32") / (255 if batch.dtype == np.uint8 else 1)
+            parts.append(self._in_batches("_posterior", batch))
+        return np.split(np.concatenate(parts), 2, axis=-1)
+
     def call(self, x, training=False):
         check_shape(self, x)
         return self._decode(self.sampling(*self.posterior(x), training=training))
@@ -118,8 +137,8 @@ class VAE(Autoencoder):
             labels: integers `(N,)` from 0, for drawing by class, or `None`.
             epochs, batch_size, learning_rate: of the training by AdamW, whose rate falls along a cosine; the average of
                 the weights over the last steps is kept.
-            filters, blocks: of the network, see `medzoo.layers.velocity.Velocity`; by default (64, 128, 192) for grids
-                and (256, 256, 256) for vectors.
+            filters, blocks: of the network, see `medzoo.layers.velocity.Velocity`; by default (64, 128, 256) for grids
+                and six times 256 for vectors.
             seed: int.
             fit: further options of `keras.Model.fit`, e.g. `verbose`, `callbacks`.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from medzoo.files import same_settings, write_json
 from medzoo.images.collection import Collection, open_collection
-from medzoo.models.fit_prior import Draws, optimizer, posteriors, prepare
+from medzoo.models.fit_prior import Draws, optimizer, prepare
 from medzoo.recipes.checkpoint import Checkpoints, begin
 from medzoo.recipes.declaration import SIDE
 from medzoo.recipes.training import device_name, flush_denormals
@@ -54,8 +54,8 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     images, labels = _gathered(collections, "train", size)
     prior, draws = prepare(model, images, labels if len(names) > 1 else None, batch_size, None, 1, seed)
     few, some = _gathered(collections, "val", size, FOR_VALIDATION)
-    means, deviations = posteriors(model, few)
-    watched = Draws(means, deviations, some.astype("int32"), batch_size, seed)
+    means, log_variances = model.posteriors(few)
+    watched = Draws(means, np.exp(log_variances / 2), some.astype("int32"), batch_size, seed)
     prior.compile(optimizer(epochs * len(draws), learning_rate))
     prior.optimizer.build(prior.trainable_variables)
     progress = Checkpoints(work, draws)

@@ -210,17 +210,17 @@ def save_demo(path, image, reconstruction, title, samples):
     """Input, reconstruction and difference above a row of samples from the prior."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(3, 2))
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(2, 1))
     axes = top.subplots(1, 3)
     _show(axes[0], image, "input: a drawn phantom, no patient")
     _show(axes[1], reconstruction, title)
     _show(axes[2], reconstruction - image, "difference (±0.25)", difference=True)
-    row = bottom.subplots(2, len(samples) // 2)
-    for axis, sample in zip(row.flat, samples, strict=True):
+    row = bottom.subplots(1, len(samples))
+    for axis, sample in zip(row, samples, strict=True):
         _show(axis, sample)
-    bottom.suptitle("drawn from the prior: patients who do not exist", fontsize=8)
-    for axis in (*axes, *row.flat):
+    bottom.suptitle("drawn by the model: patients who do not exist", fontsize=8)
+    for axis in (*axes, *row):
         axis.set_axis_off()
     _save(figure, path, 110)
 

@@ -13,6 +13,7 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.files import same_settings, written_whole
 from medzoo.images.listing import frames_of, list_files
+from medzoo.models import VAE
 from medzoo.zoo.presets import load, weights_digest
 
 BATCH = 64  # images encoded at once
@@ -23,12 +24,13 @@ def encode_folder(model, source, out, shard=1000, processes=1, engine="processes
     """Encodes all images below a folder; yields `(images, errors)` as each piece is done.
 
         for images, errors in encode_folder("ae-chestxray-64", "archive/", "latents/", processes=8): ...
-        paths, latents = load_latents("latents/")
+        paths, latents = medzoo.datasets.load_latents("latents/")
 
     `out` gets one Parquet file for each `shard` files, each written whole or not at all. Rows: `path` (below `source`),
     `frame` (of files with several), `sha256` (of the file), `height`, `width` (as encoded), `latents`, `latent_shape`,
-    and `error`, which says why a file could not be read; then the others are empty. No tag of a file is stored. The
-    same call again goes on with the pieces that are missing.
+    and `error`, which says why a file could not be read; then the others are empty. Of a VAE `latents` are the means of
+    the posterior, and `log_variance` (float16) makes draws from it possible, see `medzoo.datasets.from_latents`. No tag
+    of a file is stored. The same call again goes on with the pieces that are missing.
 
     Args:
         model: anything `medzoo.load` takes.
@@ -70,28 +72,6 @@ def _threads(count):
         os.environ.setdefault(name, str(count))
 
 
-def load_latents(folder):
-    """What `encode_folder` wrote: `(paths, latents)`, a list and an array `(N, *latent_shape)`; bad files left out.
-
-    Raises:
-        ValueError: latents of several shapes (images of several sizes): read the Parquet files by themselves.
-    """
-    import pyarrow.parquet as parquet
-
-    paths, latents, shapes = [], [], set()
-    for file in sorted(Path(folder).glob("part-*.parquet")):
-        table = parquet.read_table(file)
-        good = table.filter(table["error"].is_null())
-        paths += good["path"].to_pylist()
-        shapes |= set(map(tuple, good["latent_shape"].to_pylist()))
-        if len(shapes) > 1:
-            raise ValueError(f"{folder}: latents of several shapes, {', '.join(map(str, sorted(shapes)))}.")
-        latents.append(good["latents"].combine_chunks().flatten().to_numpy())
-    if not shapes:
-        raise ValueError(f"{folder}: no latents in it.")
-    return paths, np.concatenate(latents).reshape(-1, *shapes.pop())
-
-
 def encode_piece(model, source, out, piece):
     """Encodes one piece `(index, paths)` and writes its file; returns how many images and errors there were."""
     index, paths = piece
@@ -128,7 +108,13 @@ def _read(encoder, source, name):
 
 def _encoded(encoder, batch):
     if batch[0]["image"] is not None:
-        latents = encoder.encode(np.stack([row["image"] for row in batch]))
+        images = np.stack([row["image"] for row in batch])
+        if isinstance(encoder, VAE):
+            latents, variances = encoder.posteriors(images)
+            for row, log_variance in zip(batch, variances, strict=True):
+                row["log_variance"] = log_variance.astype("float16").ravel()
+        else:
+            latents = encoder.encode(images)
         for row, latent in zip(batch, latents, strict=True):
             row |= {"latents": latent.ravel(), "latent_shape": list(latent.shape)}
             row["height"], row["width"] = row["image"].shape[:2]
@@ -155,6 +141,8 @@ def _write(path, rows):
             ("error", pyarrow.string()),
         ]
     )
+    if any("log_variance" in row for row in rows):
+        schema = schema.append(pyarrow.field("log_variance", pyarrow.list_(pyarrow.float16())))
     with written_whole(path) as part:
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part, compression="zstd")
 
