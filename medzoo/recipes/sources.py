@@ -82,6 +82,20 @@ PEDIATRIC_CXR = {
     "cite": KERMANY,
 }
 
+BREAST_US = {
+    "file": "breast_us_192.npz",
+    "text": (
+        "BUSI: breast ultrasound of 600 women, normal, benign and malignant, reduced to 192×192 pixels, 8 bits. Split "
+        "by image: patients are not known."
+    ),
+    "licence": "CC BY 4.0",
+    "weights_licence": "cc-by-4.0",
+    "cite": (
+        "- Al-Dhabyani, W., Gomaa, M., Khaled, H., Fahmy, A. (2020). Dataset of breast ultrasound images. Data in "
+        "Brief 28, 104863"
+    ),
+}
+
 PNEUMONIA_MNIST = {  # measured on, not trained on
     "file": "pneumoniamnist_28.npz",
     "cite": (
@@ -90,7 +104,8 @@ PNEUMONIA_MNIST = {  # measured on, not trained on
     ),
 }
 
-KNOWN = {source["file"]: source for source in (MEDICAL_MNIST, CHESTXRAY14, BRAIN_MRI, ADULT_CXR, PEDIATRIC_CXR)}
+TRAINED_ON = (MEDICAL_MNIST, CHESTXRAY14, BRAIN_MRI, ADULT_CXR, PEDIATRIC_CXR, BREAST_US)
+KNOWN = {source["file"]: source for source in TRAINED_ON}
 
 
 def source_of(name):
