@@ -3,10 +3,10 @@
     python benchmarks/films.py --data DIR --adult adult_cxr_256.npz --out benchmarks/films
 
 DIR holds pediatric_cxr. Drawn by class, adults and children without findings, each judged against test films of its
-kind: Fréchet distance, precision and recall in the features of vqvae-brainmri, which has seen MR slices and no film, and the
-share that the memorisation check calls copies of training films. Beside them: the prior with guidance 1.5; N(0, I) in
-the place of the prior; samples of vae-chestxray-64 enlarged; and, as what could be reached at most, training films and
-reconstructed test films. Numbers of films are equal in all rows of a kind.
+kind: Fréchet distance, precision and recall in the features of vqvae-brainmri, which has seen MR slices and no film,
+and the share that the memorisation check calls copies of training films. Beside them: the prior with guidance 1.5; N(0,
+I) in its place; samples of vae-chestxray-64 enlarged; and, as what could be reached at most, training films
+and reconstructed test films. Numbers of films are equal in all rows of a kind.
 """
 
 from pathlib import Path

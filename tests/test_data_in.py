@@ -131,4 +131,5 @@ def test_the_real_folder_of_childrens_films(tmp_path):
     run(
         "tune", "ae", *options, "--sizes", "8,16", "--folds", 2, "--epochs", 1, "--images", 300, "-o", tmp_path / "tune"
     )
-    assert json.loads(run("evaluate", "vqvae-chestxray-64", *options))["images"] == 624
+    said = CliRunner().invoke(main, ["evaluate", "vqvae-chestxray-64", *map(str, options)])
+    assert json.loads(said.stdout)["images"] == 624  # stdout is for results

@@ -6,8 +6,8 @@ from pathlib import Path
 import medzoo
 
 ROOT = Path(medzoo.__file__).parent
-ROOMS = ("errors", "files", "layers", "losses", "metrics", "models", "images", "zoo", "recipes", "reports", "tasks")
-ROOMS += ("evaluate", "app", "cli")
+ROOMS = ("errors", "files", "progress", "layers", "losses", "metrics", "models", "images", "zoo", "recipes", "reports")
+ROOMS += ("tasks", "evaluate", "app", "cli")
 LONGEST = 320  # lines of a file
 SCREEN = 55  # lines of a function, its docstring left out
 COMMAND = 26  # lines of a command's body

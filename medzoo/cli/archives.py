@@ -104,13 +104,12 @@ def encode(name, source, out, processes, engine, shard):
     Example:
         medzoo encode vae-chestxray archive/ -o latents/ --processes 8
     """
-    from rich.progress import Progress
-
     from medzoo.images.listing import list_files
+    from medzoo.progress import bar
     from medzoo.tasks.encode import encode_folder
 
     files, images, errors = list_files(source), 0, 0
-    with Progress() as progress:
+    with bar() as progress:
         task = progress.add_task("encoding", total=-(-len(files) // shard))
         for new_images, new_errors in encode_folder(name, source, out, shard, processes, engine, files):
             images, errors = images + new_images, errors + new_errors

@@ -53,10 +53,9 @@ def reconstruct(name, files, out, overwrite):
     Example:
         medzoo reconstruct vae-chestxray film.dcm other.png -o out/
     """
-    from rich.progress import track
-
     from medzoo import load
     from medzoo.evaluate.look import compare
+    from medzoo.progress import track
 
     files = files_of(files)
     targets = [out / f"{title_of(file)}-{Path(name).name}.png" for file in files]
@@ -66,7 +65,7 @@ def reconstruct(name, files, out, overwrite):
     nothing_there(targets, overwrite)
     model, failed = load(name), 0
     width = max(len(str(file)) for file in files)
-    for file, target in track(list(zip(files, targets, strict=True)), "reconstructing", disable=len(files) < 4):
+    for file, target in track(list(zip(files, targets, strict=True)), "reconstructing", fewest=4):
         try:
             psnr, ssim = compare(model, file, target)
         except (ValueError, OSError) as error:
@@ -91,8 +90,7 @@ def denoise(images, out, model, strength, overwrite):
     Example:
         medzoo denoise films/ -o clean/
     """
-    from rich.progress import track
-
+    from medzoo.progress import track
     from medzoo.tasks.denoise import DEFAULT, denoise_file
     from medzoo.zoo.presets import load
 
@@ -100,7 +98,7 @@ def denoise(images, out, model, strength, overwrite):
     targets = [out / f"{i:05d}-{title_of(file)}.png" for i, file in enumerate(files)]
     nothing_there(targets, overwrite)
     model = load(model or DEFAULT)
-    for file, target in zip(track(files, "denoising", disable=len(files) < 4), targets, strict=True):
+    for file, target in zip(track(files, "denoising", fewest=4), targets, strict=True):
         denoise_file(file, target, model, strength)
     click.echo(f"wrote {len(files)} images to {out}")
 

@@ -108,8 +108,7 @@ def segment(name, images, masks, new, out, size, epochs, seed, random, overwrite
     Example:
         medzoo segment ae-chestxray films/ masks/ new-films/ -o lungs/
     """
-    from rich.progress import track
-
+    from medzoo.progress import track
     from medzoo.reports.bootstrap import show
     from medzoo.tasks.segment import outline, train_segmenter
 
@@ -119,7 +118,7 @@ def segment(name, images, masks, new, out, size, epochs, seed, random, overwrite
     segmenter, result = train_segmenter(name, images, masks, out, **own)
     for label, value in result["dice"].items():
         click.echo(f"label {label}: Dice {show(value, 3)} on {result['images']['test']} held-out images")
-    for number, file in enumerate(track(files, "outlining", disable=not new)):
+    for number, file in enumerate(track(files, "outlining")):
         outline(segmenter, file, out, size, f"{number:05d}-{title_of(file)}")
     click.echo(f"wrote {out}")
 

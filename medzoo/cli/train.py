@@ -99,13 +99,12 @@ def tune(family, data, classes, size, sizes, folds, epochs, most, seed, out, ove
     Example:
         medzoo tune vqvae --data films.npz --sizes 64,256,1024 -o tune/
     """
-    from rich.progress import Progress
-
+    from medzoo.progress import bar
     from medzoo.tasks.tune import tune as chosen_size
 
     nothing_there([out / "tune.json"], overwrite)
     settings = numbers(sizes)
-    with Progress() as progress:
+    with bar() as progress:
         task = progress.add_task("training", total=len(settings) * folds)
 
         def ended(trial):

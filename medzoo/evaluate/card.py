@@ -62,6 +62,7 @@ def card(folder):
     probe = recipe(name).probe
     probed = f"\n\nThe features were measured on:\n\n{probe['cite']}" if probe and "probe" in measured else ""
     minutes = trained["seconds"] / 60
+    flat = until_flat(trained["last_fifth"]) if "last_fifth" in trained else ""
     start = f"the weights of `{trained['start']}`" if trained.get("start") else "the PCA of the training images"
     backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
     drawn = family == "VAE" and (None not in shape or net.get("prior"))
@@ -111,7 +112,7 @@ float16 cost {trained["float16_cost_db"]:.4f} dB.
 {trained_on(trained)} ({trained["validation_images"]} more for choosing the epoch: \
 {trained["best_epoch"]} of {trained["epochs"]}), {minutes:.0f} minutes on a machine with {trained["device"]} \
 (Keras {trained["keras"]}, {trained["backend"]} backend), seed {trained["seed"]}, Adam, batch {trained["batch_size"]}, \
-learning rate {trained["learning_rate"]:g} with warm-up and cosine decay, started from {start}; {how}{noise}.
+learning rate {trained["learning_rate"]:g} with warm-up and cosine decay, started from {start}; {how}{noise}.{flat}
 
 Command: `{backend}{trained["command"]}`
 {prior_section(folder)}
@@ -131,6 +132,15 @@ appear that the patient does not have. Never read a reconstruction in place of t
 
 {cite}{probed}
 """
+
+
+def until_flat(gained):
+    """Whether the training went on until little more was to be had."""
+    flat = gained["psnr"] < 0.05 or gained["loss"] < 0.005
+    return (
+        f" In the last fifth of the steps it gained {gained['psnr']:.3f} dB and {gained['loss']:.2%} of the loss on "
+        f"validation images: {'flat' if flat else 'not flat yet'} (less than 0.05 dB or 0.5% is)."
+    )
 
 
 def prior_section(folder):

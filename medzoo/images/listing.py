@@ -10,6 +10,7 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.images.dicom import is_dicom, parse
 from medzoo.images.read import SUFFIXES
+from medzoo.progress import track
 
 log = logging.getLogger("medzoo")
 IMAGE_TAGS = ("SOPClassUID", "Rows", "Columns")  # what files without a preamble are known by
@@ -125,8 +126,6 @@ def read_all(sources, read, keep=lambda index, image: None):
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from rich.progress import track
-
     def attempt(source):
         try:
             return read(*source), None
@@ -135,7 +134,7 @@ def read_all(sources, read, keep=lambda index, image: None):
 
     good, errors, waiting = [], {}, deque()
     with ThreadPoolExecutor() as pool:
-        for index, source in enumerate(track(sources, "reading images", disable=len(sources) < 500)):
+        for index, source in enumerate(track(sources, "reading images", fewest=500)):
             waiting.append((index, source, pool.submit(attempt, source)))
             # So many at a time: what is decoded and not yet kept takes memory.
             while waiting and (len(waiting) > AHEAD or index == len(sources) - 1):

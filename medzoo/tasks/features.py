@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from medzoo.images.archive import to_float
 from medzoo.images.intensity import resize
 from medzoo.images.listing import list_images
+from medzoo.progress import track
 from medzoo.zoo.presets import loaded
 
 GRID = 4  # a spatial bottleneck's latents are pooled to so many cells a side
@@ -118,8 +119,6 @@ def size_for(model, images):
 
 def features_of_files(model, folder, kind="latents"):
     """Files below a folder, and their features one row a file; one at a time, with a progress bar."""
-    from rich.progress import track
-
     files = list_images(folder)
     rows = [features(model, model.preprocess(file), kind)[0] for file in track(files, "encoding")]
     return files, np.stack(rows)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from medzoo.files import written_whole
+from medzoo.progress import track
 from medzoo.reports.plots import save_heat_map
 from medzoo.tasks.anomaly.detector import find_boxes
 
@@ -21,8 +22,6 @@ def find_anomalies(detector, files, out):
 
     Returns: list of dicts `{"file", "score", "anomaly" (bool), "boxes"}`, in the files' order.
     """
-    from rich.progress import track
-
     out, rows = Path(out), []
     out.mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(track(files, "looking for anomalies")):

@@ -23,6 +23,7 @@ from medzoo.errors import CompressedFileError
 from medzoo.files import write_whole
 from medzoo.images.read import read_stored, split_frame
 from medzoo.models import Codec
+from medzoo.progress import track
 from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, code_residual, constriction
 from medzoo.tasks.compress.exact import ExactCodec
 from medzoo.zoo.presets import loaded
@@ -133,9 +134,7 @@ class _Reading:
         return len(self.files)
 
     def __iter__(self):
-        from rich.progress import track
-
-        return map(read_stored, track(self.files, "compressing", disable=len(self.files) < 4))
+        return map(read_stored, track(self.files, "compressing", fewest=4))
 
 
 def _codec(model):
