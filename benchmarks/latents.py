@@ -1,0 +1,161 @@
+"""A classifier trained on latents in the place of pixels, as MedVAE is used: how good, how quick, how large?
+
+    python benchmarks/latents.py --data DIR --out benchmarks/latents
+
+DIR holds pediatric_cxr: children's films of 224 pixels, normal or with pneumonia, the official test set. A small
+convolutional network learns from the films, from films reduced to 56 pixels, and from the 28x28x4 latents of
+vae-chestxray: drawn anew each epoch, one frozen draw, and the means. It has the same five last levels everywhere; the
+larger pictures have as many more before them. The epoch with the least validation loss is kept. AUC with 95% bootstrap
+intervals, averaged over the seeds, and its paired difference to the films; images a second in training; bytes an image
+as stored (films as JPEG, latents as Parquet).
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import keras
+import numpy as np
+from results import write
+
+from medzoo.images.archive import to_float
+from medzoo.images.datasets import from_latents, load_latents, open_collection
+from medzoo.images.intensity import resize
+from medzoo.reports.bootstrap import interval_of, show
+from medzoo.reports.classification import auc
+from medzoo.tasks.encode import encode_folder
+
+NAME, SIZE = "vae-chestxray", 224
+BODY = (32, 64, 128)  # widths from 28x28 on
+FRONT = 32  # of the levels before
+
+
+def network(shape):
+    """A level for each halving, down to 7x7; then the mean of each channel."""
+    layers = [keras.Input(shape)]
+    for width in (FRONT,) * round(np.log2(shape[0] / 28)) + BODY:
+        layers += [
+            keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+            keras.layers.GroupNormalization(8),
+            keras.layers.ReLU(),
+            keras.layers.MaxPooling2D(),
+        ]
+    return keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)])
+
+
+class Clock(keras.callbacks.Callback):
+    """Seconds of each epoch's training."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_test_begin(self, logs=None):
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def trained(train, val, test, epochs, seed):
+    """Scores of the test images, and images a second."""
+    keras.utils.set_random_seed(seed)
+    shape = tuple(next(iter(val))[0].shape[1:])
+    model, clock = network(shape), Clock()
+    steps = epochs * len(train)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.02)
+    model.compile(keras.optimizers.AdamW(rate), keras.losses.BinaryCrossentropy(from_logits=True))
+    best = keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True)
+    model.fit(train, validation_data=val, epochs=epochs, callbacks=[best, clock], verbose=2)
+    return model.predict(test, verbose=0)[:, 0], min(clock.seconds)
+
+
+def datasets(images, labels):
+    """Batches of each split, from arrays."""
+    import tensorflow as tf
+
+    found = {}
+    for split, x in images.items():
+        data = tf.data.Dataset.from_tensor_slices((x, labels[split].astype("float32")[:, None]))
+        data = data.shuffle(len(x), seed=0) if split == "train" else data
+        found[split] = data.batch(32).prefetch(2)
+    return found
+
+
+def pneumonia(path):
+    return [float("pneumonia" in path)]
+
+
+@click.command(help=__doc__)
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--epochs", default=8, show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+def main(data, seeds, epochs, out):
+    source = data / "pediatric_cxr"
+    collection = open_collection(source, SIZE)
+    splits = ("train", "val", "test")
+    labels = {s: np.asarray(collection.labels(s)) for s in splits}
+    films = {s: to_float(collection.images(s)) for s in splits}
+    jpeg = sum(p.stat().st_size for p in source.rglob("*.jp*g")) / sum(map(len, films.values()))
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = {}
+        for split in splits:
+            list(encode_folder(NAME, source / split, Path(folder) / split))
+            drawn[split] = from_latents(
+                Path(folder) / split, pneumonia, shuffle=split == "train", sample=split == "train"
+            )
+        latents = {s: load_latents(Path(folder) / s) for s in splits}
+        parquet = sum(p.stat().st_size for p in Path(folder).rglob("*.parquet")) / sum(map(len, films.values()))
+        for s in splits:  # films and latents must stand in one order
+            assert [Path(p).relative_to(source / s).as_posix() for p in collection.paths(s)] == latents[s][0]
+        frozen = next(iter(from_latents(Path(folder) / "train", shuffle=False, seed=0, batch_size=10**6))).numpy()
+        means = {s: latents[s][1] for s in splits}
+        inputs = {
+            f"films, {SIZE} pixels": (datasets(films, labels), jpeg),
+            f"films reduced to {SIZE // 4} pixels": (
+                datasets({s: resize(x, (SIZE // 4, SIZE // 4)) for s, x in films.items()}, labels),
+                None,
+            ),
+            "latents, drawn anew": (drawn, parquet),
+            "latents, one frozen draw": (datasets({**means, "train": frozen}, labels), None),
+            "latents, means": (datasets(means, labels), None),
+        }
+        rows, truth, every = [], labels["test"], []
+        for name, (sets, size) in inputs.items():
+            runs = [trained(*(sets[s] for s in splits), epochs, seed) for seed in range(seeds)]
+            scores = np.stack([r[0] for r in runs])
+            every.append(scores)
+            pace = len(films["train"]) / min(r[1] for r in runs)
+            found = interval_of(lambda i, s=scores: area(s, truth, i), len(truth), 1000)
+            less = interval_of(lambda i, s=scores: area(s, truth, i) - area(every[0], truth, i), len(truth), 1000)
+            row = {"input": name, "auc": found, "difference": less, "images_per_second": round(pace)}
+            rows.append({**row, "bytes": size and round(size)})
+            click.echo(str(rows[-1]))
+    header = ["learns from", "AUC", "less films'", "images a second in training", "bytes an image"]
+    shown = [(r["input"], *(show(r[k], 3) for k in ("auc", "difference"))) for r in rows]
+    cells = [[*row, r["images_per_second"], r["bytes"] or "–"] for row, r in zip(shown, rows, strict=True)]
+    figure(out.with_suffix(".png"), rows)
+    write(out, "Latents in the place of pixels", [("", header, cells)], {"seeds": seeds, "results": rows})
+
+
+def area(scores, truth, chosen):
+    """AUC over the chosen images, averaged over the seeds."""
+    return np.mean([auc(s[chosen], truth[chosen]) for s in scores])
+
+
+def figure(path, rows):
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(6, 3.6), layout="constrained")
+    axis = drawing.subplots()
+    for row in rows:
+        axis.plot(row["images_per_second"], row["auc"]["mean"], "o", label=row["input"])
+    axis.set(xlabel="images a second in training", ylabel="AUC", xscale="log")
+    axis.legend(frameon=False, fontsize=8)
+    drawing.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
