@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from conftest import write_archive
@@ -70,6 +72,33 @@ def test_recipes_know_their_own_data_by_name_and_take_others_as_they_are(tmp_pat
     assert (mine.name, share) == ("mine.npz", 1.0)
     ((chests, _),) = recipes.recipe("vae-chestxray-64").collections(tmp_path / "mine.npz")
     assert chests.kept == ["chest_xray"]
+
+
+def test_a_recipe_may_start_from_a_preset_and_says_whether_it_ended_flat(films, tmp_path, monkeypatch):
+    from conftest import SMALL
+
+    import medzoo
+    from medzoo.recipes import training
+    from medzoo.recipes.declaration import Part, Recipe
+
+    spatial = {"image_shape": (None, None, 1), "bottleneck": "spatial", "latent_dim": 2, **SMALL}
+    vae = medzoo.VAE(**spatial)
+    vae.initialize_from_pca(films.astype("float32") / 255)
+    start = str(medzoo.save_preset(vae, tmp_path / "vae", dtype="float32"))
+    ae = medzoo.ConvAutoencoder(**spatial)
+    training.start_from(ae, vae)
+    assert ae.encode(films[:2] / np.float32(255)) == pytest.approx(vae.encode(films[:2] / np.float32(255)), abs=1e-5)
+    monkeypatch.setattr(training, "_xla", lambda: False)
+    data = write_archive(tmp_path / "mine.npz", size=16, counts=(8, 2, 2))
+    own = {"modality": "X-ray", "subject": "", "use": "", "epochs": 2, "batch_size": 4, "learning_rate": 1e-9}
+    recipe = Recipe(
+        "ae", lambda **k: medzoo.ConvAutoencoder(**{**spatial, **k}), (Part({"file": "mine.npz"}),), start=start, **own
+    )
+    found = medzoo.load(recipe.train(data, tmp_path / "ae"))
+    assert found.reconstruct(films / np.float32(255)) == pytest.approx(
+        ae.reconstruct(films / np.float32(255)), abs=5e-3
+    )
+    assert json.loads((tmp_path / "ae" / "training.json").read_text())["last_fifth"]["psnr"] < 0.05
 
 
 def test_licences_of_a_mixture_are_as_strict_as_the_strictest():

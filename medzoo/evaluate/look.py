@@ -32,7 +32,11 @@ def demonstrate(name, out):
     psnr, ssim = _likeness(image, result)
     numbers = math.prod(model.latent_shape(image.shape[1:]))
     save_demo(
-        out, image[0], result[0], f"reconstruction from {numbers} numbers: {psnr:.1f} dB", model.sample(8, seed=0)
+        out,
+        image[0],
+        result[0],
+        f"reconstruction from {numbers} numbers: {psnr:.1f} dB",
+        model.sample(8, seed=0, steps=20),
     )
     return numbers, psnr, ssim
 

@@ -44,13 +44,4 @@ RECIPES = [
         epochs=25,
         **SHARED,
     ),
-    Recipe(
-        name="sae-chestxray-64",
-        model=lambda **own: ConvAutoencoder(
-            (64, 64, 1), latent_dim=128, active=32, filters=(24, 48, 96), blocks=1, **own
-        ),
-        use="Features of which only a quarter is used for each film (a sparse autoencoder), for teaching.",
-        epochs=9,
-        **SHARED,
-    ),
 ]

@@ -210,8 +210,8 @@ def save_demo(path, image, reconstruction, title, samples):
     """Input, reconstruction and difference above a row of samples from the prior."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(2, 1))
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(5, 2))
     axes = top.subplots(1, 3)
     _show(axes[0], image, "input: a drawn phantom, no patient")
     _show(axes[1], reconstruction, title)
