@@ -259,3 +259,45 @@ def test_names_in_a_file_do_not_lead_out_of_the_folder(codec, tmp_path):
     assert result.exit_code == 0, result.output
     assert [p.name for p in tmp_path.rglob("*.png")] == ["evil.png"]
     assert (tmp_path / "a" / "b" / "evil.png").is_file()
+
+
+def test_grey_in_three_channels_is_taken_and_all_that_cannot_be_is_named_at_once(codec, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    grey = IMAGES["odd sizes"]
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=-1)).save(folder / "grey.png")
+    Image.fromarray(np.dstack([grey, grey, 255 - grey])).save(folder / "colour.png")
+    (folder / "broken.png").write_text("no picture")
+    arguments = ["compress", folder, "-o", tmp_path / "x.mzc", "--model", codec, "--lossless"]
+    refused = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert refused.exit_code == 1
+    assert "2 of 3 images cannot be used" in refused.output
+    assert "colour.png: mode RGB, in colour" in refused.output
+    assert not (tmp_path / "x.mzc").exists()
+    result = CliRunner().invoke(main, [*map(str, arguments), "--skip-broken"])
+    assert result.exit_code == 0, result.output
+    assert "broken.png" in (tmp_path / "x.mzc-skipped.txt").read_text()
+    (back,) = decompress((tmp_path / "x.mzc").read_bytes(), codec)
+    assert np.array_equal(back, grey)
+
+
+def test_a_file_for_each_image_and_what_is_in_them(codec, tmp_path):
+    import json
+
+    for where in ("a", "b"):
+        (tmp_path / where).mkdir()
+        Image.fromarray(IMAGES["odd sizes"]).save(tmp_path / where / "film.png")
+    arguments = ["compress", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out", "--model", codec, "--each"]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    files = sorted((tmp_path / "out").iterdir())
+    assert [f.name for f in files] == ["00000-film.mzc", "00001-film.mzc"]
+    found = json.loads(CliRunner().invoke(main, ["info", str(files[0])]).stdout)
+    assert (found["preset"], found["bytes"]) == ("small", files[0].stat().st_size)
+    (image,) = found["images"]
+    assert (image["name"], image["height"], image["width"], image["bits"]) == ("film.png", 61, 43, 8)
+    assert (image["quality"], image["max_error"]) == (medzoo.load(codec).quality, None)
+    files[1].write_bytes(files[1].read_bytes()[:-3])
+    damaged = CliRunner().invoke(main, ["info", str(files[1])])
+    assert damaged.exit_code == 1
+    assert "00001-film.mzc: the checksum" in damaged.output

@@ -12,6 +12,7 @@ from medzoo.cli.shared import (
     out_option,
     overwrite_option,
     title_of,
+    titles_of,
 )
 
 
@@ -105,16 +106,16 @@ def denoise(images, out, model, strength, overwrite):
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=ImageFiles())
-@click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write, .mzc."
-)
+@out_option("File to write, .mzc; with --each a folder.")
+@click.option("--each", is_flag=True, help="A file for each image.")
 @click.option("--model", help="Preset of the family Codec.  [default: codec-chestxray-256]")
 @click.option("--quality", type=int, help="0 (smallest) to 3.  [default: 2, and 0 where a residual follows]")
 @click.option("--lossless", is_flag=True, help="Every bit of the pixels comes back.")
 @click.option("--max-error", type=int, help="No grey value is off by more.")
 @click.option("--names/--no-names", default=True, show_default=True, help="Keep the files' names (patients' names?).")
+@click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be used; list them beside OUT.")
 @overwrite_option
-def compress(images, out, model, quality, lossless, max_error, names, overwrite):
+def compress(images, out, each, model, quality, lossless, max_error, names, skip_broken, overwrite):
     """Compress grey images (PNG, JPEG, npy, DICOM; 8 or 16 bits) of files and folders to one file.
 
     Of DICOM files the stored pixel values are kept, and no tags.
@@ -122,16 +123,21 @@ def compress(images, out, model, quality, lossless, max_error, names, overwrite)
     \b
     Example:
         medzoo compress films/ -o films.mzc
+        medzoo compress films/ -o compressed/ --each --skip-broken
         medzoo compress film.png -o film.mzc --lossless
     """
-    from medzoo.tasks.compress import DEFAULT, compress_files
+    from medzoo.tasks.compress import DEFAULT, compress_each, compress_files
 
-    nothing_there([out], overwrite)
     if lossless and max_error:
         raise click.ClickException("--lossless and --max-error exclude each other.")
     files = files_of(images)
-    before, after = compress_files(files, out, model or DEFAULT, quality, 0 if lossless else max_error, names)
-    click.echo(f"{len(files)} images, {before:,} bytes -> {after:,} bytes ({before / after:.1f} times smaller)")
+    targets = [out / f"{title}.mzc" for title in titles_of(files)] if each else out
+    listed = out.with_name(f"{out.name}-skipped.txt") if skip_broken else None
+    nothing_there([*(targets if each else [out]), *([listed] if listed else [])], overwrite)
+    how = {"on_error": "skip" if skip_broken else "raise", "skipped": listed}
+    given = (model or DEFAULT, quality, 0 if lossless else max_error, names)
+    count, before, after = (compress_each if each else compress_files)(files, targets, *given, **how)
+    click.echo(f"{count} images, {before:,} bytes -> {after:,} bytes ({before / after:.1f} times smaller)")
 
 
 @click.command()

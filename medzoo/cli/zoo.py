@@ -40,7 +40,7 @@ def list_command(pattern, family, modality, size):
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="The manifest's entry.")
 def info(name, as_json):
-    """Show a preset's card, or a file's technical facts; nothing about a patient.
+    """Show a preset's card, or a file's technical facts: what an .mzc file holds; of an image nothing about a patient.
 
     \b
     Example:
@@ -52,7 +52,11 @@ def info(name, as_json):
     from medzoo.zoo.manifest import entry
     from medzoo.zoo.presets import card
 
-    if Path(name).is_file():
+    if Path(name).is_file() and Path(name).suffix.lower() == ".mzc":
+        from medzoo.tasks.compress import contents_of
+
+        show_json(contents_of(name))
+    elif Path(name).is_file():
         show_json(file_facts(name))
     elif as_json:
         show_json(entry(name))

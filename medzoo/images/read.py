@@ -79,8 +79,8 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
 def read_stored(path):
     """Grey values as a file stores them, uint8 or uint16 `(H, W)`: what lossless compression keeps.
 
-    PNG and JPEG (grey), npy, and DICOM of unsigned grey values (of several frames `film.dcm#3`); windows and rescaling
-    are left out.
+    PNG and JPEG (grey, or three equal channels), npy, and DICOM of unsigned grey values (of several frames
+    `film.dcm#3`); windows and rescaling are left out.
 
     Raises:
         FileNotFoundError: no such file.
@@ -132,9 +132,12 @@ def _read_picture(path, colour=True, frame=None):
         return np.asarray(picture.convert("L"))
     if picture.mode in ("LA", "RGBA", "PA") and np.asarray(picture.getchannel("A")).min() < 255:
         raise ImageError(f"{path}: has transparent pixels; expected an opaque image.")
+    rgb = np.asarray(picture.convert("RGB"))
+    if (rgb == rgb[..., :1]).all():  # grey, as most archives of JPEG files store it
+        return rgb[..., 0]
     if not colour:
-        raise ImageError(f"{path}: mode {picture.mode}; expected a grey image (convert it first).")
-    return luminance(np.asarray(picture.convert("RGB"), "float32")).round().astype("uint8")
+        raise ImageError(f"{path}: mode {picture.mode}, in colour; expected a grey image (convert it first).")
+    return luminance(rgb.astype("float32")).round().astype("uint8")
 
 
 def _read_npy(path):

@@ -1,5 +1,15 @@
 """Compress images with a `Codec`: lossy, with a guaranteed largest error, or bit for bit."""
 
-from medzoo.tasks.compress.files import DEFAULT, compress, compress_files, decompress, decompress_file
+from medzoo.tasks.compress.disk import compress_each, compress_files, contents_of, decompress_file
+from medzoo.tasks.compress.files import DEFAULT, compress, contents, decompress
 
-__all__ = ["DEFAULT", "compress", "compress_files", "decompress", "decompress_file"]
+__all__ = [
+    "DEFAULT",
+    "compress",
+    "compress_each",
+    "compress_files",
+    "contents",
+    "contents_of",
+    "decompress",
+    "decompress_file",
+]

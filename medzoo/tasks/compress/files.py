@@ -1,4 +1,4 @@
-"""Images to files of a `Codec` and back.
+"""Images to bytes by a `Codec` and back.
 
     data = compress([film], quality=2)      # bytes
     films = decompress(data)                # list of arrays
@@ -15,15 +15,11 @@ import hashlib
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import CompressedFileError
-from medzoo.files import write_whole
-from medzoo.images.read import read_stored, split_frame
 from medzoo.models import Codec
-from medzoo.progress import track
 from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, code_residual, constriction
 from medzoo.tasks.compress.exact import ExactCodec
 from medzoo.zoo.presets import loaded
@@ -76,6 +72,36 @@ def decompress(data, model=None, with_names=False):
     Raises:
         CompressedFileError: not such a file, damaged, or made with other weights.
     """
+    reader, name, found = _opened(data)
+    model, exact, digest = _codec(model or name)
+    if found != digest:
+        raise CompressedFileError(f"made with weights {found.hex()} of {name}; those at hand are {digest.hex()}.")
+    images, names = zip(*(_read_one(reader, exact) for _ in range(reader.varint())), strict=True)
+    return (list(images), list(names)) if with_names else list(images)
+
+
+def contents(data):
+    """What compressed bytes hold, read without decoding a pixel; JSON-ready.
+
+    Returns: dict of the `preset`, the first bytes of its `weights`' digest, `bytes`, and of each of the `images` name,
+        height, width, bits, quality, largest error (`None`: lossy) and bytes.
+
+    Raises:
+        CompressedFileError: not such a file, or damaged.
+    """
+    reader, name, digest = _opened(data)
+    images = []
+    for _ in range(reader.varint()):
+        start, head = reader.at, Head.read(reader)
+        reader.take(4 * head.words)
+        facts = {"name": head.title, "height": head.height, "width": head.width, "bits": head.bits}
+        facts |= {"quality": head.quality, "max_error": head.max_error - 1 if head.max_error else None}
+        images.append({**facts, "bytes": reader.at - start})
+    return {"format": "MZC", "bytes": len(data), "preset": name, "weights": digest.hex(), "images": images}
+
+
+def _opened(data):
+    """`(reader, name of the preset, digest)`, standing before the number of images."""
     reader = _Reader(data)
     if reader.take(3) != MAGIC:
         raise CompressedFileError("not a compressed file of medzoo (it does not begin with MZC).")
@@ -83,58 +109,7 @@ def decompress(data, model=None, with_names=False):
         raise CompressedFileError(f"version {version} of the format; this medzoo reads {VERSION}. Update medzoo.")
     if len(data) < 12 or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
         raise CompressedFileError("the checksum does not match: the file is damaged or cut short.")
-    name = reader.take(reader.take(1)[0]).decode()
-    model, exact, digest = _codec(model or name)
-    if (found := reader.take(8)) != digest:
-        raise CompressedFileError(f"made with weights {found.hex()} of {name}; those at hand are {digest.hex()}.")
-    images, names = zip(*(_read_one(reader, exact) for _ in range(reader.varint())), strict=True)
-    return (list(images), list(names)) if with_names else list(images)
-
-
-def compress_files(files, out, model=DEFAULT, quality=None, max_error=None, names=True):
-    """Compresses image files, read one at a time, to one file; see `compress`.
-
-    Args:
-        files: paths; of DICOM files the stored pixel values are kept, and no tags.
-        out: file to write, whole or not at all.
-        model, quality, max_error: see `compress`.
-        names: keep the files' names.
-
-    Returns: `(bytes before, bytes after)`.
-    """
-    places = [split_frame(file)[0] for file in files]
-    data = compress(_Reading(files), model, quality, max_error, [path.name for path in places] if names else None)
-    write_whole(out, data)
-    return sum(path.stat().st_size for path in set(places)), len(data)
-
-
-def decompress_file(file, model=None):
-    """The images of a compressed file by the names of pictures to write: `{"film.png": uint8 or uint16 (H, W)}`.
-
-    Raises:
-        CompressedFileError: see `decompress`; names the file.
-    """
-    try:
-        images, names = decompress(Path(file).read_bytes(), model, with_names=True)
-    except CompressedFileError as error:
-        raise CompressedFileError(f"{file}: {error}") from error
-    # A name in a file from elsewhere must not lead out of the folder.
-    stems = [Path(name.replace("\\", "/")).stem or f"{i:05d}" for i, name in enumerate(names)]
-    titles = [f"{f'{i:05d}-' if stems.count(stem) > 1 else ''}{stem}.png" for i, stem in enumerate(stems)]
-    return dict(zip(titles, images, strict=True))
-
-
-class _Reading:
-    """The stored values of files, read one at a time with a progress bar."""
-
-    def __init__(self, files):
-        self.files = files
-
-    def __len__(self):
-        return len(self.files)
-
-    def __iter__(self):
-        return map(read_stored, track(self.files, "compressing", fewest=4))
+    return reader, reader.take(reader.take(1)[0]).decode(), reader.take(8)
 
 
 def _codec(model):

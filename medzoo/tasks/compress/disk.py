@@ -1,0 +1,100 @@
+"""Files of images to compressed files and back."""
+
+from pathlib import Path
+
+from medzoo.errors import CompressedFileError
+from medzoo.files import write_whole
+from medzoo.images.listing import read_all, report
+from medzoo.images.read import read_stored, split_frame
+from medzoo.progress import track
+from medzoo.tasks.compress.files import DEFAULT, compress, contents, decompress
+from medzoo.zoo.presets import loaded
+
+
+def compress_files(files, out, model=DEFAULT, quality=None, max_error=None, names=True, on_error="raise", skipped=None):
+    """Compresses image files, read one at a time, to one file; see `compress`.
+
+    Args:
+        files: paths; of DICOM files the stored pixel values are kept, and no tags.
+        out: file to write, whole or not at all.
+        model, quality, max_error: see `compress`.
+        names: keep the files' names.
+        on_error: `"raise"`: one error that names every file that cannot be used; `"skip"`: leave these out.
+        skipped: with `"skip"`, file that lists them with the reasons, or `None`.
+
+    Returns: `(images, bytes before, bytes after)`.
+
+    Raises:
+        ImageError: files that cannot be used, or none that can.
+    """
+    files = _usable(files, on_error, skipped)
+    data = compress(_Reading(files), model, quality, max_error, [_place(f).name for f in files] if names else None)
+    write_whole(out, data)
+    return len(files), _size(files), len(data)
+
+
+def compress_each(
+    files, targets, model=DEFAULT, quality=None, max_error=None, names=True, on_error="raise", skipped=None
+):
+    """As `compress_files`, a file for each image: `targets` are as many paths as `files`."""
+    model, after, target_of = loaded(model), 0, dict(zip(map(str, files), targets, strict=True))
+    files = _usable(files, on_error, skipped)
+    for file, image in zip(files, _Reading(files), strict=True):
+        data = compress([image], model, quality, max_error, [_place(file).name] if names else None)
+        target_of[str(file)].parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target_of[str(file)], data)
+        after += len(data)
+    return len(files), _size(files), after
+
+
+def decompress_file(file, model=None):
+    """The images of a compressed file by the names of pictures to write: `{"film.png": uint8 or uint16 (H, W)}`.
+
+    Raises:
+        CompressedFileError: see `decompress`; names the file.
+    """
+    images, names = _named(file, lambda data: decompress(data, model, with_names=True))
+    # A name in a file from elsewhere must not lead out of the folder.
+    stems = [Path(name.replace("\\", "/")).stem or f"{i:05d}" for i, name in enumerate(names)]
+    titles = [f"{f'{i:05d}-' if stems.count(stem) > 1 else ''}{stem}.png" for i, stem in enumerate(stems)]
+    return dict(zip(titles, images, strict=True))
+
+
+def contents_of(file):
+    """`contents` of a compressed file."""
+    return _named(file, contents)
+
+
+def _named(file, function):
+    """The function of a file's bytes; what it refuses is said with the name of the file."""
+    try:
+        return function(Path(file).read_bytes())
+    except CompressedFileError as error:
+        raise CompressedFileError(f"{file}: {error}") from error
+
+
+def _usable(files, on_error, skipped):
+    good, errors = read_all([(file,) for file in files], read_stored)
+    report(_place(files[0]).parent, len(files), errors, on_error, skipped)
+    return [files[i] for i in good]
+
+
+def _place(file):
+    return split_frame(file)[0]
+
+
+def _size(files):
+    return sum(path.stat().st_size for path in set(map(_place, files)))
+
+
+class _Reading:
+    """The stored values of files, read one at a time with a progress bar."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def __len__(self):
+        return len(self.files)
+
+    def __iter__(self):
+        return map(read_stored, track(self.files, "compressing", fewest=4))
