@@ -1,10 +1,17 @@
-"""The other body parts of Medical MNIST at 64x64 pixels: one VAE each, and two models of all of them together."""
+"""The other body parts of Medical MNIST at 64x64 pixels: one VAE each; and models of all modalities together."""
 
 from medzoo.images.phantom import chest_phantom, head_phantom
 from medzoo.models import VAE, VQVAE
 from medzoo.recipes import sources
+from medzoo.recipes.chestxray_256 import FILMS, WIDE
 from medzoo.recipes.declaration import Part, Recipe
 
+EVERYTHING = (
+    Part(sources.MEDICAL_MNIST, ["head_ct", "abdomen_ct", "breast_mri", "hand_xray"], share=4),
+    Part(sources.BRAIN_MRI, share=2),
+    Part(sources.BREAST_US, share=1),
+    *(Part(part.source, share=1) for part in FILMS),
+)
 TOGETHER = {
     "data": (Part(sources.MEDICAL_MNIST),),
     "phantoms": (chest_phantom, head_phantom),
@@ -32,13 +39,19 @@ RECIPES = [
     _vae("vae-abdomenct", "CT", ["abdomen_ct"], "CT slices of the abdomen"),
     Recipe(
         name="vae-medical",
-        model=lambda **own: VAE((None, None, 1), latent_dim=4, bottleneck="spatial", filters=(48, 96), blocks=2, **own),
-        use="A start for images that no other preset knows.",
+        model=lambda **own: VAE(latent_dim=4, **WIDE, **own),
+        data=EVERYTHING,
+        phantoms=TOGETHER["phantoms"],
+        modality="several",
+        subject="X-ray, CT, MR and ultrasound images of chest, head, abdomen, breast and hand",
+        use="Images of any modality and size; a start for those that no other preset knows.",
         limits="It codes each 8×8 pixels nearly by itself: no model of any one organ.",
-        epochs=3,
+        start="vae-chestxray",
+        epochs=12,
+        steps=500,
+        batch_size=16,
         learning_rate=1e-3,
         augment={"crop": 64, "contrast": 0.2, "flip": True},
-        **TOGETHER,
     ),
     Recipe(
         name="vqvae-medical",
