@@ -70,7 +70,8 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     facts = {
         **settings,
         "images": [len(c.images("train")) for c in collections],
-        "steps": epochs * len(draws),
+        "epochs": len(progress.history),
+        "steps": len(progress.history) * len(draws),
         "loss_per_latent": [round(row["loss"] / means[0].size, 5) for row in progress.history],
         "validation_loss_per_latent": [round(row["val_loss"] / means[0].size, 5) for row in progress.history],
         "parameters": model.prior.count_params(),
