@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 from generate import judged_by
-from results import seconds, write
+from results import explained, seconds, write
 
 import medzoo
 from medzoo.evaluate.card import read_json
@@ -79,8 +79,8 @@ def main(data, adult, out):
     text = (
         f"A film takes {pace:.2f} s on {device_name()}: 40 steps of Heun's method and the decoder. In the picture the "
         "first row of each kind is drawn, the one below it real: the first that were drawn, and every so many test "
-        "films. "
-    ) + click.get_current_context().command.help.split("\n\n", 2)[2].replace("\n", " ")
+        f"films. {explained()}"
+    )
     write(out, "Films", [("", header, cells)], {"seconds_per_film": round(pace, 3), "results": rows}, text)
 
 

@@ -4,7 +4,7 @@
 
 DIR holds pediatric_cxr: children's films of 224 pixels, normal or with pneumonia, the official test set. A small
 convolutional network learns from the films, from films reduced to 56 pixels, and from the 28x28x4 latents of
-vae-chestxray: drawn anew each epoch, one frozen draw, and the means. It has the same five last levels everywhere; the
+vae-chestxray: drawn anew each epoch, one frozen draw, and the means. It has the same three last levels everywhere; the
 larger pictures have as many more before them. The epoch with the least validation loss is kept. AUC with 95% bootstrap
 intervals, averaged over the seeds, and its paired difference to the films; images a second in training; bytes an image
 as stored (films as JPEG, latents as Parquet).
@@ -59,7 +59,7 @@ class Clock(keras.callbacks.Callback):
 
 
 def trained(train, val, test, epochs, seed):
-    """Scores of the test images, and images a second."""
+    """Scores of the test images, and seconds of the quickest epoch."""
     keras.utils.set_random_seed(seed)
     shape = tuple(next(iter(val))[0].shape[1:])
     model, clock = network(shape), Clock()

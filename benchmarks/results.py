@@ -26,13 +26,18 @@ def write(out, title, tables, facts, text=None):
     """
     command = said()
     if text is None:
-        text = click.get_current_context().command.help.split("\n\n", 2)[2].replace("\n", " ").strip()
+        text = explained()
     write_json(out.with_suffix(".json"), {"command": command, **facts})
     parts = [f"# {title}", text, f"Made by `{command}`.", f"![{title}]({out.name}.png)"]
     for heading, header, rows in tables:
         parts += [f"## {heading}"] if heading else []
         parts.append(table(header, rows))
     write_whole(out.with_suffix(".md"), "\n\n".join(parts) + "\n")
+
+
+def explained():
+    """What the docstring of the benchmark that runs says after its command."""
+    return click.get_current_context().command.help.split("\n\n", 2)[2].replace("\n", " ").strip()
 
 
 def said():

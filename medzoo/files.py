@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 
@@ -52,3 +53,9 @@ def same_settings(path, settings):
         )
     write_json(path, settings)
     return before is not None
+
+
+def told_apart(names):
+    """The names, those that stand several times with their place before them: `["a", "b", "a"]` to `00000-a` ..."""
+    counts = Counter(names)
+    return [f"{i:05d}-{name}" if counts[name] > 1 else name for i, name in enumerate(names)]

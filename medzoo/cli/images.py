@@ -12,7 +12,6 @@ from medzoo.cli.shared import (
     out_option,
     overwrite_option,
     title_of,
-    titles_of,
 )
 
 
@@ -126,12 +125,13 @@ def compress(images, out, each, model, quality, lossless, max_error, names, skip
         medzoo compress films/ -o compressed/ --each --skip-broken
         medzoo compress film.png -o film.mzc --lossless
     """
+    from medzoo.files import told_apart
     from medzoo.tasks.compress import DEFAULT, compress_each, compress_files
 
     if lossless and max_error:
         raise click.ClickException("--lossless and --max-error exclude each other.")
     files = files_of(images)
-    targets = [out / f"{title}.mzc" for title in titles_of(files)] if each else out
+    targets = [out / f"{title}.mzc" for title in told_apart(list(map(title_of, files)))] if each else out
     listed = out.with_name(f"{out.name}-skipped.txt") if skip_broken else None
     nothing_there([*(targets if each else [out]), *([listed] if listed else [])], overwrite)
     how = {"on_error": "skip" if skip_broken else "raise", "skipped": listed}

@@ -65,12 +65,6 @@ def title_of(file):
     return path.stem if frame is None else f"{path.stem}-{frame}"
 
 
-def titles_of(files):
-    """`title_of` each, numbered where several are alike."""
-    titles = [title_of(file) for file in files]
-    return [f"{i:05d}-{title}" if titles.count(title) > 1 else title for i, title in enumerate(titles)]
-
-
 def labelled_options(function):
     """Options of a command that takes labelled images: an archive, a folder, a DICOM tree or a table."""
     options = [

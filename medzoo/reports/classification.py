@@ -50,11 +50,9 @@ def _of_findings(probabilities, labels, names, resamples):
 
     present = [k for k in range(len(names)) if 0 < labels[:, k].sum() < len(labels)]
     each = {names[k]: interval_of(lambda i, k=k: of_finding(i, k), len(labels), resamples) for k in present}
-    mean = (
-        interval_of(lambda i: np.nanmean([of_finding(i, k) for k in present]), len(labels), resamples)
-        if present
-        else None
-    )
+    if not present:
+        return {"auc": None, "auc_of": {}}
+    mean = interval_of(lambda i: np.nanmean([of_finding(i, k) for k in present]), len(labels), resamples)
     return {"auc": mean, "auc_of": each}
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from medzoo.errors import CompressedFileError
-from medzoo.files import write_whole
+from medzoo.files import told_apart, write_whole
 from medzoo.images.listing import read_all, report
 from medzoo.images.read import read_stored, split_frame
 from medzoo.progress import track
@@ -27,7 +27,7 @@ def compress_files(files, out, model=DEFAULT, quality=None, max_error=None, name
     Raises:
         ImageError: files that cannot be used, or none that can.
     """
-    files = _usable(files, on_error, skipped)
+    files = [files[i] for i in _usable(files, on_error, skipped)]
     data = compress(_Reading(files), model, quality, max_error, [_place(f).name for f in files] if names else None)
     write_whole(out, data)
     return len(files), _size(files), len(data)
@@ -37,12 +37,12 @@ def compress_each(
     files, targets, model=DEFAULT, quality=None, max_error=None, names=True, on_error="raise", skipped=None
 ):
     """As `compress_files`, a file for each image: `targets` are as many paths as `files`."""
-    model, after, target_of = loaded(model), 0, dict(zip(map(str, files), targets, strict=True))
-    files = _usable(files, on_error, skipped)
-    for file, image in zip(files, _Reading(files), strict=True):
+    model, after, good = loaded(model), 0, _usable(files, on_error, skipped)
+    files, targets = ([them[i] for i in good] for them in (files, targets))
+    for file, target, image in zip(files, targets, _Reading(files), strict=True):
         data = compress([image], model, quality, max_error, [_place(file).name] if names else None)
-        target_of[str(file)].parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target_of[str(file)], data)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, data)
         after += len(data)
     return len(files), _size(files), after
 
@@ -56,8 +56,7 @@ def decompress_file(file, model=None):
     images, names = _named(file, lambda data: decompress(data, model, with_names=True))
     # A name in a file from elsewhere must not lead out of the folder.
     stems = [Path(name.replace("\\", "/")).stem or f"{i:05d}" for i, name in enumerate(names)]
-    titles = [f"{f'{i:05d}-' if stems.count(stem) > 1 else ''}{stem}.png" for i, stem in enumerate(stems)]
-    return dict(zip(titles, images, strict=True))
+    return dict(zip((f"{title}.png" for title in told_apart(stems)), images, strict=True))
 
 
 def contents_of(file):
@@ -74,9 +73,10 @@ def _named(file, function):
 
 
 def _usable(files, on_error, skipped):
+    """Indices of the files that can be read; see `report` for the others."""
     good, errors = read_all([(file,) for file in files], read_stored)
     report(_place(files[0]).parent, len(files), errors, on_error, skipped)
-    return [files[i] for i in good]
+    return good
 
 
 def _place(file):
