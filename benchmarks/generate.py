@@ -1,46 +1,74 @@
-"""Drawing from the prior against drawing from where real latents lie, for the VAEs of the zoo.
+"""Small images drawn by the VAEs of the zoo, beside what can be had without a learned prior.
 
     python benchmarks/generate.py --data DIR --out benchmarks/generate
 
-DIR holds the archives that the presets were trained on. Fréchet distance to test images in the frozen features of
-ae-chestxray, precision and recall (see `medzoo.evaluate.samples`), and the share of samples that the memorisation
-check calls copies of training images. For vae-brainmri, drawn by class, also whether a classifier that was trained on
-real images takes a drawn image for what it was meant to be.
+DIR holds the archives that the presets were trained on. Judged against test images: Fréchet distance, precision and
+recall in the features of a model that learned from other archives, and the share that the memorisation check calls
+copies of training images (a check that finds nothing calls 1% so). Beside them: N(0, I) in the latents, for
+vae-chestxray-64 a mixture of Gaussians fitted to them, and as what could be reached at most training images and
+reconstructed test images. For vae-brainmri also whether a classifier
+that was trained on real images takes a drawn image for what it was meant to be.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import keras
 import numpy as np
-from results import write
+from results import explained, write
 
 import medzoo
 from medzoo.evaluate.samples import _covered, frechet
-from medzoo.images.archive import load_npz, load_npz_labels, to_float
-from medzoo.recipes import recipe
+from medzoo.images.archive import to_float
+from medzoo.images.datasets import open_collection
+from medzoo.reports import plots
 from medzoo.reports.tables import table
-from medzoo.tasks.features import features
+from medzoo.tasks.features import features, fit_size
 from medzoo.tasks.generate import AggregatePosterior, copies
 
-NAMES = ("vae-chestxray-64", "vae-brainmri", "vae-headct", "vae-breastmri", "vae-handxray", "vae-abdomenct")
-COUNT = 1000
+COUNT = 200
 
 
-def judged(model, data, judge):
-    """Yields (method, measures) for one VAE."""
-    own = recipe(model.name)
-    train, test = (to_float(load_npz(data / own.data, split, own.classes)) for split in ("train", "test"))
-    real, held_out = features(judge, test), model.reconstruct(test)
-    mixture = AggregatePosterior(model).fit(train)
-    drawn = {
-        "prior": model.sample(COUNT, seed=0),
-        "prior, temperature 0.8": model.sample(COUNT, seed=0, temperature=0.8),
-        "aggregate posterior": mixture.sample(COUNT, seed=0),
-        "training images": train[np.random.default_rng(0).permutation(len(train))[:COUNT]],
-    }
-    for method, images in drawn.items():
-        yield method, judged_by(judge, images, real, train, held_out)
+@dataclass(frozen=True)
+class Case:
+    """What is drawn: by which preset, of which archive and class, and whose features judge it."""
+
+    title: str
+    name: str
+    archive: str
+    judge: str
+    classes: list | None = None
+
+
+CASES = [
+    Case("chest X-ray, 64 pixels", "vae-chestxray-64", "medical_mnist_64.npz", "vqvae-brainmri", ["chest_xray"]),
+    Case("brain MR, 128 pixels", "vae-brainmri", "brainmri_128.npz", "ae-chestxray"),
+    Case("breast ultrasound, 192 pixels", "vae-breastus", "breast_us_192.npz", "ae-chestxray"),
+]
+
+
+def drawn(vae, case, count, train):
+    """Yields (how, images)."""
+    grid = train.shape[1:3]
+    if vae.prior is not None:
+        yield "learned prior", vae.sample(count, seed=0)
+    yield "N(0, I)", vae.sample(count, seed=0, size=grid, learned=False)
+    if vae.bottleneck == "vector":
+        yield "N(0, I), temperature 0.8", vae.sample(count, seed=0, temperature=0.8)
+        yield "mixture of Gaussians", AggregatePosterior(vae).fit(train).sample(count, seed=0)
+
+
+def judged(case, data):
+    """Yields (how, measures, first images) for one case."""
+    vae, judge = medzoo.load(case.name), medzoo.load(case.judge)
+    collection = open_collection(data / case.archive, classes=case.classes)
+    train, test = (fit_size(vae, collection.images(split)) for split in ("train", "test"))
+    held_out, real = vae.reconstruct(test), features(judge, test)
+    chosen = np.random.default_rng(0).permutation(len(train))[:COUNT]
+    rest = (("reconstructed test images", held_out), ("training images", train[chosen]))
+    for how, images in (*drawn(vae, case, min(COUNT, len(train)), train), *rest):
+        yield how, judged_by(judge, images, real, train, held_out), images[:12]
 
 
 def judged_by(judge, images, real, train, held_out, kind="latents"):
@@ -55,68 +83,51 @@ def judged_by(judge, images, real, train, held_out, kind="latents"):
     }
 
 
-def by_class(model, data):
+def by_class(name, data, count=50):
     """Balanced accuracy of a classifier of real images on real and on drawn ones."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    path = data / recipe(model.name).data[0].source["file"]
-    images, labels = ({s: f(path, s) for s in ("train", "test")} for f in (load_npz, load_npz_labels))
-    images = {s: to_float(x) for s, x in images.items()}
+    vae, collection = medzoo.load(name), open_collection(data / "brainmri_128.npz")
+    images, labels = ({s: f(s) for s in ("train", "test")} for f in (collection.images, collection.labels))
+    seen = {s: features(vae, vae.reconstruct(to_float(x)), "deep") for s, x in images.items()}
     judge = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000, class_weight="balanced"))
     # The classifier sees reconstructions, or it would judge how sharp an image is.
-    judge.fit(features(model, model.reconstruct(images["train"]), "deep"), labels["train"])
-    generator = AggregatePosterior(model).fit(images["train"], labels["train"])
-    wanted = np.repeat(np.unique(labels["train"]), 100)
-    drawn = np.concatenate([generator.sample(100, int(k), seed=0) for k in np.unique(labels["train"])])
-
-    def right(x, truth):
-        return round(float(balanced_accuracy_score(truth, judge.predict(features(model, x, "deep")))), 3)
-
+    judge.fit(seen["train"], labels["train"])
+    kinds = np.unique(labels["train"])
+    found = np.concatenate([vae.sample(count, seed=0, label=int(k)) for k in kinds])
+    seen["drawn"], labels["drawn"] = features(vae, found, "deep"), np.repeat(kinds, count)
     return {
-        "real test images, reconstructed": right(model.reconstruct(images["test"]), labels["test"]),
-        "drawn by class": right(drawn, wanted),
+        text: round(float(balanced_accuracy_score(labels[s], judge.predict(seen[s]))), 3)
+        for text, s in (("real test images, reconstructed", "test"), ("drawn by class", "drawn"))
     }
-
-
-def figure(path, rows):
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(9, 3.6), layout="constrained")
-    axis = drawing.subplots()
-    methods = list(dict.fromkeys(r["method"] for r in rows))
-    for i, method in enumerate(methods):
-        own = [r["frechet"] for r in rows if r["method"] == method]
-        axis.bar(np.arange(len(own)) + 0.2 * (i - 1.5), own, width=0.2, label=method)
-    axis.set_xticks(range(len(NAMES)), NAMES, fontsize=8)
-    axis.set(ylabel="Fréchet distance to test images")
-    axis.legend(frameon=False, fontsize=8)
-    drawing.savefig(path, dpi=120)
 
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, out):
-    judge, rows = medzoo.load("ae-chestxray"), []
-    for name in NAMES:
-        for method, m in judged(medzoo.load(name), data, judge):
-            rows.append({"model": name, "method": method, **m})
-            click.echo(f"{name:16} {method:24} {m}")
-    classes = by_class(medzoo.load("vae-brainmri"), data)
+    rows, shown = [], []
+    for case in CASES:
+        for i, (how, found, images) in enumerate(judged(case, data)):
+            rows.append({"images": case.title, "model": case.name, "how": how, **found})
+            click.echo(str(rows[-1]))
+            if i == 0 or how == "training images":
+                shown.append(medzoo.resize(images, (128, 128)))
+    classes = by_class("vae-brainmri", data)
     click.echo(str(classes))
-    header = ["model", "", "Fréchet distance", "precision", "recall", "called copies"]
-    cells = [[r["model"], r["method"], r["frechet"], r["precision"], r["recall"], f"{r['copies']:.1%}"] for r in rows]
+    header = ["", "model", "drawn from", "Fréchet distance", "precision", "recall", "called copies"]
+    cells = [[*list(r.values())[:-1], f"{r['copies']:.1%}"] for r in rows]
+    measured = table(["brain MR", "balanced accuracy"], list(classes.items()))
     text = (
-        f"{COUNT:,} images each (training images: as many as there are, at most so many). A check that finds nothing "
-        "calls 1% copies; that training images are called copies shows that it sees them.\n\n"
-        "Drawn by class with `AggregatePosterior`, vae-brainmri, balanced accuracy of a logistic regression fitted to "
-        "real training images:\n\n" + table(["", "balanced accuracy"], list(classes.items()))
+        f"{explained()} At most {COUNT} images each. In the picture a row of drawn images stands above a row of "
+        "training images of that kind, drawn in the way that the table names first.\n\nBalanced accuracy of a logistic "
+        "regression fitted to real training images:\n\n" + measured
     )
+    plots.save_grid(out.with_suffix(".png"), np.concatenate(shown), columns=12, title="drawn, and below them real")
     facts = {"backend": keras.backend.backend(), "results": rows, "by_class": classes}
-    figure(out.with_suffix(".png"), rows)
     write(out, "Generate", [("Where to draw from", header, cells)], facts, text)
 
 

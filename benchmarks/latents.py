@@ -109,7 +109,7 @@ def main(data, seeds, epochs, out):
         latents = {s: load_latents(Path(folder) / s) for s in splits}
         parquet = sum(p.stat().st_size for p in Path(folder).rglob("*.parquet")) / sum(map(len, films.values()))
         for s in splits:  # films and latents must stand in one order
-            assert [Path(p).relative_to(source / s).as_posix() for p in collection.paths(s)] == latents[s][0]
+            assert [Path(p).relative_to(s).as_posix() for p in collection.paths(s)] == latents[s][0]
         frozen = next(iter(from_latents(Path(folder) / "train", shuffle=False, seed=0, batch_size=10**6))).numpy()
         means = {s: latents[s][1] for s in splits}
         inputs = {

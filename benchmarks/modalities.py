@@ -20,15 +20,15 @@ from medzoo.images.datasets import open_collection
 from medzoo.reports.bootstrap import show, summary
 
 MOST = 200
-EVERYTHING = ("vae-medical", "vqvae-medical")
+EVERYTHING = ("ae-medical", "vae-medical", "vqvae-medical")
 # subject: file, size of images from files, classes, models of that subject
 SUBJECTS = {
-    "head CT": ("medical_mnist_64.npz", None, ["head_ct"], ["vae-headct"]),
-    "abdomen CT": ("medical_mnist_64.npz", None, ["abdomen_ct"], ["vae-abdomenct"]),
-    "breast MR": ("medical_mnist_64.npz", None, ["breast_mri"], ["vae-breastmri"]),
-    "hand X-ray": ("medical_mnist_64.npz", None, ["hand_xray"], ["vae-handxray"]),
+    "head CT": ("medical_mnist_64.npz", None, ["head_ct"], []),
+    "abdomen CT": ("medical_mnist_64.npz", None, ["abdomen_ct"], []),
+    "breast MR": ("medical_mnist_64.npz", None, ["breast_mri"], []),
+    "hand X-ray": ("medical_mnist_64.npz", None, ["hand_xray"], []),
     "brain MR": ("brainmri_128.npz", None, None, ["vae-brainmri", "vqvae-brainmri"]),
-    "breast ultrasound": ("breast_us_192.npz", None, None, []),
+    "breast ultrasound": ("breast_us_192.npz", None, None, ["vae-breastus"]),
     "chest X-ray": ("chestxray_256.npz", None, None, ["vae-chestxray", "vqvae-chestxray"]),
     "chest X-ray, children": ("pediatric_cxr", 224, None, ["vae-chestxray", "vqvae-chestxray"]),
 }

@@ -14,6 +14,7 @@ _NAMES = {
     "ConvAutoencoder": "medzoo.models",
     "VAE": "medzoo.models",
     "VQVAE": "medzoo.models",
+    "MaskedAutoencoder": "medzoo.models",
     "Codec": "medzoo.models",
     "VectorQuantizer": "medzoo.layers",
     "Sampling": "medzoo.layers",

@@ -14,7 +14,7 @@ import pytest
 
 import medzoo
 from medzoo.images.phantom import chest_phantom
-from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder
+from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder, MaskedAutoencoder
 
 SMALL = {"filters": (8, 16), "blocks": 1, "seed": 0}
 
@@ -28,6 +28,7 @@ FAMILIES = {
     "vae-spatial": lambda: VAE((None, None, 1), latent_dim=3, bottleneck="spatial", free_bits=0.05, **SMALL),
     "vqvae-ema": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, **SMALL),
     "vqvae-loss": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, learning="loss", **SMALL),
+    "mae": lambda: MaskedAutoencoder(latent_dim=3, **SMALL),
     "codec": lambda: Codec((None, None, 1), latent_dim=4, groups=(4,), hidden=8, **SMALL),
 }
 

@@ -17,7 +17,7 @@ from medzoo.tasks import encode
 from medzoo.tasks.encode import encode_folder
 
 parquet = pytest.importorskip("pyarrow.parquet")
-NAME = "vae-headct"
+NAME = "vae-chestxray-64"
 
 
 @pytest.fixture(scope="module")

@@ -229,4 +229,4 @@ def test_a_folder_that_cannot_be_written_is_named(archive, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         small("ae").train(archive, tmp_path / "file" / "a")
-    assert medzoo.load("vae-headct").name
+    assert medzoo.load("vae-chestxray-64").name

@@ -198,7 +198,7 @@ def test_offline_says_what_is_missing_where(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match=r"not in the cache .*cache, and HF_HUB_OFFLINE is set"):
         medzoo.load(URI)
-    assert medzoo.load("vae-headct").name  # what ships with the package needs nobody
+    assert medzoo.load("vae-chestxray-64").name  # what ships with the package needs nobody
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     medzoo.load(URI)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

@@ -160,7 +160,7 @@ def test_fitted_estimators_survive_pickle_and_deepcopy(make, monkeypatch):
 
 
 def test_preprocessing_belongs_to_the_model(tmp_path):
-    model = medzoo.load("vae-headct")
+    model = medzoo.load("vae-chestxray-64")
     model.save(tmp_path / "model.keras")
     copies = [
         pickle.loads(pickle.dumps(model)),

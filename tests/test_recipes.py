@@ -1,5 +1,6 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 from conftest import write_archive
@@ -62,6 +63,26 @@ def test_a_mixture_keeps_its_shares_and_shows_all_of_an_archive_before_any_of_it
         Augmented([dark, bright[:, :16]], 8)
 
 
+def test_images_of_a_recipe_may_be_brought_to_one_size(films, tmp_path, monkeypatch):
+    from conftest import SMALL
+
+    import medzoo
+    from medzoo.recipes import training
+    from medzoo.recipes.declaration import Part, Recipe
+
+    seen = []
+    monkeypatch.setattr(
+        training, "_fit_in_memory", lambda recipe, train, validation, *rest: seen.extend(train) or 1 / 0
+    )
+    own = {"modality": "X-ray", "subject": "", "use": "", "epochs": 1, "size": 24}
+    recipe = Recipe("mae", lambda **k: medzoo.MaskedAutoencoder(**{**SMALL, **k}), (Part({"file": "mine.npz"}),), **own)
+    with pytest.raises(ZeroDivisionError):
+        recipe.train(write_archive(tmp_path / "mine.npz", size=16, counts=(4, 2, 2)), tmp_path / "out")
+    assert seen[0].shape[1:3] == (24, 24)
+    assert seen[0].dtype == "uint8"
+    assert recipe.size_of_files == (24, 24)
+
+
 def test_recipes_know_their_own_data_by_name_and_take_others_as_they_are(tmp_path):
     recipe = recipes.recipe("vae-chestxray")
     for name in ("chestxray_256.npz", "adult_cxr_256.npz", "mine.npz"):
@@ -88,6 +109,17 @@ def test_a_recipe_may_start_from_a_preset_and_says_whether_it_ended_flat(films, 
     ae = medzoo.ConvAutoencoder(**spatial)
     training.start_from(ae, vae)
     assert ae.encode(films[:2] / np.float32(255)) == pytest.approx(vae.encode(films[:2] / np.float32(255)), abs=1e-5)
+    vq = medzoo.VQVAE(codebook_size=4, **{**spatial, "filters": SMALL["filters"]})
+    training.start_from(vq, vae)
+    x = films[:2] / np.float32(255)
+    whole = [keras.ops.convert_to_numpy(m.decoder(m.encoder(x)[..., :2])) for m in (vq, vae)]
+    assert whole[0] == pytest.approx(whole[1], abs=1e-4)  # another scale of the latents, the same picture
+    wider = medzoo.ConvAutoencoder(**{**spatial, "latent_dim": 3})
+    wider.initialize_from_pca(films.astype("float32") / 255)
+    before = wider.encoder.linear.get_weights()[0]
+    training.start_from(wider, vae)
+    assert np.array_equal(wider.encoder.linear.get_weights()[0], before)
+    assert np.array_equal(wider.encoder.stages[0].get_weights()[0], vae.encoder.stages[0].get_weights()[0])
     monkeypatch.setattr(training, "_xla", lambda: False)
     data = write_archive(tmp_path / "mine.npz", size=16, counts=(8, 2, 2))
     own = {"modality": "X-ray", "subject": "", "use": "", "epochs": 2, "batch_size": 4, "learning_rate": 1e-9}

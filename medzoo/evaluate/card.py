@@ -22,6 +22,7 @@ FAMILIES = {
     "VAE": "Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) with a learned decoder variance "
     "(Rybkin et al. 2021, arXiv:2006.13202)",
     "VQVAE": "Vector-quantised autoencoder (van den Oord et al. 2017, arXiv:1711.00937)",
+    "MaskedAutoencoder": "Masked autoencoder (He et al. 2022, arXiv:2111.06377)",
     "Codec": "Autoencoder for compression, trained for rate and distortion (Ballé et al. 2017, arXiv:1611.01704)",
 }
 

@@ -24,7 +24,7 @@ from medzoo.zoo.manifest import BUNDLED
 from medzoo.zoo.presets import load
 
 log = logging.getLogger("medzoo")
-ENCODER = "ae-chestxray"  # whose features judge samples; takes any size
+ENCODER = "vqvae-brainmri"  # whose features judge samples of films: it has seen none; takes any size
 IMAGES_FOR_LIKELIHOOD = 100
 
 

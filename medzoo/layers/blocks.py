@@ -26,6 +26,11 @@ SMALL_HE = partial(keras.initializers.VarianceScaling, 0.1)
 ACTIVATION = keras.activations.silu
 
 
+def enlarged(grid, factor):
+    """Each position of `(batch, h, w, channels)` as `factor` x `factor` positions."""
+    return ops.repeat(ops.repeat(grid, factor, axis=1), factor, axis=2)
+
+
 def squeezed(positions):
     """Channels between the grid and a vector bottleneck: about a thousand numbers in all, for a Dense layer's sake."""
     return max(16, 1024 // positions)
@@ -70,7 +75,7 @@ class Encoder(keras.layers.Layer):
         patch: side of the stem's patches in pixels.
         extra: further numbers beside each latent that only the residual path gives (a VAE's log-variances).
 
-    Call arguments: float images `(batch, height, width, channels)`.
+    Call arguments: float images `(batch, height, width, channels)`; `visible`: see `stage_outputs`.
 
     Returns: `(batch, latent_dim + extra)` or `(batch, height/f, width/f, latent_dim + extra)`, where
         f = `patch * 2 ** (len(filters) - 1)`.
@@ -109,17 +114,29 @@ class Encoder(keras.layers.Layer):
         self.head_gain = shape[-1] ** -0.5
         self.built = True
 
-    def stage_outputs(self, images):
-        """What each stage makes of the images, finest first: tensors `(batch, h, w, filters)`."""
-        outputs, x = [], images
+    def stage_outputs(self, images, visible=None):
+        """What each stage makes of the images, finest first: tensors `(batch, h, w, filters)`.
+
+        Args:
+            images: as in `call`.
+            visible: float `(batch, height/f, width/f, 1)`, 1 for the blocks that may be seen and 0 for those that may
+                not; `None`: all may be.
+        """
+        outputs, x = [], images if visible is None else images * enlarged(visible, self.downsampling)
         for i, layer in enumerate(self.stages, start=1):
             x = layer(x)
+            if visible is not None:  # or its neighbours would seep into a hidden block
+                x = x * ops.cast(enlarged(visible, self.downsampling // self._stride(i)), x.dtype)
             if i % (1 + self.blocks) == 0:
                 outputs.append(x)
         return outputs
 
-    def call(self, images):
-        x = self.stage_outputs(images)[-1]
+    def _stride(self, layer):
+        """Pixels that one position behind the layer of that number, from 1, stands for."""
+        return self.patch * 2 ** ((layer - 1) // (1 + self.blocks))
+
+    def call(self, images, visible=None):
+        x = self.stage_outputs(images, visible)[-1]
         if self.bottleneck == "vector":
             x = self.squeeze(x)
             x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))

@@ -3,6 +3,7 @@
 from medzoo.images.phantom import head_phantom
 from medzoo.models import VAE, VQVAE
 from medzoo.recipes import sources
+from medzoo.recipes.chestxray_256 import WIDE
 from medzoo.recipes.declaration import Part, Recipe
 
 SHARED = {
@@ -10,16 +11,20 @@ SHARED = {
     "phantoms": (head_phantom,),
     "modality": "MR",
     "subject": "MR slices of the head (axial, coronal and sagittal)",
+    "augment": {"crop": 64, "contrast": 0.2, "flip": True},
 }
 
 RECIPES = [
     Recipe(
         name="vae-brainmri",
-        model=lambda **own: VAE((128, 128, 1), latent_dim=64, filters=(32, 64, 96), blocks=1, **own),
-        use="Features of whole slices as one short vector; drawing slices.",
-        limits="The reconstruction is soft, and a tumour may be smoothed away or invented.",
-        epochs=45,
-        augment={"shift": 5.0, "warp": 0.12, "contrast": 0.2, "flip": True},
+        model=lambda **own: VAE(latent_dim=8, **WIDE, **own),
+        use="Slices of any size as a small grid of smooth latents, to train on, to draw from.",
+        limits="A small tumour may be drawn where none is, and one that is there smoothed.",
+        start="vae-medical",
+        epochs=8,
+        steps=500,
+        batch_size=16,
+        learning_rate=7e-4,
         **SHARED,
     ),
     Recipe(
@@ -28,7 +33,6 @@ RECIPES = [
         use="Faithful reconstruction of slices of any size, from whole numbers.",
         limits="Each code stands for 4×4 pixels and knows little of the head as a whole.",
         epochs=11,
-        augment={"crop": 64, "contrast": 0.2, "flip": True},
         **SHARED,
     ),
 ]

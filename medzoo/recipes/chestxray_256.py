@@ -1,6 +1,6 @@
 """Chest films of 256x256 pixels and more: one latent grid point for 8x8 pixels, learned from crops."""
 
-from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder
+from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder, MaskedAutoencoder
 from medzoo.recipes import sources
 from medzoo.recipes.declaration import Part, Recipe
 
@@ -40,10 +40,27 @@ RECIPES = [
     ),
     Recipe(
         name="vqvae-chestxray",
-        model=lambda **own: VQVAE(latent_dim=8, codebook_size=1024, **OPEN, **own),
+        model=lambda **own: VQVAE(latent_dim=4, codebook_size=4096, **WIDE, **own),
         use="Films of any size as whole numbers: codes for priors, compression and retrieval.",
-        epochs=12,
-        **SHARED,
+        start="ae-chestxray",
+        epochs=16,
+        steps=500,
+        learning_rate=1e-3,
+        **{**SHARED, "data": FILMS},
+    ),
+    Recipe(
+        name="mae-chestxray",
+        model=lambda **own: MaskedAutoencoder(latent_dim=64, **own),
+        use="Features of films for telling findings apart, frozen or fine-tuned.",
+        limits="It learned from films of 128 pixels: bring yours to about that size.",
+        size=128,
+        epochs=8,
+        steps=600,
+        learning_rate=1e-3,
+        data=FILMS,
+        modality=SHARED["modality"],
+        subject=SHARED["subject"],
+        augment={**SHARED["augment"], "crop": 96},
     ),
     Recipe(
         name="dae-chestxray-256",

@@ -21,16 +21,6 @@ RECIPES = [
         **SHARED,
     ),
     Recipe(
-        name="ae-chestxray-z256",
-        # 8x8x4 = 256 latents: a vector of 256 hardly left its PCA start (27.6 dB on validation films).
-        model=lambda **own: ConvAutoencoder(
-            (64, 64, 1), latent_dim=4, bottleneck="spatial", filters=(48, 96), blocks=3, **own
-        ),
-        use="Better reconstructions of small films, from 256 numbers on a grid.",
-        epochs=32,
-        **SHARED,
-    ),
-    Recipe(
         name="vae-chestxray-64",
         model=lambda **own: VAE((64, 64, 1), latent_dim=128, **NET, **own),
         use="Drawing small films, features and maps of whole films; small, for teaching and tests.",

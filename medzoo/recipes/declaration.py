@@ -40,7 +40,8 @@ class Recipe:
         use: what the model is for, a sentence.
         limits: what it cannot do, beyond what the card says of every model of its size.
         epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
-        start: preset of the same widths whose encoder and decoder the training starts from, in the place of the PCA.
+        start: preset of the same widths whose encoder and decoder the training starts from, see `start_from`.
+        size: side in pixels that all images are brought to before; by default each keeps its own.
         steps: batches an epoch; by default an epoch shows each image once.
         probe: a labelled archive to try the features on, see `medzoo.recipes.sources`; by default the training data's
             test split, if it has several classes.
@@ -57,6 +58,7 @@ class Recipe:
     epochs: int
     limits: str = ""
     start: str | None = None
+    size: int | None = None
     steps: int | None = None
     batch_size: int = 32
     learning_rate: float = 1.5e-3
@@ -104,7 +106,7 @@ class Recipe:
     def size_of_files(self):
         """`(height, width)` that images from files are brought to."""
         height, width, _ = self.model(name=self.name, seed=0).image_shape
-        return (height, width) if height else (SIDE, SIDE)
+        return (height, width) if height else (self.size or SIDE,) * 2
 
     def probe_beside(self, data):
         """Path of the archive that the features are tried on, if it lies where the training data lie, else `None`."""
@@ -115,7 +117,7 @@ class Recipe:
         """Trains on images and writes the preset.
 
         Started again with the same arguments, it goes on where it stopped, in the middle of an epoch too, and ends as
-        if it had not. The model starts from the PCA of the training images, or from the preset `start`; the epoch with
+        if it had not. The model starts from the PCA of the training images, and from the preset `start`; the epoch with
         the lowest validation loss is kept. Several workers share the folder `out`; the first one writes.
 
         Args:

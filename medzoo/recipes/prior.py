@@ -12,7 +12,7 @@ from medzoo.images.collection import Collection, open_collection
 from medzoo.models.fit_prior import Draws, optimizer, prepare
 from medzoo.recipes.checkpoint import Checkpoints, begin
 from medzoo.recipes.declaration import SIDE
-from medzoo.recipes.training import device_name, flush_denormals
+from medzoo.recipes.training import brought_to, device_name, flush_denormals
 from medzoo.zoo.presets import folder_of, loaded, save_preset
 
 log = logging.getLogger("medzoo")
@@ -29,8 +29,8 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
         model: a VAE, or anything `medzoo.load` takes. The training starts from its prior, if it has one of that form.
         data: one or several, see `open_collection`.
         out: preset folder to write; must not exist unless a training stopped in it.
-        size: side in pixels of all images, for a VAE that takes any; by default 256. Archives of other sizes
-            are resized.
+        size: side in pixels of all images, for a VAE that takes any; by default that of the archives if they agree,
+            else 256. Archives of other sizes are resized.
         epochs, batch_size, learning_rate, seed: see `VAE.fit_prior`.
         reading: options of `open_collection`.
 
@@ -40,9 +40,10 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     work = begin(out)
     facts_of_model = None if hasattr(model, "prior") else folder_of(model)
     model = loaded(model)
-    size = model.image_shape[:2] if model.image_shape[0] else (size or SIDE,) * 2
+    own = model.image_shape[:2] if model.image_shape[0] else size and (size, size)
     given = [data] if isinstance(data, (str, Path, Collection)) else list(data)
-    collections = [open_collection(d, size, **reading) for d in given]
+    collections = [open_collection(d, own or SIDE, **reading) for d in given]
+    size = own or _common(c.images("train").shape[1:3] for c in collections) or (SIDE, SIDE)
     names = class_names(collections)
     work.mkdir(parents=True, exist_ok=True)
     settings = {"model": model.name, "data": [c.name for c in collections], "classes": names, "size": list(size)}
@@ -84,6 +85,12 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     return out
 
 
+def _common(values):
+    """The value that all of them have, or `None`."""
+    first, *others = set(values)
+    return None if others else first
+
+
 def class_names(collections):
     """`["chestxray_256: no_finding", ...]`: the classes of all collections, one after another."""
     names = []
@@ -96,9 +103,6 @@ def class_names(collections):
 
 def _gathered(collections, split, size, most=None):
     """Images of one size of all collections, and the number of each one's class."""
-    from medzoo.images.archive import to_float
-    from medzoo.images.intensity import resize
-
     images, labels, first = [], [], 0
     for collection in collections:
         own = collection.images(split)
@@ -106,9 +110,7 @@ def _gathered(collections, split, size, most=None):
         numbers = collection.labels(split) if several else np.zeros(len(own), int)
         step = 1 if most is None else max(1, -(-len(own) * len(collections) // most))
         own, numbers = own[::step], numbers[::step]
-        if own.shape[1:3] != tuple(size):
-            own = np.round(255 * resize(to_float(own), size)).astype("uint8")
-        images.append(own)
+        images.append(brought_to(size, own))
         labels.append(first + numbers)
         first += len(collection.class_names) if several else 1
     return np.concatenate(images), np.concatenate(labels)

@@ -11,6 +11,7 @@ from medzoo import metrics
 from medzoo.errors import TrainingError
 from medzoo.files import same_settings, write_json
 from medzoo.images.archive import to_float
+from medzoo.images.intensity import resize
 from medzoo.recipes.augment import Augmented
 from medzoo.recipes.checkpoint import Checkpoints, begin
 from medzoo.recipes.strategy import devices
@@ -35,8 +36,9 @@ def run(recipe, data, out, epochs, seed, strategy):
     """See `Recipe.train`."""
     work = begin(out)
     collections, shares = zip(*recipe.collections(data), strict=True)
-    train = [collection.images("train") for collection in collections]
-    validation = _validation([collection.images("val") for collection in collections])
+    size = recipe.size and (recipe.size, recipe.size)
+    train, validation = ([brought_to(size, c.images(split)) for c in collections] for split in ("train", "val"))
+    validation = _validation(validation)
     work.mkdir(parents=True, exist_ok=True)
     settings = {
         "recipe": recipe.name,
@@ -87,6 +89,13 @@ def run(recipe, data, out, epochs, seed, strategy):
     return out
 
 
+def brought_to(size, images):
+    """Images `(N, H, W, C)` as uint8 of `(height, width)` pixels; as they are if they have them or `size` is `None`."""
+    if size is None or images.shape[1:3] == tuple(size):
+        return images
+    return np.round(255 * resize(to_float(images), tuple(size))).astype("uint8")
+
+
 def last_fifth(history):
     """What the last fifth of the epochs gained on validation images: PSNR in dB, and how much of the loss went."""
     before, after = history[-1 - len(history) // 5], history[-1]
@@ -131,10 +140,9 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
     gradients = accumulation if accumulation > 1 else None
     with place.scope():
         model = recipe.model(name=recipe.name, seed=seed)
+        model.initialize_from_pca(_for_pca(train, batches))
         if recipe.start:
             start_from(model, load(recipe.start))
-        else:
-            model.initialize_from_pca(_for_pca(train, batches))
         optimizer = keras.optimizers.Adam(
             rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
         )
@@ -170,11 +178,28 @@ def _xla():
 
 
 def start_from(model, other):
-    """Gives encoder and decoder the weights of another's; of a VAE's means and variances an AE takes the means."""
+    """Gives encoder and decoder the weights of another's of the same widths.
+
+    An AE takes the means of a VAE's means and variances. A VQ-VAE's quantizer treats all latents alike, so each is
+    scaled to what it moves in the picture. With more or fewer latents only the stages are taken, and the ends stay as
+    the PCA left them.
+    """
+    from medzoo.models import VQVAE
+
+    alike = model.latent_dim == other.latent_dim
     for part in ("encoder", "decoder"):
         ours, theirs = getattr(model, part).weights, getattr(other, part).weights
         for variable, value in zip(ours, theirs, strict=True):
-            variable.assign(keras.ops.convert_to_numpy(value)[..., : variable.shape[-1]])
+            if alike or variable.shape == value.shape:
+                variable.assign(keras.ops.convert_to_numpy(value)[..., : variable.shape[-1]])
+    if alike and isinstance(model, VQVAE) and not isinstance(other, VQVAE):
+        encoder, decoder = model.encoder, model.decoder
+        kernel = keras.ops.convert_to_numpy(decoder.linear.kernel) * decoder.linear_gain
+        moved = np.linalg.norm(kernel, axis=1)
+        for variable in (*encoder.linear.weights, *encoder.head.weights):
+            variable.assign(variable * moved)
+        for variable in (decoder.linear.kernel, decoder.stages[0].kernel):
+            variable.assign(variable / moved[:, None])
 
 
 def _for_pca(train, batches):

@@ -19,6 +19,7 @@ BOUNDS = {
     "active": (1, 65536),
     "codebook_size": (2, 2**20),
     "hidden": (1, 4096),
+    "mask_ratio": (0, 1),
     "groups": (1, 4096),
     "latent_shape": (1, 16384),
     "classes": (0, 4096),

@@ -37,7 +37,7 @@ def manifest():
         raise PresetError(f"{path}: no manifest ({type(error).__name__}: {error}); reinstall medzoo.") from error
 
 
-FAMILIES = {"ae": "ConvAutoencoder", "vae": "VAE", "vqvae": "VQVAE", "codec": "Codec"}
+FAMILIES = {"ae": "ConvAutoencoder", "vae": "VAE", "vqvae": "VQVAE", "mae": "MaskedAutoencoder", "codec": "Codec"}
 
 
 def list_models(pattern="*", family=None, modality=None, size=None):

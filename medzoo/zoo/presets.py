@@ -37,7 +37,7 @@ def load(name):
         name: a preset of the zoo (`list_models()`), a preset folder, or `hf://user/repo[@revision]`. A folder called
             like a preset is meant by `./name`.
 
-    Returns: the model (`ConvAutoencoder`, `VAE`, `VQVAE` or `Codec`), with `model.preprocess` attached.
+    Returns: the model (of one of `medzoo.models.FAMILIES`), with `model.preprocess` attached.
 
     Raises:
         PresetError: no preset of that name, not to be had from the hub, damaged, or not ours; its kinds and what each
@@ -171,7 +171,7 @@ def _build(folder, name):
     from medzoo import models
 
     config = _read_config(folder)
-    families = {cls.__name__: cls for cls in (models.ConvAutoencoder, models.VAE, models.VQVAE, models.Codec)}
+    families = {cls.__name__: cls for cls in models.FAMILIES}
     family, arguments = check_config(config["model"], families, config["weights"]["size"], name)
     try:
         model = family.from_config(arguments)
