@@ -114,7 +114,7 @@ def main(data, out):
         for i, (how, found, images) in enumerate(judged(case, data)):
             rows.append({"images": case.title, "model": case.name, "how": how, **found})
             click.echo(str(rows[-1]))
-            if i == 0 or how == "training images":
+            if i == 0:  # no patient's image goes into a page
                 shown.append(medzoo.resize(images, (128, 128)))
     classes = by_class("vae-brainmri", data)
     click.echo(str(classes))
@@ -122,11 +122,13 @@ def main(data, out):
     cells = [[*list(r.values())[:-1], f"{r['copies']:.1%}"] for r in rows]
     measured = table(["brain MR", "balanced accuracy"], list(classes.items()))
     text = (
-        f"{explained()} At most {COUNT} images each. In the picture a row of drawn images stands above a row of "
-        "training images of that kind, drawn in the way that the table names first.\n\nBalanced accuracy of a logistic "
-        "regression fitted to real training images:\n\n" + measured
+        f"{explained()} At most {COUNT} images each. The picture shows the first that were drawn in the way "
+        "that the table names first.\n\nBalanced accuracy of a logistic regression fitted to real training images:\n\n"
+        + measured
     )
-    plots.save_grid(out.with_suffix(".png"), np.concatenate(shown), columns=12, title="drawn, and below them real")
+    plots.save_grid(
+        out.with_suffix(".png"), np.concatenate(shown), columns=12, title="drawn: none of these patients exists"
+    )
     facts = {"backend": keras.backend.backend(), "results": rows, "by_class": classes}
     write(out, "Generate", [("Where to draw from", header, cells)], facts, text)
 
