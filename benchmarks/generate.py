@@ -6,8 +6,8 @@ DIR holds the archives that the presets were trained on. Judged against test ima
 recall in the features of a model that learned from other archives, and the share that the memorisation check calls
 copies of training images (a check that finds nothing calls 1% so). Beside them: N(0, I) in the latents, for
 vae-chestxray-64 a mixture of Gaussians fitted to them, and as what could be reached at most training images and
-reconstructed test images. For vae-brainmri also whether a classifier
-that was trained on real images takes a drawn image for what it was meant to be.
+reconstructed test images. For vae-brainmri also whether a classifier that was trained on real images takes a drawn
+image for what it was meant to be.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from medzoo.cli.shared import FOLDER, PATH, overwrite_option, show_json
 
 @click.command("list")
 @click.argument("pattern", default="*")
-@click.option("--family", help="ae, vae, vqvae, codec, or a class name.")
+@click.option("--family", help="ae, vae, vqvae, mae, codec, or a class name.")
 @click.option("--modality", help="X-ray, CT, MR, ultrasound; those for several are shown too.")
 @click.option("--size", type=int, help="Takes square images of so many pixels a side.")
 def list_command(pattern, family, modality, size):

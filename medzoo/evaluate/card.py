@@ -70,7 +70,7 @@ def card(folder):
     caption = PRIOR if drawn else PHANTOMS
     if None in shape:
         f = measured["image_size"][0] // measured["latent_shape"][0]
-        size = f"any height and width that are multiples of {f} (made for {size_of(measured)})"
+        size = f"any height and width that are multiples of {f} (made for {made_for(recipe(name), measured)})"
     else:
         size = size_of(measured)
     data = "\n\n".join(f"{source['text']}\n\nLicence of the data: {source['licence']}." for source in sources)
@@ -187,8 +187,8 @@ def limits(recipe, measured, any_size):
     lines = [recipe.limits] if recipe.limits else []
     if any_size:
         lines.append(
-            f"It was trained on images of {size_of(measured)}; it takes larger ones, but has not seen the grain of an "
-            "image at its full resolution."
+            f"It was trained on images of {made_for(recipe, measured)}; it takes larger ones, but has not seen the "
+            "grain of an image at its full resolution."
         )
     if max(measured["image_size"]) <= SMALL:
         lines.append(f"At {size_of(measured)} shapes can be seen, small findings cannot.")
@@ -215,6 +215,11 @@ def trained_on(trained):
 def size_of(measured):
     """`64×64 pixels`."""
     return "×".join(map(str, measured["image_size"])) + " pixels"
+
+
+def made_for(recipe, measured):
+    """Size of the training images: the one they were brought to, or that of the images it was measured on."""
+    return f"{recipe.size}×{recipe.size} pixels" if recipe.size else size_of(measured)
 
 
 def _write_samples(folder):

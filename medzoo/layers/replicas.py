@@ -44,6 +44,11 @@ def mean(x):
     return total(x) / count()
 
 
+def even(normal_draws):
+    """Draws of `normal` made even from 0 to 1."""
+    return 0.5 * (1.0 + ops.erf(normal_draws / 2**0.5))
+
+
 def normal(shape, seed_generator):
     """Standard normal noise: this replica's slice of what one device would draw for the whole batch.
 

@@ -75,7 +75,7 @@ class ConvAutoencoder(Autoencoder):
         """One number an image, uniform between the bounds, through the normal draw that replicas share."""
         low, high = bounds
         draw = replicas.normal((ops.shape(x)[0], 1, 1, 1), self.seed_generator)
-        return low + (high - low) * 0.5 * (1.0 + ops.erf(draw / 2**0.5))
+        return low + (high - low) * replicas.even(draw)
 
     def loss_terms(self, x, target, training):
         if training and max(*self.noise_std, *self.photon_noise) > 0:

@@ -93,9 +93,9 @@ class MaskedAutoencoder(Autoencoder):
     def loss_terms(self, x, target, training):
         seed = self.seed_generator if training else 0
         low, high = self.mask_ratio
-        share = low + (high - low) * _uniform(replicas.normal((ops.shape(x)[0], 1, 1, 1), seed))
+        share = low + (high - low) * replicas.even(replicas.normal((ops.shape(x)[0], 1, 1, 1), seed))
         grid = [ops.shape(x)[axis] // self.downsampling for axis in (1, 2)]
-        draw = _uniform(replicas.normal((ops.shape(x)[0], *grid, 1), seed if training else 1))
+        draw = replicas.even(replicas.normal((ops.shape(x)[0], *grid, 1), seed if training else 1))
         visible = ops.cast(draw >= share, "float32")
         reconstruction = self.decoder(self._seen(x, visible))
         error = losses.squared_error(target, reconstruction)
@@ -103,8 +103,3 @@ class MaskedAutoencoder(Autoencoder):
 
     def get_config(self):
         return {**super().get_config(), "mask_ratio": list(self.mask_ratio)}
-
-
-def _uniform(normal):
-    """Standard normal draws, which replicas share, made even from 0 to 1."""
-    return 0.5 * (1.0 + ops.erf(normal / 2**0.5))

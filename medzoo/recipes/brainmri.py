@@ -3,7 +3,7 @@
 from medzoo.images.phantom import head_phantom
 from medzoo.models import VAE, VQVAE
 from medzoo.recipes import sources
-from medzoo.recipes.chestxray_256 import WIDE
+from medzoo.recipes.chestxray_256 import CROPS, WIDE
 from medzoo.recipes.declaration import Part, Recipe
 
 SHARED = {
@@ -11,7 +11,7 @@ SHARED = {
     "phantoms": (head_phantom,),
     "modality": "MR",
     "subject": "MR slices of the head (axial, coronal and sagittal)",
-    "augment": {"crop": 64, "contrast": 0.2, "flip": True},
+    "augment": CROPS,
 }
 
 RECIPES = [

@@ -6,6 +6,7 @@ from medzoo.recipes.declaration import Part, Recipe
 
 OPEN = {"image_shape": (None, None, 1), "bottleneck": "spatial", "filters": (48, 96), "blocks": 2}
 WIDE = {**OPEN, "filters": (64, 128)}
+CROPS = {"crop": 64, "contrast": 0.2, "flip": True}
 FILMS = (
     Part(sources.CHESTXRAY14, share=2),
     Part(sources.ADULT_CXR, share=3),
@@ -16,7 +17,7 @@ SHARED = {
     "modality": "X-ray",
     "subject": "frontal chest X-rays",
     "batch_size": 16,
-    "augment": {"crop": 64, "contrast": 0.2, "flip": True},
+    "augment": CROPS,
 }
 RECIPES = [
     Recipe(
@@ -60,7 +61,7 @@ RECIPES = [
         data=FILMS,
         modality=SHARED["modality"],
         subject=SHARED["subject"],
-        augment={**SHARED["augment"], "crop": 96},
+        augment={**CROPS, "crop": 96},
     ),
     Recipe(
         name="dae-chestxray-256",
@@ -78,6 +79,6 @@ RECIPES = [
         use="Small files: compression for a rate and a distortion, see `medzoo compress`.",
         epochs=12,
         learning_rate=1e-3,
-        **{**SHARED, "batch_size": 8, "augment": {**SHARED["augment"], "crop": 96}},
+        **{**SHARED, "batch_size": 8, "augment": {**CROPS, "crop": 96}},
     ),
 ]

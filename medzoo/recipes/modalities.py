@@ -3,10 +3,10 @@
 from medzoo.images.phantom import chest_phantom, head_phantom
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.recipes import sources
-from medzoo.recipes.chestxray_256 import FILMS, WIDE
+from medzoo.recipes.chestxray_256 import CROPS, FILMS, WIDE
 from medzoo.recipes.declaration import Part, Recipe
 
-CROPS = {"steps": 500, "batch_size": 16, "augment": {"crop": 64, "contrast": 0.2, "flip": True}}
+STEPS = {"steps": 500, "batch_size": 16, "augment": CROPS}
 EVERYTHING = {
     "data": (
         Part(sources.MEDICAL_MNIST, ["head_ct", "abdomen_ct", "breast_mri", "hand_xray"], share=4),
@@ -17,7 +17,7 @@ EVERYTHING = {
     "phantoms": (chest_phantom, head_phantom),
     "modality": "several",
     "subject": "X-ray, CT, MR and ultrasound images of chest, head, abdomen, breast and hand",
-    **CROPS,
+    **STEPS,
 }
 RECIPES = [
     Recipe(
@@ -59,6 +59,6 @@ RECIPES = [
         start="vae-medical",
         epochs=4,
         learning_rate=5e-4,
-        **CROPS,
+        **STEPS,
     ),
 ]
