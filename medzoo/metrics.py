@@ -22,16 +22,18 @@ def ssim(images, reconstructions, sigma=1.5):
     """Structural similarity of each image (Wang et al. 2004), for values in [0, 1].
 
     Gaussian window of 11 pixels, K1 = 0.01, K2 = 0.03, population covariance; borders, where the window does not fit,
-    are left out. Equals `skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False)`.
+    are left out. Equals `skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False)`; of
+    volumes with a window of 11 voxels along each of the three axes, as there.
 
     Args:
-        images, reconstructions: `(batch, height, width, 1)`, 11 pixels or more a side.
+        images, reconstructions: `(batch, height, width, 1)` or `(batch, depth, height, width, 1)`, 11 pixels or more a
+            side.
         sigma: of the window in pixels.
 
     Returns: `(batch,)`, at most 1.
     """
     luminance, structure = _ssim_maps(images, reconstructions, sigma)
-    return ops.mean(luminance * structure, axis=(1, 2, 3))
+    return ops.mean(luminance * structure, axis=tuple(range(1, len(images.shape))))
 
 
 def ms_ssim(images, reconstructions, sigma=1.5):
@@ -62,15 +64,17 @@ def ms_ssim(images, reconstructions, sigma=1.5):
 def _ssim_maps(images, reconstructions, sigma):
     """The two factors of SSIM at each pixel: luminance, and contrast with structure."""
     images, reconstructions = ops.cast(images, "float32"), ops.cast(reconstructions, "float32")
-    if min(images.shape[1:3]) < 11:
-        raise ValueError(f"ssim: images of {images.shape[1]}x{images.shape[2]} pixels; expected 11 or more a side.")
+    sides = images.shape[1:-1]
+    if min(sides) < 11:
+        raise ValueError(f"ssim: images of {'x'.join(map(str, sides))} pixels; expected 11 or more a side.")
     offsets = np.arange(11) - 5
     window = np.exp(-(offsets**2) / (2 * sigma**2))
     window = ops.convert_to_tensor((window / window.sum()).astype("float32"))
 
     def blur(x):
-        x = ops.conv(x, ops.reshape(window, (11, 1, 1, 1)))
-        return ops.conv(x, ops.reshape(window, (1, 11, 1, 1)))
+        for axis in range(len(sides)):
+            x = ops.conv(x, ops.reshape(window, [11 if i == axis else 1 for i in range(len(sides) + 2)]))
+        return x
 
     mean_x, mean_y = blur(images), blur(reconstructions)
     var_x = blur(images * images) - mean_x**2

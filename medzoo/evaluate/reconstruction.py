@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+from keras import ops
 
 from medzoo import metrics
+from medzoo.layers.grids import per_axis, to_depth, to_space
 from medzoo.models import VQVAE, Codec
 from medzoo.reports.bootstrap import summary
 
@@ -13,11 +15,11 @@ METRICS = {"psnr": (metrics.psnr, 1), "ssim": (metrics.ssim, 11), "ms_ssim": (me
 
 def similarity(images, reconstructions):
     """PSNR, SSIM and (from 176 pixels on) MS-SSIM, each with a 95% bootstrap interval over images."""
-    side = min(images.shape[1:3])
+    side = min(images.shape[1:-1])
     return {
         name: summary(metrics.per_image(function, images, reconstructions))
         for name, (function, least) in METRICS.items()
-        if side >= least
+        if side >= least and (images.ndim == 4 or name != "ms_ssim")
     }
 
 
@@ -52,17 +54,15 @@ def pca_reconstruct(train, images, components, patch=None, most=100_000):
 
 def cut(images, patch):
     """Images as rows of pixels, `(N, H * W)`, or their square patches, `(N * H/patch * W/patch, patch^2)`."""
-    n, height, width, _ = images.shape
     if not patch:
-        return images.reshape(n, -1)
-    grid = images.reshape(n, height // patch, patch, width // patch, patch)
-    return grid.transpose(0, 1, 3, 2, 4).reshape(-1, patch * patch)
+        return images.reshape(len(images), -1)
+    patches = ops.convert_to_numpy(to_depth(images, patch))
+    return patches.reshape(-1, patches.shape[-1])
 
 
 def join(rows, shape, patch):
     """What `cut` took apart, put together to images of that shape."""
     if not patch:
         return rows.reshape(shape)
-    n, height, width, _ = shape
-    grid = rows.reshape(n, height // patch, width // patch, patch, patch)
-    return grid.transpose(0, 1, 3, 2, 4).reshape(shape)
+    grid = (n // f for n, f in zip(shape[1:-1], per_axis(patch, len(shape) - 2), strict=True))
+    return ops.convert_to_numpy(to_space(rows.reshape(shape[0], *grid, -1), patch))

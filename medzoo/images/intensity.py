@@ -67,17 +67,20 @@ def resize(images, size):
 
     Args:
         images: float array `(H, W)`, `(H, W, 1)`, `(N, H, W)` or `(N, H, W, 1)` in [0, 1]. Three axes mean
-            `(H, W, 1)` if the last one has length 1, else `(N, H, W)`.
-        size: `(height, width)` in pixels, or one number for a square.
+            `(H, W, 1)` if the last one has length 1, else `(N, H, W)`. Or volumes `(N, D, H, W, 1)`.
+        size: `(height, width)` in pixels, or one number for a square; for volumes `(depth, height, width)`.
 
     Returns: float32 array with the same axes, in [0, 1].
     """
     from PIL import Image
 
     images = np.asarray(images, "float32")
+    if images.ndim == 5 and images.shape[-1] == 1:
+        return np.stack([_resized(volume[..., 0], size) for volume in images])[..., None]
     if not 2 <= images.ndim <= 4 or (images.ndim == 4 and images.shape[-1] != 1):
         raise ValueError(
-            f"resize: array of shape {images.shape}; expected (H, W), (H, W, 1), (N, H, W) or (N, H, W, 1)."
+            f"resize: array of shape {images.shape}; expected (H, W), (H, W, 1), (N, H, W), (N, H, W, 1) or "
+            "(N, D, H, W, 1)."
         )
     height, width = (size, size) if np.isscalar(size) else size
     channel = images.ndim > 2 and images.shape[-1] == 1
@@ -93,6 +96,23 @@ def resize(images, size):
     result = np.clip(np.stack(result), 0.0, 1.0)
     result = result if stack else result[0]
     return result[..., None] if channel else result
+
+
+def _resized(volume, size):
+    """`resize` of one volume, one axis after another."""
+    from PIL import Image
+
+    if np.isscalar(size) or len(size) != 3:
+        raise ValueError(f"resize: size={size} for volumes; expected (depth, height, width).")
+    scale = min(have / want for have, want in zip(volume.shape, size, strict=True))
+    for axis, want in enumerate(size):
+        lines = np.moveaxis(volume, axis, 0)
+        rest, margin = lines.shape[1:], (len(lines) - scale * want) / 2
+        flat = Image.fromarray(np.ascontiguousarray(lines.reshape(len(lines), -1)))
+        box = (0, margin, flat.width, margin + scale * want)
+        flat = np.asarray(flat.resize((flat.width, want), Image.Resampling.LANCZOS, box=box))
+        volume = np.moveaxis(flat.reshape(want, *rest), 0, axis)
+    return np.clip(volume, 0.0, 1.0)
 
 
 def standardize(images, mean=0.5, deviation=0.22):

@@ -17,6 +17,8 @@ from functools import partial
 import keras
 from keras import ops
 
+from medzoo.layers.grids import convolution, enlarged, per_axis, product, to_depth, to_space, together
+
 # Classes to be called in each layer: an initializer draws its seed when it is made, so one made here would not follow
 # keras.utils.set_random_seed.
 UNIT = partial(keras.initializers.RandomNormal, stddev=1.0)
@@ -26,11 +28,6 @@ SMALL_HE = partial(keras.initializers.VarianceScaling, 0.1)
 ACTIVATION = keras.activations.silu
 
 
-def enlarged(grid, factor):
-    """Each position of `(batch, h, w, channels)` as `factor` x `factor` positions."""
-    return ops.repeat(ops.repeat(grid, factor, axis=1), factor, axis=2)
-
-
 def squeezed(positions):
     """Channels between the grid and a vector bottleneck: about a thousand numbers in all, for a Dense layer's sake."""
     return max(16, 1024 // positions)
@@ -38,17 +35,21 @@ def squeezed(positions):
 
 @keras.saving.register_keras_serializable("medzoo")
 class ResidualBlock(keras.layers.Layer):
-    """`x + conv(act(conv(act(x))))`, two 3x3 convolutions, the second one starting small.
+    """`x + conv(act(conv(act(x))))`, two convolutions 3 wide, the second one starting small.
 
-    Call arguments: float tensor `(batch, h, w, filters)`. Returns: the same shape.
+    Args:
+        filters: width.
+        axes: 2 for images, 3 for volumes.
+
+    Call arguments: float tensor `(batch, h, w, filters)`, or `(batch, d, h, w, filters)`. Returns: the same shape.
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters, axes=2, **kwargs):
         super().__init__(**kwargs)
-        self.filters = filters
+        self.filters, self.axes = filters, axes
         shared = {"padding": "same", "dtype": self.dtype_policy}
-        self.first = keras.layers.Conv2D(filters, 3, kernel_initializer="he_normal", **shared)
-        self.second = keras.layers.Conv2D(filters, 3, kernel_initializer=SMALL_HE(), **shared)
+        self.first = convolution(axes)(filters, 3, kernel_initializer="he_normal", **shared)
+        self.second = convolution(axes)(filters, 3, kernel_initializer=SMALL_HE(), **shared)
 
     def build(self, input_shape):
         self.first.build(input_shape)
@@ -60,7 +61,7 @@ class ResidualBlock(keras.layers.Layer):
         return x + self.second(ACTIVATION(hidden))
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters}
+        return {**super().get_config(), "filters": self.filters, "axes": self.axes}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -72,42 +73,44 @@ class Encoder(keras.layers.Layer):
         bottleneck: `"vector"` or `"spatial"`.
         filters: width of each stage; the first works at 1/`patch` of the resolution.
         blocks: residual blocks a stage.
-        patch: side of the stem's patches in pixels.
+        patch: side of the stem's patches in pixels, or one for each axis.
         extra: further numbers beside each latent that only the residual path gives (a VAE's log-variances).
+        axes: 2 for images, 3 for volumes.
 
-    Call arguments: float images `(batch, height, width, channels)`; `visible`: see `stage_outputs`.
+    Call arguments: float images `(batch, height, width, channels)`, or volumes with the depth before the height;
+        `visible`: see `stage_outputs`.
 
     Returns: `(batch, latent_dim + extra)` or `(batch, height/f, width/f, latent_dim + extra)`, where
-        f = `patch * 2 ** (len(filters) - 1)`.
+        f = `patch * 2 ** (len(filters) - 1)`, axis by axis.
     """
 
-    def __init__(self, latent_dim, bottleneck="vector", filters=(48, 96), blocks=2, patch=4, extra=0, **kwargs):
+    def __init__(self, latent_dim, bottleneck="vector", filters=(48, 96), blocks=2, patch=4, extra=0, axes=2, **kwargs):
         super().__init__(**kwargs)
-        self.latent_dim, self.bottleneck, self.extra = latent_dim, bottleneck, extra
-        self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
-        self.downsampling = patch * 2 ** (len(self.filters) - 1)
+        self.latent_dim, self.bottleneck, self.extra, self.axes = latent_dim, bottleneck, extra, axes
+        self.filters, self.blocks, self.patch = tuple(filters), blocks, per_axis(patch, axes)
+        self.factors = downsampling(self.patch, self.filters)
         self.linear = keras.layers.Dense(latent_dim, kernel_initializer=UNIT(), dtype="float32", name="linear")
         self.stages, policy = [], self.dtype_policy
         for i, width in enumerate(self.filters):
-            stride = patch if i == 0 else 2
-            self.stages.append(keras.layers.Conv2D(width, stride, strides=stride, dtype=policy, name=f"down_{i}"))
-            self.stages += [ResidualBlock(width, dtype=policy, name=f"block_{i}_{j}") for j in range(blocks)]
+            stride = self.patch if i == 0 else 2
+            self.stages.append(convolution(axes)(width, stride, strides=stride, dtype=policy, name=f"down_{i}"))
+            self.stages += [ResidualBlock(width, axes, dtype=policy, name=f"block_{i}_{j}") for j in range(blocks)]
         self.squeeze = None  # made in build: its width depends on the grid
         self.head = keras.layers.Dense(latent_dim + extra, kernel_initializer=SMALL(), dtype="float32", name="head")
 
     def build(self, input_shape):
-        batch, height, width, channels = input_shape
-        f = self.downsampling
-        pixels = height * width * channels if self.bottleneck == "vector" else f * f * channels
+        batch, *sides, channels = input_shape
+        pixels = product(sides if self.bottleneck == "vector" else self.factors) * channels
         self.linear.build((batch, pixels))
         self.linear_gain = pixels**-0.5
-        shape = (batch, None, None, channels)
+        anywhere = (None,) * self.axes
+        shape = (batch, *anywhere, channels)
         for layer in self.stages:
             layer.build(shape)
-            shape = (batch, None, None, layer.filters)
+            shape = (batch, *anywhere, layer.filters)
         if self.bottleneck == "vector":
-            positions = (height // f) * (width // f)
-            self.squeeze = keras.layers.Conv2D(squeezed(positions), 1, dtype=self.dtype_policy, name="squeeze")
+            positions = product(side // f for side, f in zip(sides, self.factors, strict=True))
+            self.squeeze = convolution(self.axes)(squeezed(positions), 1, dtype=self.dtype_policy, name="squeeze")
             self.squeeze.build(shape)
             shape = (batch, positions * squeezed(positions))
         self.head.build(shape)
@@ -122,34 +125,44 @@ class Encoder(keras.layers.Layer):
             visible: float `(batch, height/f, width/f, 1)`, 1 for the blocks that may be seen and 0 for those that may
                 not; `None`: all may be.
         """
-        outputs, x = [], images if visible is None else images * enlarged(visible, self.downsampling)
+        outputs, x = [], images if visible is None else images * enlarged(visible, self.factors)
         for i, layer in enumerate(self.stages, start=1):
             x = layer(x)
             if visible is not None:  # or its neighbours would seep into a hidden block
-                x = x * ops.cast(enlarged(visible, self.downsampling // self._stride(i)), x.dtype)
+                x = x * ops.cast(enlarged(visible, self._positions(i)), x.dtype)
             if i % (1 + self.blocks) == 0:
                 outputs.append(x)
         return outputs
 
-    def _stride(self, layer):
-        """Pixels that one position behind the layer of that number, from 1, stands for."""
-        return self.patch * 2 ** ((layer - 1) // (1 + self.blocks))
+    def _positions(self, layer):
+        """How many positions an axis, behind the layer of that number from 1, one position of the latents covers."""
+        return 2 ** (len(self.filters) - 1 - (layer - 1) // (1 + self.blocks))
 
     def call(self, images, visible=None):
-        x = self.stage_outputs(images, visible)[-1]
+        return self.latents(images, self.stage_outputs(images, visible))
+
+    def latents(self, images, stages):
+        """What `call` gives, from the images and their `stage_outputs`."""
+        x = stages[-1]
         if self.bottleneck == "vector":
             x = self.squeeze(x)
-            x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))
-            patches = ops.reshape(images, (-1, images.shape[1] * images.shape[2] * images.shape[3]))
+            x = ops.reshape(x, (-1, product(x.shape[1:])))
+            patches = ops.reshape(images, (-1, product(images.shape[1:])))
         else:
-            patches = ops.space_to_depth(images, self.downsampling)
+            patches = to_depth(images, self.factors)
         x = self.head(ACTIVATION(x) * self.head_gain)
         linear = self.linear(patches * self.linear_gain)
         return ops.concatenate([linear + x[..., : self.latent_dim], x[..., self.latent_dim :]], axis=-1)
 
     def get_config(self):
-        names = ("latent_dim", "bottleneck", "filters", "blocks", "patch", "extra")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        names = ("latent_dim", "bottleneck", "filters", "blocks", "extra", "axes")
+        own = {**{name: getattr(self, name) for name in names}, "patch": together(self.patch)}
+        return {**super().get_config(), **own}
+
+
+def downsampling(patch, filters):
+    """Pixels that one position of the latents stands for, axis by axis."""
+    return tuple(side * 2 ** (len(filters) - 1) for side in patch)
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -157,7 +170,8 @@ class Decoder(keras.layers.Layer):
     """Latents to images: the mirror of `Encoder`, ending in a depth-to-space head instead of transposed convolutions.
 
     Args:
-        image_shape: `(height, width, channels)`; height and width are `None` for a spatial bottleneck.
+        image_shape: `(height, width, channels)`, or of volumes `(depth, height, width, channels)`; the sides are `None`
+            for a spatial bottleneck.
         bottleneck, filters, blocks, patch: as in `Encoder` (the widths are walked backwards).
 
     Call arguments: latents as `Encoder` returns them (without the extra numbers).
@@ -168,28 +182,34 @@ class Decoder(keras.layers.Layer):
     def __init__(self, image_shape, bottleneck="vector", filters=(48, 96), blocks=2, patch=4, **kwargs):
         super().__init__(**kwargs)
         self.image_shape, self.bottleneck, policy = tuple(image_shape), bottleneck, self.dtype_policy
-        self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
-        self.downsampling = patch * 2 ** (len(self.filters) - 1)
-        height, width, channels = self.image_shape
+        *sides, channels = self.image_shape
+        self.axes = len(sides)
+        self.filters, self.blocks, self.patch = tuple(filters), blocks, per_axis(patch, self.axes)
+        self.factors = downsampling(self.patch, self.filters)
         if bottleneck == "vector":
-            self.grid = (height // self.downsampling, width // self.downsampling)
-            self.channels = squeezed(self.grid[0] * self.grid[1])
-            units = self.grid[0] * self.grid[1] * self.channels
-            self.spread = keras.layers.Dense(units, dtype=policy, name="spread")
+            self.grid = tuple(side // f for side, f in zip(sides, self.factors, strict=True))
+            self.channels = squeezed(product(self.grid))
+            self.spread = keras.layers.Dense(product(self.grid) * self.channels, dtype=policy, name="spread")
         else:
-            self.spread = None
-            height = width = self.downsampling
-        self.linear = keras.layers.Dense(
-            height * width * channels, kernel_initializer=UNIT(), dtype="float32", name="linear"
-        )
+            self.spread, sides = None, self.factors
+        pixels = product(sides) * channels
+        self.linear = keras.layers.Dense(pixels, kernel_initializer=UNIT(), dtype="float32", name="linear")
         self.stages = []
         widths = self.filters[::-1]
         for i, filters_here in enumerate(widths):
-            # 1x1: widen the latents at first, then make the four pixels that depth-to-space lays side by side.
-            self.stages.append(keras.layers.Conv2D(filters_here * (4 if i else 1), 1, dtype=policy, name=f"up_{i}"))
-            self.stages += [ResidualBlock(filters_here, dtype=policy, name=f"block_{i}_{j}") for j in range(blocks)]
-        self.head = keras.layers.Conv2D(
-            patch**2 * channels, 3, padding="same", kernel_initializer=SMALL(), dtype="float32", name="head"
+            # 1 wide: widen the latents at first, then make the positions that depth-to-space lays side by side.
+            width = filters_here * (2**self.axes if i else 1)
+            self.stages.append(convolution(self.axes)(width, 1, dtype=policy, name=f"up_{i}"))
+            self.stages += [
+                ResidualBlock(filters_here, self.axes, dtype=policy, name=f"block_{i}_{j}") for j in range(blocks)
+            ]
+        self.head = convolution(self.axes)(
+            product(self.patch) * channels,
+            3,
+            padding="same",
+            kernel_initializer=SMALL(),
+            dtype="float32",
+            name="head",
         )
 
     def build(self, latent_shape):
@@ -202,9 +222,10 @@ class Decoder(keras.layers.Layer):
         for layer in self.stages:
             layer.build(shape)
             up = not isinstance(layer, ResidualBlock) and layer is not self.stages[0]
-            shape = (shape[0], None, None, layer.filters // 4 if up else layer.filters)
+            width = layer.filters // 2**self.axes if up else layer.filters
+            shape = (shape[0], *(None,) * self.axes, width)
         self.head.build(shape)
-        self.head_gain = (9 * shape[-1]) ** -0.5
+        self.head_gain = (3**self.axes * shape[-1]) ** -0.5
         self.built = True
 
     def call(self, latents):
@@ -213,11 +234,11 @@ class Decoder(keras.layers.Layer):
             linear = ops.reshape(linear, (-1, *self.image_shape))
             x = ops.reshape(self.spread(latents), (-1, *self.grid, self.channels))
         else:
-            linear = ops.depth_to_space(linear, self.downsampling)
+            linear = to_space(linear, self.factors)
             x = latents
         for i, layer in enumerate(self.stages):
             x = layer(x)
             if i and not isinstance(layer, ResidualBlock):
-                x = ops.depth_to_space(x, 2)
+                x = to_space(x, 2)
         residual = self.head(ACTIVATION(x) * self.head_gain)
-        return linear + ops.depth_to_space(residual, self.patch)
+        return linear + to_space(residual, self.patch)

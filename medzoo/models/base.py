@@ -7,7 +7,8 @@ import numpy as np
 from keras import ops
 
 from medzoo import metrics
-from medzoo.layers.blocks import Decoder, Encoder
+from medzoo.layers.blocks import Decoder, Encoder, downsampling
+from medzoo.layers.grids import per_axis, to_depth, together
 from medzoo.models.checks import check_data, check_images, check_shape, check_training_data
 from medzoo.models.compiled import Compiled
 from medzoo.models.preprocessed import Preprocessed
@@ -23,16 +24,21 @@ class Autoencoder(Preprocessed, OwnLoss):
     taken as the clean target). The loss is the model's own, a sum over pixels and latents, averaged over images.
 
     Args:
-        image_shape: `(height, width, channels)`. With a spatial bottleneck height and width may be `None`: any
-            multiple of `downsampling` is taken.
+        image_shape: `(height, width, channels)`, or for volumes `(depth, height, width, channels)`: what is said here
+            of images and pixels then holds for volumes and voxels. With a spatial bottleneck the sides may be `None`:
+            any multiple of `downsampling` is taken.
         latent_dim: numbers per image (vector bottleneck) or per position (spatial bottleneck).
         bottleneck: `"vector"` (one code for the whole image, which may use where things usually are) or `"spatial"`
             (a grid of codes, one for each `downsampling` x `downsampling` pixels).
         filters: width of each stage of the encoder; the decoder mirrors it.
         blocks: residual blocks a stage.
-        patch: side in pixels of the patches that the first stage works on.
+        patch: side in pixels of the patches that the first stage works on; for voxels that are longer one way than
+            another one number for each axis, e.g. `(1, 4, 4)`.
         seed: int or `None`; makes the model's random draws repeatable (initial weights follow
             `keras.utils.set_random_seed`).
+
+    Attributes: `axes`, 2 for images and 3 for volumes; `factors`, the pixels that one position of the latents stands
+        for, axis by axis; `downsampling`, the number among them, or where they differ the tuple.
 
     Raises:
         ValueError: arguments that do not fit together.
@@ -57,21 +63,29 @@ class Autoencoder(Preprocessed, OwnLoss):
         name = type(self).__name__
         self.image_shape = tuple(image_shape)
         self.latent_dim, self.bottleneck, self.seed = latent_dim, bottleneck, seed
-        self.filters, self.blocks, self.patch = tuple(filters), blocks, patch
-        self.downsampling = patch * 2 ** (len(self.filters) - 1)
+        self.filters, self.blocks, self.axes = tuple(filters), blocks, len(self.image_shape) - 1
         if bottleneck not in self.bottlenecks:
             raise ValueError(f"{name}: bottleneck={bottleneck!r}; expected one of {', '.join(self.bottlenecks)}.")
-        if len(self.image_shape) != 3:
-            raise ValueError(f"{name}: image_shape={image_shape}; expected (height, width, channels).")
-        for side in self.image_shape[:2]:
-            if (side is None and bottleneck == "vector") or (side is not None and side % self.downsampling):
+        if self.axes not in (2, 3):
+            raise ValueError(
+                f"{name}: image_shape={image_shape}; expected (height, width, channels), or (depth, height, width, "
+                "channels)."
+            )
+        patches = per_axis(patch, self.axes)
+        if len(patches) != self.axes:
+            raise ValueError(f"{name}: patch={patch}; expected one number, or {self.axes}.")
+        self.patch, self.factors = together(patches), downsampling(patches, self.filters)
+        self.downsampling = together(self.factors)
+        for side, factor in zip(self.image_shape, self.factors, strict=False):
+            if (side is None and bottleneck == "vector") or (side is not None and side % factor):
                 raise ValueError(
                     f"{name}: image_shape={image_shape}; a {bottleneck} bottleneck with patch={patch} and "
                     f"{len(self.filters)} stages needs sides that are multiples of {self.downsampling}"
                     + (" (or None)." if bottleneck == "spatial" else ".")
                 )
         shared = {"bottleneck": bottleneck, "filters": self.filters, "blocks": blocks, "patch": patch}
-        self.encoder = Encoder(latent_dim, extra=latent_dim * (self.numbers_per_latent - 1), **shared)
+        extra = latent_dim * (self.numbers_per_latent - 1)
+        self.encoder = Encoder(latent_dim, extra=extra, axes=self.axes, **shared)
         self.decoder = Decoder(self.image_shape, **shared)
         self.compiled_method = Compiled(self)
 
@@ -114,8 +128,8 @@ class Autoencoder(Preprocessed, OwnLoss):
 
         Args:
             x: images.
-            tile: side in pixels of square tiles that large NumPy images are reconstructed in, one at a time, so that
-                they fit into memory; only for models that take any size. `None`: the whole image at once.
+            tile: side in pixels of square tiles (or cubes) that large NumPy images are reconstructed in, one at a
+                time, so that they fit into memory; only for models that take any size. `None`: the whole image at once.
             overlap: pixels that neighbouring tiles share; they are blended there. At 96 the presets for 256 pixels give
                 the whole image's values to 0.005.
             options: of a family's own encoder and decoder.
@@ -134,8 +148,8 @@ class Autoencoder(Preprocessed, OwnLoss):
         """
         if self.bottleneck == "vector":
             return (self.latent_dim,)
-        height, width, _ = input_shape or self.image_shape
-        return (*(side and side // self.downsampling for side in (height, width)), self.latent_dim)
+        sides = (input_shape or self.image_shape)[:-1]
+        return (*(side and side // f for side, f in zip(sides, self.factors, strict=True)), self.latent_dim)
 
     def _encode(self, x):
         return self.encoder(x)
@@ -252,7 +266,7 @@ class Autoencoder(Preprocessed, OwnLoss):
         if self.bottleneck == "vector":
             samples = images.reshape(len(images), -1)
         else:
-            patches = ops.convert_to_numpy(ops.space_to_depth(images, self.downsampling))  # cut as the encoder cuts
+            patches = ops.convert_to_numpy(to_depth(images, self.factors))  # cut as the encoder cuts
             samples = patches.reshape(-1, patches.shape[-1])
         samples = samples[:: -(-len(samples) // max_samples)].astype("float32")
         if min(samples.shape) < self.latent_dim:
@@ -274,6 +288,7 @@ class Autoencoder(Preprocessed, OwnLoss):
         return eigenvalues, noise
 
     def get_config(self):
-        names = ("name", "latent_dim", "bottleneck", "blocks", "patch", "seed")
-        shapes = {"image_shape": list(self.image_shape), "filters": list(self.filters)}
+        names = ("name", "latent_dim", "bottleneck", "blocks", "seed")
+        patch = list(self.patch) if isinstance(self.patch, tuple) else self.patch
+        shapes = {"image_shape": list(self.image_shape), "filters": list(self.filters), "patch": patch}
         return self.with_preprocess({**{name: getattr(self, name) for name in names}, **shapes})

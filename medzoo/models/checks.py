@@ -4,32 +4,43 @@ import numpy as np
 from keras import ops
 
 TOLERANCE = 1e-3  # interpolation and float16 may step over the ends of [0, 1] by so much
+WHAT = {2: ("images", "pixels"), 3: ("volumes", "voxels")}
+NAMES = ("depth", "height", "width")
 
 
 def check_shape(model, x):
     """Raises ValueError unless `x` has the rank, channels and size that the model takes (`None` is let through)."""
     name, shape = model.name, tuple(getattr(x, "shape", np.shape(x)))
-    height, width, channels = model.image_shape
-    if len(shape) != 4 or shape[3] not in (None, channels):
+    *own, channels = model.image_shape
+    axes, (what, unit) = len(own), WHAT[len(own)]
+    if len(shape) != axes + 2 or shape[-1] not in (None, channels):
+        names = ", ".join(NAMES[-axes:])
         raise ValueError(
-            f"{name}: got an array of shape {shape}; expected (batch, height, width, {channels}). "
-            "Add axes with x[None, ..., None] for one H x W image, x[..., None] for N x H x W."
+            f"{name}: got an array of shape {shape}; expected (batch, {names}, {channels}). Add axes with "
+            f"x[None, ..., None] for one {what[:-1]}, x[..., None] for several."
         )
-    for axis, side, own in ((1, shape[1], height), (2, shape[2], width)):
+    sides = shape[1:-1]
+    asked = f"{'x'.join(map(str, sides))} {unit}"
+    for axis, (side, wanted, factor) in enumerate(zip(sides, own, model.factors, strict=True)):
         if side is None:
             continue
-        if model.bottleneck == "vector" and side != own:
+        if model.bottleneck == "vector" and side != wanted:
             raise ValueError(
-                f"{name}: images of {shape[1]}x{shape[2]} pixels; this model takes {height}x{width} only. "
-                f"Resize with medzoo.read_image(path, size=({height}, {width})) or medzoo.resize(x, ...)."
+                f"{name}: {what} of {asked}; this model takes {'x'.join(map(str, own))} only. {_resize(axes, own)}."
             )
-        if side % model.downsampling or side == 0:
-            nearest = [max(1, round((s or side) / model.downsampling)) * model.downsampling for s in shape[1:3]]
+        if side % factor or side == 0:
+            nearest = tuple(max(1, round((s or side) / f)) * f for s, f in zip(sides, model.factors, strict=True))
             raise ValueError(
-                f"{name}: images of {shape[1]}x{shape[2]} pixels; {('height', 'width')[axis - 1]} must be a multiple "
-                f"of {model.downsampling}. Resize with medzoo.read_image(path, size={tuple(nearest)}) or "
-                f"medzoo.resize(x, {tuple(nearest)}), or pad."
+                f"{name}: {what} of {asked}; {NAMES[axis - axes]} must be a multiple of {factor}. "
+                f"{_resize(axes, nearest)}, or pad."
             )
+
+
+def _resize(axes, size):
+    """What to do about a wrong size."""
+    if axes == 3:
+        return f"Resize with medzoo.resize(x, {tuple(size)})"
+    return f"Resize with medzoo.read_image(path, size={tuple(size)}) or medzoo.resize(x, {tuple(size)})"
 
 
 def check_images(model, x):

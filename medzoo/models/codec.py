@@ -45,6 +45,10 @@ class Codec(Autoencoder):
         **kwargs,
     ):
         super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
+        if self.axes != 2:
+            raise ValueError(
+                f"Codec: image_shape={image_shape}; expected (height, width, channels): volumes by slices."
+            )
         if sum(groups) != latent_dim:
             raise ValueError(f"Codec: groups={groups} add up to {sum(groups)}; expected latent_dim={latent_dim}.")
         self.tradeoffs, self.groups, self.hidden = tuple(tradeoffs), tuple(groups), hidden

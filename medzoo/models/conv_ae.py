@@ -74,7 +74,7 @@ class ConvAutoencoder(Autoencoder):
     def _level(self, x, bounds):
         """One number an image, uniform between the bounds, through the normal draw that replicas share."""
         low, high = bounds
-        draw = replicas.normal((ops.shape(x)[0], 1, 1, 1), self.seed_generator)
+        draw = replicas.normal((ops.shape(x)[0], *(1,) * (self.axes + 1)), self.seed_generator)
         return low + (high - low) * replicas.even(draw)
 
     def loss_terms(self, x, target, training):

@@ -6,7 +6,7 @@ from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
-from medzoo.layers.blocks import enlarged
+from medzoo.layers.grids import enlarged, product
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_images
 
@@ -56,9 +56,9 @@ class MaskedAutoencoder(Autoencoder):
 
         Returns: bool array `(N, height / downsampling, width / downsampling)`.
         """
-        grid = (x.shape[1] // self.downsampling) * (x.shape[2] // self.downsampling)
-        order = np.random.default_rng(seed).permuted(np.tile(np.arange(grid), (len(x), 1)), axis=1)
-        return (order >= round(ratio * grid)).reshape(len(x), *self.latent_shape(x.shape[1:])[:2])
+        grid = self.latent_shape(x.shape[1:])[:-1]
+        order = np.random.default_rng(seed).permuted(np.tile(np.arange(product(grid)), (len(x), 1)), axis=1)
+        return (order >= round(ratio * product(grid))).reshape(len(x), *grid)
 
     def fill(self, x, visible):
         """Images whose hidden blocks are filled in with what the model expects there.
@@ -74,7 +74,7 @@ class MaskedAutoencoder(Autoencoder):
         """
         check_images(self, x)
         visible = np.asarray(visible, "float32")
-        expected = (len(x), *self.latent_shape(x.shape[1:])[:2])
+        expected = (len(x), *self.latent_shape(x.shape[1:])[:-1])
         if visible.shape != expected:
             raise ValueError(f"{self.name}: visible has shape {visible.shape}; expected {expected}.")
         filled = self.compiled_method("_fill")((ops.convert_to_tensor(x), ops.convert_to_tensor(visible[..., None])))
@@ -82,7 +82,7 @@ class MaskedAutoencoder(Autoencoder):
 
     def _fill(self, given):
         x, visible = given
-        shown = enlarged(visible, self.downsampling)
+        shown = enlarged(visible, self.factors)
         return shown * x + (1 - shown) * self._decode(self._seen(x, visible))
 
     def _seen(self, x, visible):
@@ -93,8 +93,9 @@ class MaskedAutoencoder(Autoencoder):
     def loss_terms(self, x, target, training):
         seed = self.seed_generator if training else 0
         low, high = self.mask_ratio
-        share = low + (high - low) * replicas.even(replicas.normal((ops.shape(x)[0], 1, 1, 1), seed))
-        grid = [ops.shape(x)[axis] // self.downsampling for axis in (1, 2)]
+        one = (ops.shape(x)[0], *(1,) * (self.axes + 1))
+        share = low + (high - low) * replicas.even(replicas.normal(one, seed))
+        grid = [ops.shape(x)[axis] // f for axis, f in enumerate(self.factors, start=1)]
         draw = replicas.even(replicas.normal((ops.shape(x)[0], *grid, 1), seed if training else 1))
         visible = ops.cast(draw >= share, "float32")
         reconstruction = self.decoder(self._seen(x, visible))

@@ -1,6 +1,11 @@
-"""Large images in overlapping tiles, blended so that no seam shows."""
+"""Large images and volumes in overlapping tiles, blended so that no seam shows."""
+
+from functools import reduce
+from itertools import product
 
 import numpy as np
+
+from medzoo.progress import track
 
 
 def in_tiles(function, images, tile, overlap, model):
@@ -11,27 +16,28 @@ def in_tiles(function, images, tile, overlap, model):
 
     Args:
         function: `(N, h, w, c)` to the same shape.
-        images: NumPy array `(N, height, width, c)`.
+        images: NumPy array `(N, height, width, c)`, or of volumes `(N, depth, height, width, c)`.
         tile, overlap: in pixels, multiples of `model.downsampling`; tile larger than twice the overlap.
-        model: whose name and `downsampling` are needed, and whose size must be open.
+        model: whose name and `factors` are needed, and whose size must be open.
     """
-    f = model.downsampling
     if model.image_shape[0] is not None:
-        raise ValueError(f"{model.name}: takes {model.image_shape[0]}x{model.image_shape[1]} pixels only; no tiles.")
-    if tile % f or overlap % f or overlap < 4 or tile <= 2 * overlap:
+        own = "x".join(map(str, model.image_shape[:-1]))
+        raise ValueError(f"{model.name}: takes {own} pixels only; no tiles.")
+    if any(tile % f or overlap % f for f in model.factors) or overlap < 4 or tile <= 2 * overlap:
         raise ValueError(
-            f"{model.name}: tile={tile}, overlap={overlap}; expected multiples of {f}, the tile larger than twice the "
-            "overlap."
+            f"{model.name}: tile={tile}, overlap={overlap}; expected multiples of {model.downsampling}, the tile "
+            "larger than twice the overlap."
         )
-    total, weights = np.zeros(images.shape, "float32"), np.zeros((1, *images.shape[1:3], 1), "float32")
-    rows, columns = (list(_starts(length, tile, overlap)) for length in images.shape[1:3])
-    for top, height, down in rows:
-        for left, width, across in columns:
-            weight = (down[:, None] * across[None])[None, ..., None]
-            here = (slice(None), slice(top, top + height), slice(left, left + width))
-            total[here] += weight * function(images[here])
-            weights[here] += weight
-    return total / weights
+    sides = images.shape[1:-1]
+    total, weights = np.zeros(images.shape, "float32"), np.zeros((1, *sides, 1), "float32")
+    places = list(product(*(_starts(length, tile, overlap) for length in sides)))
+    for place in track(places, "tiles") if len(sides) == 3 else places:
+        weight = reduce(np.multiply.outer, [fade for _, _, fade in place])[None, ..., None]
+        here = (slice(None), *(slice(start, start + size) for start, size, _ in place))
+        total[here] += weight * function(images[here])
+        weights[here] += weight
+    total /= weights
+    return total
 
 
 def _starts(length, tile, overlap):

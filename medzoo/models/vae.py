@@ -187,12 +187,12 @@ class VAE(Autoencoder):
         Raises:
             ValueError: no size, another size than the prior was fitted to, a class it does not know.
         """
-        height, width, channels = self.image_shape
-        shape = self.latent_shape((*(size or (height, width)), channels))
+        *own, channels = self.image_shape
+        shape = self.latent_shape((*(size or own), channels))
         if self.prior is not None and learned:
             own = self.prior.latent_shape
             if size is not None and shape != own:
-                sides = "×".join(str(side * self.downsampling) for side in own[:2])
+                sides = "×".join(str(side * f) for side, f in zip(own, self.factors, strict=False))
                 raise ValueError(f"{self.name}: size={size}; the prior was fitted to images of {sides} pixels.")
             return self.decode(self.prior.sample(n, label, seed, steps, guidance, temperature))
         if label is not None:

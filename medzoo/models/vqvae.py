@@ -60,7 +60,7 @@ class VQVAE(Autoencoder):
         return (*super().reported(), "commitment_loss")
 
     def latent_shape(self, input_shape=None):
-        return super().latent_shape(input_shape)[:2]
+        return super().latent_shape(input_shape)[:-1]
 
     def call(self, x, training=False):
         check_shape(self, x)

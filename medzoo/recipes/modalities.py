@@ -1,7 +1,7 @@
 """Models of all modalities together, every image at its own size, and of breast ultrasound: learned from crops."""
 
 from medzoo.images.phantom import chest_phantom, head_phantom
-from medzoo.models import VAE, VQVAE, ConvAutoencoder
+from medzoo.models import VAE, VQVAE, ConvAutoencoder, MaskedAutoencoder
 from medzoo.recipes import sources
 from medzoo.recipes.chestxray_256 import CROPS, FILMS, WIDE
 from medzoo.recipes.declaration import Part, Recipe
@@ -47,6 +47,17 @@ RECIPES = [
         limits="Each code stands for 4×4 pixels: no model of any one organ.",
         epochs=8,
         **EVERYTHING,
+    ),
+    Recipe(
+        name="mae-medical",
+        model=lambda **own: MaskedAutoencoder(latent_dim=64, **own),
+        use="Features of images of any modality for telling findings apart, frozen or fine-tuned.",
+        limits="It learned from images of 128 pixels: bring yours to about that size.",
+        start="mae-chestxray",
+        size=128,
+        epochs=6,
+        learning_rate=7e-4,
+        **{**EVERYTHING, "steps": 600, "batch_size": 32, "augment": {**CROPS, "crop": 96}},
     ),
     Recipe(
         name="vae-breastus",

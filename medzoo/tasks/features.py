@@ -8,10 +8,10 @@ from sklearn.utils.validation import check_is_fitted
 from medzoo.images.archive import to_float
 from medzoo.images.intensity import resize
 from medzoo.images.listing import list_images
+from medzoo.layers import pooling
 from medzoo.progress import track
 from medzoo.zoo.presets import loaded
 
-GRID = 4  # a spatial bottleneck's latents are pooled to so many cells a side
 KINDS = ("latents", "deep", "both")
 
 
@@ -31,29 +31,20 @@ def features(model, images, kind="latents", batch_size=64):
     """
     if kind not in KINDS:
         raise ValueError(f"features: kind={kind!r}; expected one of {', '.join(KINDS)}.")
-    parts = []
+    parts = [_row(model, kind, images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+    return np.concatenate(parts).astype("float32")
+
+
+def _row(model, kind, batch):
+    found = []
     if kind != "deep":
-        parts.append(_latents(model, images))
+        latents = model.encode(batch)
+        if latents.ndim == 3:  # codes
+            latents = model.quantizer.lookup(latents)
+        found.append(pooling.in_cells(ops.convert_to_tensor(latents)))
     if kind != "latents":
-        batches = (ops.convert_to_tensor(images[i : i + batch_size]) for i in range(0, len(images), batch_size))
-        parts.append(np.concatenate([_deep(model, batch) for batch in batches]))
-    return np.concatenate(parts, axis=1).astype("float32")
-
-
-def _latents(model, images):
-    latents = model.encode(images)
-    if model.bottleneck == "vector":
-        return latents
-    if latents.ndim == 3:  # codes
-        latents = ops.convert_to_numpy(model.quantizer.lookup(latents))
-    rows = [np.array_split(row, GRID, axis=2) for row in np.array_split(latents, GRID, axis=1)]
-    cells = [cell for row in rows for cell in row if cell.size]
-    return np.concatenate([f(cell, axis=(1, 2)) for cell in cells for f in (np.mean, np.std)], axis=1)
-
-
-def _deep(model, batch):
-    maps = [ops.convert_to_numpy(ops.relu(x)) for x in model.encoder.stage_outputs(batch)]
-    return np.concatenate([f(x, axis=(1, 2)) for x in maps for f in (np.mean, np.std, np.max)], axis=1)
+        found.append(pooling.deep(model.encoder.stage_outputs(ops.convert_to_tensor(batch))))
+    return np.concatenate([ops.convert_to_numpy(part) for part in found], axis=1)
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -97,24 +88,25 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
 def names_of_features(model, kind="latents"):
     """Names of the columns that `features` gives: `latent0`, `latent1`, ... and `deep0`, `deep1`, ..."""
-    grid = 1 if model.bottleneck == "vector" else 2 * GRID**2
-    counts = {"latent": grid * model.latent_dim, "deep": 3 * sum(model.filters)}
+    latents = pooling.width_of_cells(model.axes * (model.bottleneck == "spatial"), model.latent_dim)
+    counts = {"latent": latents, "deep": 3 * sum(model.filters)}
     wanted = {"latents": ("latent",), "deep": ("deep",), "both": ("latent", "deep")}[kind]
     return [f"{name}{i}" for name in wanted for i in range(counts[name])]
 
 
 def fit_size(model, images):
-    """Images `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], as float32 of a size that the model takes."""
+    """Images `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], as float32 of a size that the model takes;
+    volumes `(N, D, H, W, 1)` likewise."""
     size = size_for(model, images)
     images = to_float(images) if images.dtype == np.uint8 else images
-    return images if images.shape[1:3] == size else resize(images, size)
+    return images if images.shape[1 : 1 + model.axes] == size else resize(images, size)
 
 
 def size_for(model, images):
-    """`(height, width)` that images are brought to for a model: its own, or the nearest multiples of `downsampling`."""
-    f = model.downsampling
-    sides = zip(model.image_shape[:2], images.shape[1:3], strict=True)
-    return tuple(own or max(1, round(side / f)) * f for own, side in sides)
+    """`(height, width)`, or with the depth before them, that images are brought to for a model: its own, or the nearest
+    multiples of `downsampling`."""
+    sides = zip(model.image_shape, images.shape[1:], model.factors, strict=False)
+    return tuple(own or max(1, round(side / f)) * f for own, side, f in sides)
 
 
 def features_of_files(model, folder, kind="latents"):

@@ -92,8 +92,8 @@ def _check(model, path, kind, part, size, quantize, images):
 
 
 def _shape(model, size):
-    height, width, channels = model.image_shape
-    return (*(size or (height, width)), channels)
+    *own, channels = model.image_shape
+    return (*(size or own), channels)
 
 
 class _Part(keras.Model):
@@ -105,7 +105,7 @@ class _Part(keras.Model):
         shape = _shape(model, size)
         decoding = part == "decode"
         # Codes and a codec's latents are whole numbers; what `encode` gives for one image tells.
-        example = model.image_shape if None not in model.image_shape else (*[model.downsampling * 4] * 2, shape[-1])
+        example = model.image_shape if None not in model.image_shape else (*(4 * f for f in model.factors), shape[-1])
         dtype = model.encode(np.zeros((1, *example), "float32")).dtype.name if decoding else "float32"
         self.signature = [
             keras.InputSpec(shape=(None, *(model.latent_shape(shape) if decoding else shape)), dtype=dtype)
@@ -165,7 +165,7 @@ def _litert(part, path, quantize, images):
 
 def _example(part):
     (spec,) = part.signature
-    return np.zeros([n or (1 if i == 0 else 4 * part.model.downsampling) for i, n in enumerate(spec.shape)], spec.dtype)
+    return np.zeros([n or (1 if i == 0 else 4 * max(part.model.factors)) for i, n in enumerate(spec.shape)], spec.dtype)
 
 
 def typical_images(model, folder, size=None):

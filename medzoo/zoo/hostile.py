@@ -96,10 +96,10 @@ def _least_weights(arguments):
     """Weights that a model of these arguments surely has: the residual blocks, and the linear paths of a vector."""
     filters, blocks = arguments.get("filters", (48, 96)), arguments.get("blocks", 2)
     try:
-        total = sum(2 * blocks * 2 * 9 * width**2 for width in filters)
-        height, width, channels = arguments.get("image_shape", (64, 64, 1))
-        if arguments.get("bottleneck", "vector") == "vector" and height and width:
-            total += 2 * height * width * channels * arguments.get("latent_dim", 64)
+        shape = arguments.get("image_shape", (64, 64, 1))
+        total = sum(2 * blocks * 2 * 3 ** (len(shape) - 1) * width**2 for width in filters)
+        if arguments.get("bottleneck", "vector") == "vector" and None not in shape:
+            total += 2 * math.prod(shape) * arguments.get("latent_dim", 64)
         return int(total + arguments.get("codebook_size", 0) * arguments.get("latent_dim", 0))
     except (TypeError, ValueError):
         return 0  # not numbers where numbers should be: the constructor says so

@@ -63,8 +63,8 @@ class Preprocess:
     def fit(self, image):
         """An image `(H, W, 1)` cut and resized to the model's size, or where it takes any only to multiples of
         `model.downsampling`."""
-        f = self.model.downsampling
-        return resize(image, self.size or tuple(max(1, side // f) * f for side in image.shape[:2]))
+        sides = zip(image.shape, self.model.factors, strict=False)
+        return resize(image, self.size or tuple(max(1, side // f) * f for side, f in sides))
 
     def _read(self, path, frame):
         return self.fit(read_image(path, window=self.window, frame=frame))

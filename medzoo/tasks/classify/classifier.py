@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from medzoo.layers import pooling
 from medzoo.models.checks import check_shape
 from medzoo.recipes.augment import Augmented, Batches
 from medzoo.tasks.shared.fit import fit_best
@@ -21,9 +22,10 @@ class Classifier(OnEncoder):
         classifier.compile(keras.optimizers.Adam(1e-4))
         classifier.fit(images, labels, epochs=10)           # all of it
 
-    The head sees mean, deviation and largest value of every filter of every stage of the encoder, normalised by batch
-    normalisation. `predict` gives probabilities `(N, num_classes)`; labels are integers, or with `multi_label` 0 and 1
-    `(N, num_classes)`, and each finding has a probability of its own.
+    The head sees what `medzoo.tasks.features` calls "both": the latents, pooled in cells, and mean, deviation and
+    largest value of every filter of every stage of the encoder; all of it normalised by batch normalisation. `predict`
+    gives probabilities `(N, num_classes)`; labels are integers, or with `multi_label` 0 and 1 `(N, num_classes)`, and
+    each finding has a probability of its own.
 
     Args:
         encoder: an `Encoder`, see `medzoo.layers.blocks`.
@@ -59,20 +61,21 @@ class Classifier(OnEncoder):
         return classifier
 
     def build_head(self):
-        pooled = (None, 3 * sum(self.encoder.filters))
+        latents = pooling.width_of_cells(self.axes * (self.bottleneck == "spatial"), self.encoder.latent_dim)
+        pooled = (None, latents + 3 * sum(self.encoder.filters))
         self.normalization.build(pooled)
         self.head.build(pooled)
 
     def unfreeze(self):
         """Lets `fit` train the encoder too; compile again afterwards, with a smaller learning rate."""
         self.encoder.trainable = True
-        self._leave_latents()
 
     def call(self, x, training=False):
         check_shape(self, x)
-        maps = [ops.cast(ops.relu(stage), "float32") for stage in self.encoder.stage_outputs(x)]
-        pooled = [f(m) for m in maps for f in (_mean, _deviation, _largest)]
-        hidden = self.normalization(ops.concatenate(pooled, axis=1), training=training)
+        stages = self.encoder.stage_outputs(x)
+        latents = self.encoder.latents(x, stages)[..., : self.encoder.latent_dim]
+        pooled = ops.concatenate([pooling.in_cells(latents), pooling.deep(stages)], axis=1)
+        hidden = self.normalization(pooled, training=training)
         scores = self.head(self.dropout(hidden, training=training))
         return ops.sigmoid(scores) if self.multi_label else ops.softmax(scores)
 
@@ -89,18 +92,6 @@ class Classifier(OnEncoder):
         return {**super().get_config(), "dropout": self.dropout.rate, "multi_label": self.multi_label}
 
 
-def _mean(x):
-    return ops.mean(x, axis=(1, 2))
-
-
-def _deviation(x):
-    return ops.sqrt(ops.var(x, axis=(1, 2)) + 1e-6)
-
-
-def _largest(x):
-    return ops.max(x, axis=(1, 2))
-
-
 def class_weights(labels):
     """Weights that make all classes count alike, `{class: weight}`, for `fit(class_weight=...)`."""
     classes, counts = np.unique(labels, return_counts=True)
@@ -115,6 +106,7 @@ def fine_tune(
     epochs=(15, 15),
     learning_rates=(1e-3, 1e-4),
     batch_size=32,
+    steps=None,
     augment=True,
     loss=None,
     balance=True,
@@ -128,6 +120,7 @@ def fine_tune(
         x, y: images `(N, H, W, 1)`, uint8 or float32 in [0, 1], and labels as the classifier takes them.
         validation_data: `(x, y)`, whose loss chooses the epoch.
         epochs, learning_rates: of the two stages; 0 epochs skips one.
+        steps: batches an epoch; by default as many as show each image once, which is little where labels are few.
         augment: move, turn, scale and expose the training images a little differently each epoch.
         loss: of Keras, for integer labels; by default the classifier's own.
         balance: weight the classes to count alike; not used where an image may have several findings.
@@ -136,7 +129,7 @@ def fine_tune(
     Returns: the classifier.
     """
     changes = {"shift": 3.0, "warp": 0.1, "contrast": 0.2}
-    batches = Augmented(x, batch_size, seed, y, **(changes if augment else dict.fromkeys(changes, 0.0)))
+    batches = Augmented(x, batch_size, seed, y, steps=steps, **(changes if augment else dict.fromkeys(changes, 0.0)))
     turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch))
     for stage, (count, rate) in enumerate(zip(epochs, learning_rates, strict=True)):
         if not count:

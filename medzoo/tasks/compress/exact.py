@@ -123,7 +123,7 @@ class ExactCodec:
     def __init__(self, model):
         decoder, prior = model.decoder, model.prior
         self.groups, self.levels, self.hidden = prior.groups, prior.levels, prior.hidden
-        self.f, self.patch = decoder.downsampling, decoder.patch
+        self.f, self.patch = decoder.factors[0], decoder.patch[0]
         log_gain = np.asarray(model.log_gain, "float64")
         self.inverse_gain = np.array([[float(_exp(-Decimal(float(g)))) for g in row] for row in log_gain])
         # 1 / sqrt, not ** -0.5: the root is the same on every machine.

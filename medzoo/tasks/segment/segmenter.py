@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from medzoo.layers.blocks import ACTIVATION, ResidualBlock
+from medzoo.layers.grids import convolution, product, to_space
 from medzoo.models.checks import check_shape
 from medzoo.tasks.shared.on_encoder import OnEncoder
 
@@ -12,9 +13,9 @@ from medzoo.tasks.shared.on_encoder import OnEncoder
 class DiceCrossEntropy(keras.losses.Loss):
     """Cross-entropy plus one minus the Dice overlap, each averaged (Milletari et al. 2016, arXiv:1606.04797).
 
-    Targets: integer masks `(N, H, W)` or `(N, H, W, 1)`, 0 the background; predictions: probabilities `(N, H, W, K)`.
-    Dice is taken per image and foreground class, with 1 pixel added above and below, so that an empty mask is met by an
-    empty prediction.
+    Targets: integer masks `(N, H, W)` or `(N, H, W, 1)`, 0 the background; predictions: probabilities `(N, H, W, K)`;
+    of volumes with the depth before the height. Dice is taken per image and foreground class, with 1 pixel added above
+    and below, so that an empty mask is met by an empty prediction.
     """
 
     def __init__(self, name="dice_cross_entropy", **kwargs):
@@ -23,11 +24,12 @@ class DiceCrossEntropy(keras.losses.Loss):
     def call(self, y_true, y_pred):
         classes = y_pred.shape[-1]
         y_true = ops.cast(y_true, "int32")
-        y_true = ops.squeeze(y_true, -1) if len(y_true.shape) == 4 else y_true
+        y_true = ops.squeeze(y_true, -1) if len(y_true.shape) == len(y_pred.shape) else y_true
         truth = ops.one_hot(y_true, classes, dtype=y_pred.dtype)
-        entropy = -ops.mean(ops.sum(truth * ops.log(ops.maximum(y_pred, 1e-7)), axis=-1), axis=(1, 2))
-        both = ops.sum(truth * y_pred, axis=(1, 2))[:, 1:]
-        either = ops.sum(truth + y_pred, axis=(1, 2))[:, 1:]
+        places = tuple(range(1, len(y_pred.shape) - 1))
+        entropy = -ops.mean(ops.sum(truth * ops.log(ops.maximum(y_pred, 1e-7)), axis=-1), axis=places)
+        both = ops.sum(truth * y_pred, axis=places)[:, 1:]
+        either = ops.sum(truth + y_pred, axis=places)[:, 1:]
         return entropy + 1 - ops.mean((2 * both + 1) / (either + 1), axis=-1)
 
 
@@ -40,11 +42,13 @@ class Segmenter(OnEncoder):
         segmenter.compile()                       # Adam, DiceCrossEntropy
         segmenter.fit(images, masks, epochs=20)   # masks: integers (N, H, W[, 1]), 0 the background
 
-    `predict` gives probabilities `(N, H, W, num_classes)`.
+    `predict` gives probabilities `(N, H, W, num_classes)`; on the encoder of a model of volumes `(N, D, H, W,
+    num_classes)`.
 
     Args:
         encoder: an `Encoder`, see `medzoo.layers.blocks`.
-        image_shape: `(height, width, channels)` that it takes; the sides may be `None`.
+        image_shape: `(height, width, channels)` that it takes, or of volumes `(depth, height, width, channels)`; the
+            sides may be `None`.
         num_classes: with the background, 2 or more.
     """
 
@@ -52,13 +56,13 @@ class Segmenter(OnEncoder):
 
     def __init__(self, encoder, image_shape, num_classes, **kwargs):
         super().__init__(encoder, image_shape, num_classes, **kwargs)
-        widths = encoder.filters[::-1]
-        self.widen = [keras.layers.Conv2D(4 * w, 1, name=f"widen_{i}") for i, w in enumerate(widths[1:])]
-        self.merge = [keras.layers.Conv2D(w, 1, name=f"merge_{i}") for i, w in enumerate(widths[1:])]
-        self.refine = [ResidualBlock(w, name=f"refine_{i}") for i, w in enumerate(widths[1:])]
-        self.spread = keras.layers.Conv2D(8 * encoder.patch**2, 1, name="spread")
-        self.edges = keras.layers.Conv2D(16, 3, padding="same", name="edges")
-        self.head = keras.layers.Conv2D(num_classes, 3, padding="same", dtype="float32", name="head")
+        conv, widths = convolution(self.axes), encoder.filters[::-1]
+        self.widen = [conv(2**self.axes * w, 1, name=f"widen_{i}") for i, w in enumerate(widths[1:])]
+        self.merge = [conv(w, 1, name=f"merge_{i}") for i, w in enumerate(widths[1:])]
+        self.refine = [ResidualBlock(w, self.axes, name=f"refine_{i}") for i, w in enumerate(widths[1:])]
+        self.spread = conv(8 * product(encoder.patch), 1, name="spread")
+        self.edges = conv(16, 3, padding="same", name="edges")
+        self.head = conv(num_classes, 3, padding="same", dtype="float32", name="head")
         self.build()
 
     @classmethod
@@ -73,22 +77,26 @@ class Segmenter(OnEncoder):
         return cls._on_preset(name, num_classes, pretrained, "segmenter")
 
     def build_head(self):
+        for unused in (self.encoder.linear, self.encoder.squeeze, self.encoder.head):
+            if unused is not None:  # nothing here depends on the latents
+                unused.trainable = False
         widths = self.encoder.filters[::-1]
+        anywhere = (None,) * (1 + self.axes)
         for i, width in enumerate(widths[1:]):
-            self.widen[i].build((None, None, None, widths[i]))
-            self.merge[i].build((None, None, None, 2 * width))
-            self.refine[i].build((None, None, None, width))
-        self.spread.build((None, None, None, widths[-1]))
-        self.edges.build((None, None, None, 8 + self.image_shape[2]))
-        self.head.build((None, None, None, 16))
+            self.widen[i].build((*anywhere, widths[i]))
+            self.merge[i].build((*anywhere, 2 * width))
+            self.refine[i].build((*anywhere, width))
+        self.spread.build((*anywhere, widths[-1]))
+        self.edges.build((*anywhere, 8 + self.image_shape[-1]))
+        self.head.build((*anywhere, 16))
 
     def call(self, x, training=False):
         check_shape(self, x)
         *skips, hidden = self.encoder.stage_outputs(x)
         for widen, merge, refine in zip(self.widen, self.merge, self.refine, strict=True):
-            hidden = ops.depth_to_space(widen(ACTIVATION(hidden)), 2)
+            hidden = to_space(widen(ACTIVATION(hidden)), 2)
             hidden = refine(merge(ops.concatenate([hidden, skips.pop()], axis=-1)))
-        hidden = ops.depth_to_space(self.spread(ACTIVATION(hidden)), self.encoder.patch)
+        hidden = to_space(self.spread(ACTIVATION(hidden)), self.encoder.patch)
         hidden = ACTIVATION(self.edges(ops.concatenate([hidden, x], axis=-1)))
         return ops.softmax(self.head(hidden))
 
@@ -96,5 +104,5 @@ class Segmenter(OnEncoder):
         super().compile(optimizer=optimizer, loss=loss or DiceCrossEntropy(), **kwargs)
 
     def segment(self, x):
-        """Integer masks `(N, H, W)`, the likeliest class of each pixel."""
+        """Integer masks, shaped like the images without channels, the likeliest class of each pixel."""
         return self.predict(x, verbose=0).argmax(axis=-1)

@@ -2,6 +2,7 @@
 
 import keras
 
+from medzoo.layers.grids import together
 from medzoo.models.checks import check_data, check_training_data
 from medzoo.models.preprocessed import Preprocessed
 from medzoo.models.workers import SeveralWorkers
@@ -13,7 +14,7 @@ class OnEncoder(Preprocessed, SeveralWorkers):
 
     Args:
         encoder: an `Encoder`, see `medzoo.layers.blocks`.
-        image_shape: `(height, width, channels)` that it takes.
+        image_shape: `(height, width, channels)`, or with the depth before them, that it takes.
         num_classes: `least_classes` or more.
     """
 
@@ -27,7 +28,8 @@ class OnEncoder(Preprocessed, SeveralWorkers):
             name = type(self).__name__
             raise ValueError(f"{name}: num_classes={num_classes}; expected {self.least_classes} or more{self.counted}.")
         self.encoder, self.image_shape, self.num_classes = encoder, tuple(image_shape), num_classes
-        self.bottleneck, self.downsampling = encoder.bottleneck, encoder.downsampling
+        self.bottleneck, self.axes, self.factors = encoder.bottleneck, encoder.axes, encoder.factors
+        self.downsampling = together(self.factors)
 
     @classmethod
     def _on_preset(cls, name, num_classes, pretrained, suffix, **own):
@@ -52,15 +54,8 @@ class OnEncoder(Preprocessed, SeveralWorkers):
         if not self.encoder.trainable:  # from a file; there and back: TensorFlow skips what is set already
             self.encoder.trainable = True
             self.encoder.trainable = False
-        self._leave_latents()
         self.build_head()
         self.built = True
-
-    def _leave_latents(self):
-        """Takes the layers on the way to the latents out of the training: nothing here depends on them."""
-        for unused in (self.encoder.linear, self.encoder.squeeze, self.encoder.head):
-            if unused is not None:
-                unused.trainable = False
 
     def compile_from_config(self, config):  # Keras asks for this where compile is overridden
         self.compile(**keras.saving.deserialize_keras_object(config))

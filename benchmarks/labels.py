@@ -1,0 +1,235 @@
+"""What labels buy: each preset's frozen features, and the best preset fine-tuned, at 1, 10 and 100% of the labels.
+
+    KERAS_BACKEND=torch python benchmarks/labels.py --data DIR --out benchmarks/labels
+
+DIR holds pediatric_cxr (pneumonia or none; the official test films), breast_us_192.npz (malignant or not; split by
+image) and brainmri_128.npz (four classes; split by image, so slices of one patient may stand on both sides); images are
+brought to 96 pixels. Where not all labels are used, five draws of them, the same for every row, at least two images a
+class. Frozen: logistic regression; its strength of regularisation and which features of the preset it sees ("latents"
+or "deep") are chosen on validation images. Fine-tuned: the masked autoencoder whose frozen features are better on the
+validation images at 10% of the labels, 2 epochs of the head and 6 of everything, against the same net from random
+weights with as many steps of everything; the epoch of least validation loss is kept. AUC of the test images (of four
+classes each against the rest), averaged over the draws; 95% intervals, also of paired differences, by drawing images
+and seeds anew.
+"""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import click
+import keras
+import numpy as np
+from results import explained, write
+
+import medzoo
+from medzoo.images.archive import to_float
+from medzoo.images.datasets import open_collection
+from medzoo.images.intensity import resize
+from medzoo.recipes.training import flush_denormals
+from medzoo.reports.bootstrap import show
+from medzoo.reports.classification import mean_auc
+from medzoo.tasks.classify import fine_tune
+from medzoo.tasks.features import features, fit_size
+
+SIDE, SEEDS = 96, 5
+SHARES = (0.01, 0.1, 1.0)
+STRENGTHS = (1e-3, 1e-2, 1e-1)
+TASKS = {
+    "children's pneumonia": ("pediatric_cxr", None),
+    "breast ultrasound, malignant": ("breast_us_192.npz", "malignant"),
+    "brain MR, four classes": ("brainmri_128.npz", None),
+}
+MASKED = ("mae-chestxray", "mae-medical")
+NET = "random weights"
+EPOCHS, STEPS = (2, 6), {0.01: 20, 0.1: 20, 1.0: 50}  # batches of 16 an epoch
+
+
+@lru_cache(1)
+def read(data, task):
+    """`{split: (uint8 images (N, 96, 96, 1), labels)}`."""
+    name, positive = TASKS[task]
+    collection = open_collection(data / name, 224)
+    found = {}
+    for split in ("train", "val", "test"):
+        images = np.round(255 * resize(to_float(collection.images(split)), (SIDE, SIDE))).astype("uint8")
+        labels = np.asarray(collection.labels(split))
+        found[split] = images, labels if positive is None else labels == collection.class_names.index(positive)
+    return {split: (images, labels.astype(int)) for split, (images, labels) in found.items()}
+
+
+def draw(labels, share, seed):
+    """Indices of a stratified share of the images, at least two a class."""
+    rng = np.random.default_rng(seed)
+    own = (np.flatnonzero(labels == k) for k in np.unique(labels))
+    return np.sort(np.concatenate([rng.choice(i, max(2, round(share * len(i))), replace=False) for i in own]))
+
+
+def frozen(data, task, name):
+    """`(row, scores, validation AUC)` of one preset's features, of PCA, or of a masked net's random weights."""
+    images = read(data, task)
+    labels = {split: own for split, (_, own) in images.items()}
+    best = None
+    for kind, seen in features_of(name, {split: own for split, (own, _) in images.items()}):
+        scores, validation = {}, {}
+        for share in SHARES:
+            tried = []
+            for strength in STRENGTHS:
+                pairs = [probe(seen, labels, share, seed, strength) for seed in range(SEEDS if share < 1 else 1)]
+                tried.append((np.mean([mean_auc(v, labels["val"]) for v, _ in pairs]), [t for _, t in pairs]))
+            validation[share], scores[share] = max(tried, key=lambda pair: pair[0])
+        if best is None or validation[0.1] > best[2][0.1]:
+            best = f"{name}, {kind}" if kind else name, scores, validation
+    return best
+
+
+def probe(seen, labels, share, seed, strength):
+    """Probabilities of validation and test images."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    chosen = draw(labels["train"], share, seed)
+    regression = LogisticRegression(C=strength, max_iter=300, class_weight="balanced")
+    model = make_pipeline(StandardScaler(), regression).fit(seen["train"][chosen], labels["train"][chosen])
+    return model.predict_proba(seen["val"]), model.predict_proba(seen["test"])
+
+
+def features_of(name, images):
+    """Yields (kind, {split: features})."""
+    if name == "pixels, PCA of 256":
+        from sklearn.decomposition import PCA
+
+        flat = {split: to_float(x).reshape(len(x), -1) for split, x in images.items()}
+        pca = PCA(min(256, len(flat["train"])), svd_solver="randomized", random_state=0).fit(flat["train"])
+        yield "", {split: pca.transform(x) for split, x in flat.items()}
+        return
+    keras.utils.set_random_seed(0)
+    model = medzoo.load(MASKED[0] if name == NET else name)
+    if name == NET:
+        model = type(model).from_config(model.get_config())
+    for kind in ("latents", "deep"):
+        yield kind, {split: features(model, fit_size(model, x), kind) for split, x in images.items()}
+
+
+def tuned(data, task, name, pretrained, share, seed):
+    """Probabilities of the test images."""
+    images = read(data, task)
+    x, y = images["train"]
+    chosen = draw(y, share, seed)
+    keras.utils.set_random_seed(seed)
+    model = medzoo.Classifier.from_pretrained(name, 1 + int(y.max()), pretrained=pretrained)
+    epochs = EPOCHS if pretrained else (0, sum(EPOCHS))
+    own = {"epochs": epochs, "learning_rates": (1e-3, 1e-3), "batch_size": 16, "steps": STEPS[share]}
+    fine_tune(model, x[chosen], y[chosen], images["val"], seed=seed, **own)
+    return model.predict(to_float(images["test"][0]), verbose=0)
+
+
+def area(runs, truth):
+    """AUC over images, averaged over runs; and with an interval."""
+    return compared(runs, None, truth)
+
+
+def compared(runs, others, truth, resamples=1000):
+    """Mean AUC of runs (less that of others, run for run) with an interval over images and runs."""
+    rng, n = np.random.default_rng(0), len(truth)
+
+    def statistic(images, seeds):
+        value = np.mean([mean_auc(runs[k][images], truth[images]) for k in seeds])
+        return value - (0 if others is None else np.mean([mean_auc(others[k][images], truth[images]) for k in seeds]))
+
+    every = np.arange(len(runs))
+    draws = [statistic(rng.integers(0, n, n), rng.choice(every, len(every))) for _ in range(resamples)]
+    low, high = np.nanpercentile(draws, (2.5, 97.5))
+    return {"mean": round(float(statistic(np.arange(n), every)), 4), "interval": [round(low, 4), round(high, 4)]}
+
+
+def alone():
+    """What each process does first: it has one core."""
+    flush_denormals()
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def remembered(cache, key, work):
+    """What `work()` gave; from the cache if it was there before, so that an interrupted run goes on."""
+    file = cache / (json.dumps(key).translate(str.maketrans("", "", "/[]\"',")) + ".npy")
+    if not file.exists():
+        found = work()
+        np.save(file.with_suffix(".part.npy"), np.array([found], dtype=object))
+        file.with_suffix(".part.npy").rename(file)
+    return np.load(file, allow_pickle=True)[0]
+
+
+def frozen_job(job):
+    cache, data, task, name = job
+    return remembered(cache, ["frozen", task, name], lambda: frozen(data, task, name))
+
+
+def tuned_job(job):
+    cache, data, *rest = job
+    return remembered(cache, ["tuned", *rest], lambda: tuned(data, *rest))
+
+
+@click.command(help=__doc__)
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
+@click.option("--jobs", default=2, show_default=True, help="Processes, one core each.")
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+def main(data, cache, jobs, out):
+    cache.mkdir(parents=True, exist_ok=True)
+    names = ["pixels, PCA of 256", NET, *medzoo.list_models()]
+    tables, facts, lines = [], {}, {}
+    with ProcessPoolExecutor(jobs, get_context("spawn"), alone) as pool:
+        probed = {t: pool.map(frozen_job, [(cache, data, t, n) for n in names]) for t in TASKS}
+        probed = {t: dict(zip(names, rows, strict=True)) for t, rows in probed.items()}
+        best = {t: max(MASKED, key=lambda n, rows=rows: rows[n][2][0.1]) for t, rows in probed.items()}
+        jobs_of = {
+            (t, pretrained, share): pool.map(
+                tuned_job, [(cache, data, t, best[t], pretrained, share, seed) for seed in range(SEEDS)]
+            )
+            for t in TASKS
+            for pretrained in (True, False)
+            for share in SHARES
+        }
+        runs = {key: list(found) for key, found in jobs_of.items()}
+    for task, rows in probed.items():
+        truth = read(data, task)["test"][1]
+        ways = {f"{best[task]}, fine-tuned": True, f"its net from {NET}": False}
+        found = {f"frozen: {row}": {s: area(scores[s], truth) for s in SHARES} for row, scores, _ in rows.values()}
+        found |= {row: {s: area(runs[task, own, s], truth) for s in SHARES} for row, own in ways.items()}
+        less = {s: compared(runs[task, True, s], runs[task, False, s], truth) for s in SHARES}
+        cells = [[row, *(show(of[s], 3) for s in SHARES)] for row, of in found.items()]
+        cells.append(["fine-tuned less random", *(show(less[s], 3) for s in SHARES)])
+        counts = {s: len(draw(read(data, task)["train"][1], s, 0)) for s in SHARES}
+        header = [f"{len(truth)} test images", *(f"{s:.0%} ({counts[s]:,})" for s in SHARES)]
+        tables.append((task.capitalize(), header, cells))
+        facts[task] = {"auc": found, "difference": less, "labels": counts}
+        lines[task] = {row: [of[s]["mean"] for s in SHARES] for row, of in found.items()}
+    figure(out.with_suffix(".png"), lines)
+    write(out, "Labels", tables, {"backend": keras.backend.backend(), "results": facts}, explained())
+
+
+def figure(path, lines):
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(12, 4), layout="constrained")
+    axes = drawing.subplots(1, len(lines))
+    for axis, (task, rows) in zip(axes, lines.items(), strict=True):
+        for row, values in rows.items():
+            kept = any(word in row for word in ("fine-tuned", "its net", "PCA", "mae-", NET))
+            axis.plot([100 * s for s in SHARES], values, "o-" if kept else "-", label=row if kept else None)
+            if not kept:
+                axis.lines[-1].set(color="0.8", zorder=0)
+        axis.set(xscale="log", xlabel="labelled images, %", ylabel="AUC", title=task)
+        axis.set_xticks([100 * s for s in SHARES], [f"{s:.0%}" for s in SHARES])
+        axis.legend(frameon=False, fontsize=6)
+    drawing.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
