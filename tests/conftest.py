@@ -31,6 +31,13 @@ FAMILIES = {
     "mae": lambda: MaskedAutoencoder(latent_dim=3, **SMALL),
     "codec": lambda: Codec((None, None, 1), latent_dim=4, groups=(4,), hidden=8, **SMALL),
 }
+ANY_VOLUME = (None, None, None, 1)
+VOLUMES = {
+    "ae-volume": lambda: ConvAutoencoder((8, 16, 16, 1), latent_dim=6, patch=(2, 4, 4), noise_std=0.1, **SMALL),
+    "vae-volume": lambda: VAE(ANY_VOLUME, latent_dim=3, bottleneck="spatial", patch=(1, 4, 4), **SMALL),
+    "vqvae-volume": lambda: VQVAE(ANY_VOLUME, latent_dim=4, codebook_size=16, patch=2, **SMALL),
+    "mae-volume": lambda: MaskedAutoencoder(ANY_VOLUME, latent_dim=3, patch=2, **SMALL),
+}
 
 
 def pytest_configure():

@@ -5,15 +5,18 @@ import functools
 import keras
 import numpy as np
 import pytest
-from conftest import FAMILIES
+from conftest import FAMILIES, VOLUMES
 
 import medzoo
+
+
+EVERY = {**FAMILIES, **VOLUMES}
 
 
 @functools.cache
 def shared(name):
     """One copy for all tests that only look at it."""
-    return FAMILIES[name]() if name in FAMILIES else medzoo.load(name)
+    return EVERY[name]() if name in EVERY else medzoo.load(name)
 
 
 # Presets are families with weights: of each kind one is tried by default, all of them with -m slow.
@@ -21,15 +24,15 @@ KINDS = ("ae-chestxray-64", "vae-chestxray", "vqvae-chestxray", "codec-chestxray
 PRESETS = [pytest.param(n, marks=[] if n in KINDS else pytest.mark.slow) for n in medzoo.list_models()]
 
 
-@pytest.fixture(params=[*FAMILIES, *PRESETS])
+@pytest.fixture(params=[*EVERY, *PRESETS])
 def model(request):
     return shared(request.param)
 
 
-@pytest.fixture(params=[*FAMILIES, *(pytest.param(n, marks=pytest.mark.slow) for n in medzoo.list_models())])
+@pytest.fixture(params=[*EVERY, *(pytest.param(n, marks=pytest.mark.slow) for n in medzoo.list_models())])
 def fresh(request):
     """A copy that may be trained."""
-    return FAMILIES[request.param]() if request.param in FAMILIES else medzoo.load(request.param)
+    return EVERY[request.param]() if request.param in EVERY else medzoo.load(request.param)
 
 
 @pytest.fixture
@@ -37,10 +40,13 @@ def batch(request):
     from medzoo.images.phantom import chest_phantom
 
     model = request.getfixturevalue("model" if "model" in request.fixturenames else "fresh")
-    height, width, _ = model.image_shape
     # Open sizes are tried with one that is not square.
-    size = (height or 2 * model.downsampling, width or 3 * model.downsampling)
-    return medzoo.resize(np.stack([chest_phantom(64, seed) for seed in range(5)]), size)
+    sides = zip(model.image_shape[:-1], (2, 3, 2), model.factors, strict=False)
+    size = tuple(own or n * factor for own, n, factor in sides)
+    films = np.stack([chest_phantom(64, seed) for seed in range(5)])
+    if len(size) == 3:
+        films = np.stack([films * f for f in np.linspace(0.5, 1, 32, dtype="float32")], axis=1)
+    return medzoo.resize(films, size)
 
 
 def test_reconstruction_has_the_shape_and_range_of_the_input(model, batch):
@@ -78,9 +84,8 @@ def test_config_rebuilds_the_model(model, batch):
     assert copy.reconstruct(batch) == pytest.approx(model.reconstruct(batch), abs=1e-6)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_keras_file_round_trip(family, images, tmp_path):
-    model, batch = FAMILIES[family](), images[:5]
+def test_keras_file_round_trip(fresh, batch, tmp_path):
+    model = fresh
     model.compile("adam")
     model.fit(batch, verbose=0)
     model.save(tmp_path / "model.keras")
@@ -144,8 +149,8 @@ def test_whatever_is_wrong_is_named(images, change, message):
 
 
 def test_wrong_size_says_how_to_put_it_right(model, batch):
-    with pytest.raises(ValueError, match=r"Resize with medzoo.read_image\(path, size=\("):
-        model.encode(batch[:, : model.downsampling + 1])
+    with pytest.raises(ValueError, match=r"Resize with medzoo.(read_image\(path, size=|resize\(x, )\("):
+        model.encode(batch[:, : model.factors[0] + 1])
 
 
 def test_one_gradient_step_lowers_the_loss(fresh, batch):

@@ -10,10 +10,12 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.files import written_whole
 from medzoo.images.archive import Archive, load_npz, load_npz_labels
-from medzoo.images.labelled import in_folder, in_table, targets_of
+from medzoo.images.labelled import in_folder, in_table, in_volumes, targets_of
 from medzoo.images.listing import read_all, report
 from medzoo.images.read import read_image
+from medzoo.images.read_volume import read_volume
 from medzoo.images.splits import SPLITS, parted, split
+from medzoo.images.volume import cut_to
 
 MEMORY = 2 * 2**30  # bytes of decoded images that are kept in memory; more go to disk
 
@@ -51,7 +53,8 @@ class Collection:
         return self.targets is not None and self.targets.ndim == 2
 
     def images(self, split="train"):
-        """uint8 `(N, H, W, 1)`; in memory, or a file on disk that is read as needed (`np.memmap`)."""
+        """uint8 `(N, H, W, 1)`, or of volumes `(N, D, H, W, 1)`; in memory, or a file on disk that is read as needed
+        (`np.memmap`)."""
         return self._load(split)[0]
 
     def labels(self, split="train"):
@@ -175,7 +178,8 @@ def open_collection(
             are 0 and 1 `(N, K)`, and `No Finding` is none of them;
             a `Collection`, which is returned as it is.
         size: `(height, width)` or one number that files are cut and resized to (see `read_image`); archives have their
-            own.
+            own. `(depth, height, width)` of a folder of NIfTI files: these are opened as volumes, of which the middle
+            is taken, or if they are smaller zeros around them; where there are `images/` and `split.csv`, those.
         classes: names or integers: only images of these.
         group: what tells patients apart: a regular expression on the path below the folder (its first group, or all
             that matches), or the name of a column. By default a table's column of that kind, and the PatientID of DICOM
@@ -204,8 +208,9 @@ def open_collection(
         return _from_npz(path, classes)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder.")
+    volumes = size is not None and not np.isscalar(size) and len(size) == 3
     if path.is_dir():
-        found = in_folder(path, group)
+        found = in_volumes(path, group) if volumes else in_folder(path, group)
     elif path.suffix.lower() in (".csv", ".tsv"):
         found = in_table(path, group, columns or {})
     else:
@@ -219,8 +224,8 @@ def open_collection(
         where = _complete(found, targets, seed)
     except ValueError as error:
         raise ImageError(f"{path}: {error}") from error
-    height, width = (size, size) if np.isscalar(size) else size
-    read = _Reader(path.name, found.root, (height, width), window, cache, on_error)
+    size = (size, size) if np.isscalar(size) else tuple(size)
+    read = _Reader(path.name, found.root, size, window, cache, on_error)
     split_by = "given" if found.where is not None else "image" if found.groups is None else "patient"
     collection = Collection(path.name, found.sources, where, split_by, class_names, targets, found.groups, read)
     return collection if classes is None else collection.only(classes)
@@ -297,7 +302,10 @@ class _Reader:
 
     def _fill(self, images, sources):
         def read(path, frame):
-            image = read_image(self.root / path, self.size, self.window, frame)
+            if len(self.size) == 3:
+                image = cut_to(read_volume(self.root / path).images(window=self.window), self.size)
+            else:
+                image = read_image(self.root / path, self.size, self.window, frame)
             return np.round(image * 255).astype("uint8")
 
         return read_all(sources, read, images.__setitem__)

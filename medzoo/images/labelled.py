@@ -9,6 +9,7 @@ import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.images.listing import list_sources, patients_of
+from medzoo.images.nifti import is_nifti
 from medzoo.images.read import split_frame
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
@@ -67,6 +68,26 @@ def in_folder(root, group):
     return Found(root, sources, where, names, groups)
 
 
+def in_volumes(root, group):
+    """`Found` among the NIfTI files below a folder: below its `images/` if there is one, with the splits that a table
+    `split.csv` beside it (columns of files and splits) gives to their names."""
+    images = root / "images" if (root / "images").is_dir() else root
+    files = sorted(path.relative_to(root) for path in images.rglob("*") if is_nifti(path))
+    if not files:
+        raise FileNotFoundError(f"{images}: no NIfTI files below it; expected volumes (.nii, .nii.gz).")
+    sources, where, table = [(path, None) for path in files], None, root / "split.csv"
+    if table.is_file():
+        rows, header = _rows(table)
+        name, split = (_column(table, header, kind, None) for kind in ("path", "split"))
+        if name is None or split is None:
+            raise ImageError(f"{table}: columns {', '.join(header)}; expected one of files and one of splits.")
+        given = {Path(row[name].strip()).name: _split_name(table, row[split].strip()) for row in rows}
+        if missing := [path.name for path in files if path.name not in given]:
+            raise ImageError(f"{table}: no split for {len(missing)} of {len(files)} files, e.g. {missing[0]}.")
+        where = np.array([given[path.name] for path in files])
+    return Found(root, sources, where, None, None if group is None else _matches(root, sources, group))
+
+
 def _matches(root, sources, pattern):
     """What a regular expression finds in each path: its first group, or all that matches."""
     try:
@@ -84,14 +105,7 @@ def _matches(root, sources, pattern):
 
 def in_table(path, group, columns):
     """`Found` in a CSV file; `group` and `columns` as in `open_collection`."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            delimiter = max(",;\t", key=file.readline().count)
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=delimiter)
-            rows, header = list(reader), reader.fieldnames or []
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ImageError(f"{path}: not readable as CSV in UTF-8 ({error}).") from error
+    rows, header = _rows(path)
     if unknown := set(columns) - set(COLUMNS):
         raise ImageError(f"{path}: columns {sorted(unknown)}; expected some of {', '.join(COLUMNS)}.")
     wanted = {**columns, **({"group": group} if group else {})}
@@ -100,15 +114,28 @@ def in_table(path, group, columns):
         raise ImageError(
             f"{path}: no column of paths among {', '.join(header)}; say which with columns={{'path': ...}}."
         )
-    if not rows:
-        raise ImageError(f"{path}: no rows.")
-    if short := [i for i, row in enumerate(rows, 2) if None in row or None in row.values()]:
-        raise ImageError(f"{path}: line {short[0]} has not {len(header)} columns as the first line does.")
     values = {kind: None if name is None else [row[name].strip() for row in rows] for kind, name in found.items()}
     sources = _located(path, [split_frame(value) for value in values["path"]])
     where = values["split"] and np.array([_split_name(path, v) for v in values["split"]])
     groups = values["group"] and np.array(values["group"])
     return Found(path.parent, sources, where, values["label"], groups)
+
+
+def _rows(path):
+    """`(rows as dicts, names of the columns)` of a CSV file."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            delimiter = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            rows, header = list(reader), reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImageError(f"{path}: not readable as CSV in UTF-8 ({error}).") from error
+    if not rows:
+        raise ImageError(f"{path}: no rows.")
+    if short := [i for i, row in enumerate(rows, 2) if None in row or None in row.values()]:
+        raise ImageError(f"{path}: line {short[0]} has not {len(header)} columns as the first line does.")
+    return rows, header
 
 
 def _column(path, header, kind, name):

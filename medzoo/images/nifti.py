@@ -1,16 +1,11 @@
-"""NIfTI volumes (nibabel), slice by slice along a named axis, with the affine kept."""
-
-from dataclasses import dataclass
-from pathlib import Path
+"""NIfTI files (nibabel) as volumes."""
 
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.intensity import apply_window, resize, window_of
+from medzoo.images.volume import MOST, Volume
 
-AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 SUFFIXES = (".nii", ".nii.gz")
-MOST = 2**29  # voxels, 2 GiB as float32; more is a damaged header, or a trap
 RATIO = 1100  # gzip reaches 1032 at most
 
 
@@ -18,88 +13,18 @@ def is_nifti(path):
     return str(path).lower().endswith(SUFFIXES)
 
 
-@dataclass(frozen=True)
-class Volume:
-    """A volume in the closest orientation to RAS+ (x to the patient's right, y forward, z up).
+def read_nifti(path, time=None):
+    """The volume of a NIfTI file (.nii, .nii.gz), on the grid that it is stored on.
 
-    Fields:
-        values: float32 `(x, y, z)`, slope and intercept of the file applied (Hounsfield units for CT).
-        affine: `(4, 4)`, from indices of `values` to millimetres.
-        path: of the file.
-    """
-
-    values: np.ndarray
-    affine: np.ndarray
-    path: Path
-
-    def slice(self, index, axis="axial"):
-        """One slice as a radiologist sees it, float32 `(H, W)`: up is up (or forward), the patient's right is left.
-
-        Args:
-            index: 0 to the number of slices - 1, from right, back or below.
-            axis: `"axial"`, `"coronal"` or `"sagittal"`.
-        """
-        self._check(axis)
-        count = self.values.shape[AXES[axis]]
-        if not 0 <= index < count:
-            raise ImageError(f"{self.path}: slice {index}; there are {count} along {axis}, from 0.")
-        return np.take(self.values, index, axis=AXES[axis])[::-1, ::-1].T
-
-    def images(self, axis="axial", window=None, size=None):
-        """All slices along an axis, float32 `(N, H, W, 1)` in [0, 1].
-
-        Args:
-            axis: see `slice`.
-            window: see `read_image`; by default from the 0.5th to the 99.5th percentile of the volume.
-            size: `(height, width)` or one number, see `resize`.
-        """
-        self._check(axis)
-        slices = np.stack([self.slice(i, axis) for i in range(self.values.shape[AXES[axis]])])
-        grey = self.grey(slices, window)[..., None]
-        return grey if size is None else resize(grey, size)
-
-    def grey(self, values, window=None):
-        """Values of this volume to [0, 1], see `images`."""
-        if window is not None:
-            return apply_window(values, *window_of(window))
-        low, high = np.percentile(self.values, (0.5, 99.5))
-        return np.clip((values - low) / max(high - low, 1e-12), 0, 1).astype("float32")
-
-    def save(self, images, path, axis="axial"):
-        """Writes what a model made of `images(axis)` as a NIfTI file in this volume's place in space.
-
-        Args:
-            images: `(N, H, W, 1)` or `(N, H, W)` of the same slices, in their own size.
-            path: must not exist.
-        """
-        import nibabel
-
-        self._check(axis)
-        if Path(path).exists():
-            raise FileExistsError(f"{path}: exists; choose another name.")
-        slices = np.asarray(images, "float32").reshape(len(images), *np.shape(images)[1:3])
-        values = np.moveaxis(slices.transpose(0, 2, 1)[:, ::-1, ::-1], 0, AXES[axis])
-        if values.shape != self.values.shape:
-            raise ValueError(f"{path}: {values.shape} voxels; {self.path} has {self.values.shape}.")
-        nibabel.save(nibabel.Nifti1Image(values, self.affine), path)
-
-    def _check(self, axis):
-        if axis not in AXES:
-            raise ValueError(f"axis={axis!r}; expected one of {', '.join(AXES)}.")
-
-
-def read_volume(path):
-    """Reads a NIfTI file (.nii, .nii.gz).
+    Args:
+        path: the file.
+        time: which volume, from 0, where there are several.
 
     Raises:
-        FileNotFoundError: no such file.
-        ImageError: not a NIfTI file, damaged, or not of three axes; names the file.
+        ImageError: not a NIfTI file, damaged, not of three axes, or of several volumes and no `time`.
     """
     import nibabel
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file.")
     try:
         stored = nibabel.load(path)
         shape = stored.shape
@@ -109,9 +34,12 @@ def read_volume(path):
             raise ValueError(f"{shape} voxels announced by {path.stat().st_size:,} bytes")
         while len(shape) > 3 and shape[-1] == 1:
             stored, shape = stored.slicer[..., 0], shape[:-1]
+        if len(shape) == 4:
+            stored, shape = stored.slicer[..., which(path, shape[3], time)], shape[:3]
+        elif time not in (None, 0):
+            which(path, 1, time)
         if len(shape) != 3:
             raise ImageError(f"{path}: {shape} voxels; expected a volume of three axes.")
-        stored = nibabel.as_closest_canonical(stored)
         values = np.asarray(stored.dataobj, "float32")
     except ImageError:
         raise
@@ -119,4 +47,16 @@ def read_volume(path):
         raise ImageError(f"{path}: not readable as NIfTI ({type(error).__name__}: {error}).") from error
     if not np.isfinite(values).all():
         raise ImageError(f"{path}: holds NaN or infinity.")
-    return Volume(values, stored.affine, path)
+    if not np.isfinite(stored.affine).all() or abs(np.linalg.det(stored.affine[:3, :3])) < 1e-12:
+        raise ImageError(f"{path}: an affine that places no voxel:\n{stored.affine}.")
+    return Volume(values, stored.affine, path, (values.shape, stored.affine))
+
+
+def which(path, count, time, what=""):
+    """`time` if it is one of so many volumes, else an error that says how many there are."""
+    if time is None and count > 1:
+        raise ImageError(f"{path}: holds {count} volumes{what}; say which with time=0 to {count - 1}.")
+    time = 0 if time is None else time
+    if not 0 <= time < count:
+        raise ImageError(f"{path}: time={time}; there {'is' if count == 1 else 'are'} {count}, from 0.")
+    return time

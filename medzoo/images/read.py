@@ -7,7 +7,7 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.images.dicom import is_dicom, open_dicom, read_dicom
 from medzoo.images.intensity import apply_window, luminance, resize, window_of
-from medzoo.images.nifti import is_nifti, read_volume
+from medzoo.images.nifti import is_nifti, read_nifti
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SUFFIXES = (*PICTURES, ".npy", ".dcm", ".dicom")
@@ -50,7 +50,7 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
     if is_dicom(path):
         image = read_dicom(path, window, frame)
     elif is_nifti(path):
-        volume = read_volume(path)
+        volume = read_nifti(path).oriented("RAS")
         if frame is None:
             raise ImageError(f"{path}: a volume of {volume.values.shape}; say which slice with frame= and axis=.")
         image = volume.grey(volume.slice(frame, axis), window)

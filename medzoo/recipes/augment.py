@@ -35,6 +35,8 @@ class Augmented(keras.utils.PyDataset):
         epoch: set by the training before each epoch, so that a resumed one draws what it would have drawn.
         skip: batches of the epoch that were seen before an interruption.
 
+    Volumes `(N, D, H, W, 1)` go through the same changes; crops of them are not zoomed.
+
     Items: float32 `(batch, H, W, 1)` in [0, 1]; with labels, a pair of these and integers `(batch,)`.
     """
 
@@ -65,7 +67,9 @@ class Augmented(keras.utils.PyDataset):
         self.shift, self.warp, self.contrast = shift, warp, contrast
         self.crop, self.zoom, self.flip = crop, zoom, flip
         # An image counts as often as it has crops' worth of pixels.
-        counts = [len(x) * (max(1, round(x.shape[1] * x.shape[2] / crop**2)) if crop else 1) for x in self.parts]
+        pixels = [np.prod(x.shape[1:-1]) for x in self.parts]
+        each = [max(1, round(n / crop ** (x.ndim - 2))) if crop else 1 for n, x in zip(pixels, self.parts, strict=True)]
+        counts = [len(x) * n for x, n in zip(self.parts, each, strict=True)]
         total = steps * batch_size if steps else sum(counts)
         weights = np.array(counts if shares is None else shares, "float64")
         ends = np.round(np.cumsum(weights) / weights.sum() * total).astype(int)
@@ -96,15 +100,21 @@ class Augmented(keras.utils.PyDataset):
         change = self._crop if self.crop else self._move
         batch = [change(self.parts[part][i, ..., 0], rng) for part, i in chosen]
         if self.flip:
-            batch = [image[:, ::-1] if rng.random() < 0.5 else image for image in batch]
+            batch = [image[..., ::-1] if rng.random() < 0.5 else image for image in batch]
         batch = np.stack(batch).astype("float32")[..., None]
         ours, parts = self.share
         part = slice(len(batch) * ours // parts, len(batch) * (ours + 1) // parts)
         return batch[part] if self.labels is None else (batch[part], self.labels[chosen[part, 1]])
 
     def _crop(self, image, rng):
-        image, white = _padded(image)
         side = self.crop
+        if image.ndim == 3:
+            image, white = _padded(image, [max(0, side - n) for n in image.shape])
+            first = [rng.integers(0, n - side + 1) for n in image.shape]
+            cut = image[tuple(slice(i, i + side) for i in first)]
+            gain, offset = 1 + self.contrast * rng.uniform(-1, 1), 0.5 * self.contrast * rng.uniform(-1, 1)
+            return np.clip(cut / white * gain + offset, 0, 1)
+        image, white = _padded(image, (PAD, PAD))
         scale = self.zoom ** rng.uniform(-1, 1) if rng.random() < 0.7 else 1.0
         scale = min(scale, min(image.shape) / side)  # source pixels for each pixel of the crop
         corner = [rng.integers(0, int(length - scale * side) + 1) for length in image.shape]
@@ -114,7 +124,9 @@ class Augmented(keras.utils.PyDataset):
         return np.clip(np.asarray(cut, "float32") / white * gain + offset, 0, 1)
 
     def _move(self, image, rng):
-        image, white = _padded(image)
+        if image.ndim == 3:
+            return self._move_volume(image, rng)
+        image, white = _padded(image, (PAD, PAD))
         height, width = (side - 2 * PAD for side in image.shape)
         scale, ratio, turn, gain = 1 + rng.uniform(-1, 1, 4) * (self.warp, self.warp / 2, self.warp, self.contrast)
         dx, dy = rng.uniform(-self.shift, self.shift, 2)
@@ -128,6 +140,21 @@ class Augmented(keras.utils.PyDataset):
             (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
         )
         return np.clip(np.asarray(moved, "float32") / white * gain, 0, 1)
+
+    def _move_volume(self, volume, rng):
+        from scipy.ndimage import affine_transform
+        from scipy.spatial.transform import Rotation
+
+        scale = 1 + self.warp * rng.uniform(-1, 1, 3)
+        matrix = Rotation.from_rotvec(self.warp * rng.uniform(-1, 1, 3)).as_matrix() * scale
+        shift, gain = rng.uniform(-self.shift, self.shift, 3), 1 + self.contrast * rng.uniform(-1, 1)
+        white = np.float32(255 if volume.dtype == np.uint8 else 1)
+        if rng.random() < 0.3:
+            return volume.astype("float32") / white
+        middle = (np.array(volume.shape) - 1) / 2
+        values = volume.astype("float32") / white
+        moved = affine_transform(values, matrix, middle - matrix @ middle + shift, order=3, mode="nearest")
+        return np.clip(moved * gain, 0, 1)
 
 
 class Batches(keras.utils.PyDataset):
@@ -153,6 +180,7 @@ class Batches(keras.utils.PyDataset):
         return images if self.labels is None else (images, self.labels[part])
 
 
-def _padded(image):
-    """An image with its borders repeated, and the value that is white."""
-    return np.pad(image, PAD, mode="edge"), np.float32(255 if image.dtype == np.uint8 else 1)
+def _padded(image, widths):
+    """An image with its borders repeated, so many pixels on each side of an axis, and the value that is white."""
+    padded = np.pad(image, [(n, n) for n in widths], mode="edge")
+    return padded, np.float32(255 if image.dtype == np.uint8 else 1)

@@ -1,0 +1,189 @@
+"""A volume: values on a grid in space, slices of it, other grids, and the way back to the file's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.errors import ImageError
+from medzoo.images.intensity import apply_window, resize, window_of
+
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+MOST = 2**29  # voxels, 2 GiB as float32; more is a damaged header, or a trap
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Values on a grid in space; made by `medzoo.read_volume`.
+
+    Fields:
+        values: float32 `(i, j, k)`, in the file's units (Hounsfield units for CT).
+        affine: `(4, 4)`, from indices of `values` to millimetres: x to the patient's right, y forward, z up (RAS+).
+        path: of the file or folder.
+        grid: `(shape, affine)` as the file stores them; `save` writes there.
+    """
+
+    values: np.ndarray
+    affine: np.ndarray
+    path: Path
+    grid: tuple
+
+    @property
+    def spacing(self):
+        """Millimetres from one voxel to the next, along each axis of `values`."""
+        return tuple(float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def orientation(self):
+        """Where the axes of `values` point, e.g. `"RAS"`: right, anterior, superior."""
+        import nibabel
+
+        return "".join(nibabel.aff2axcodes(self.affine))
+
+    def oriented(self, codes="RAS"):
+        """The same voxels with the axes in the order and direction that come closest to `codes`.
+
+        Raises:
+            ValueError: not one letter each of RL, AP and SI.
+        """
+        affine = _turned(self.affine, self.values.shape, codes)
+        return Volume(_permuted(self.values, self.affine, codes), affine, self.path, self.grid)
+
+    def resampled(self, spacing):
+        """The volume with another distance between voxels, by linear interpolation; what gets coarser is smoothed.
+
+        Args:
+            spacing: millimetres along each axis of `values`, or one number.
+        """
+        from scipy.ndimage import gaussian_filter
+
+        wanted = np.broadcast_to(np.asarray(spacing, "float64"), 3)
+        if not (wanted > 0).all():
+            raise ValueError(f"{self.path}: spacing={spacing}; expected millimetres above 0.")
+        ratio = wanted / self.spacing
+        if np.allclose(ratio, 1, atol=1e-6):
+            return self
+        shape = np.maximum(1, np.round(np.array(self.values.shape) / ratio)).astype(int)
+        if np.prod(shape, dtype="float64") > MOST:
+            raise ValueError(f"{self.path}: spacing={spacing} gives {tuple(shape)} voxels; that is too many.")
+        affine = self.affine @ np.diag([*ratio, 1.0])
+        first = (np.array(self.values.shape) - 1) / 2 - ratio * (shape - 1) / 2  # the middles stay together
+        affine[:3, 3] = (self.affine @ [*first, 1.0])[:3]
+        smooth = gaussian_filter(self.values, np.sqrt(np.maximum(0, ratio**2 - 1)) / 2, mode="nearest")
+        values = onto((tuple(shape), affine), smooth, self.affine)
+        return Volume(values, affine, self.path, self.grid)
+
+    def slice(self, index, axis="axial"):
+        """One slice as a radiologist sees it, float32 `(H, W)`: up is up (or forward), the patient's right is left.
+
+        Args:
+            index: 0 to the number of slices - 1, from right, back or below.
+            axis: `"axial"`, `"coronal"` or `"sagittal"`.
+        """
+        self._check(axis)
+        count = self.values.shape[AXES[axis]]
+        if not 0 <= index < count:
+            raise ImageError(f"{self.path}: slice {index}; there are {count} along {axis}, from 0.")
+        return np.take(self.values, index, axis=AXES[axis])[::-1, ::-1].T
+
+    def stacked(self, axis="axial"):
+        """The values of all slices along an axis, each as `slice` gives it, `(N, H, W)`."""
+        self._check(axis)
+        return np.moveaxis(self.values, AXES[axis], 0)[:, ::-1, ::-1].transpose(0, 2, 1)
+
+    def images(self, axis="axial", window=None, size=None):
+        """All slices along an axis, float32 `(N, H, W, 1)` in [0, 1]; a model of volumes takes them as one volume.
+
+        Args:
+            axis: see `slice`.
+            window: see `read_image`; by default from the 0.5th to the 99.5th percentile of the volume.
+            size: `(height, width)` or one number, see `resize`.
+        """
+        grey = self.grey(self.stacked(axis), window)[..., None]
+        return grey if size is None else resize(grey, size)
+
+    def grey(self, values, window=None):
+        """Values of this volume to [0, 1], see `images`."""
+        if window is not None:
+            return apply_window(values, *window_of(window))
+        low, high = np.percentile(self.values, (0.5, 99.5))
+        return np.clip((values - low) / max(high - low, 1e-12), 0, 1).astype("float32")
+
+    def save(self, images, path, axis="axial"):
+        """Writes what a model made of `images(axis)` as a NIfTI file on the grid of the file it was made from.
+
+        Args:
+            images: `(N, H, W, 1)` or `(N, H, W)` of the same slices, in their own size. Integers are taken for labels:
+                where the grids differ, the nearest voxel's is written.
+            path: must not exist.
+        """
+        import nibabel
+
+        self._check(axis)
+        if Path(path).exists():
+            raise FileExistsError(f"{path}: exists; choose another name.")
+        slices = np.asarray(images).reshape(len(images), *np.shape(images)[1:3])
+        slices = slices.astype("int16" if slices.dtype.kind in "iub" else "float32")
+        values = np.moveaxis(slices.transpose(0, 2, 1)[:, ::-1, ::-1], 0, AXES[axis])
+        if values.shape != self.values.shape:
+            raise ValueError(f"{path}: {values.shape} voxels; {self.path} has {self.values.shape}.")
+        nibabel.save(nibabel.Nifti1Image(onto(self.grid, values, self.affine), self.grid[1]), path)
+
+    def _check(self, axis):
+        if axis not in AXES:
+            raise ValueError(f"axis={axis!r}; expected one of {', '.join(AXES)}.")
+        if self.orientation != "RAS":
+            raise ValueError(f"{self.path}: slices are cut from volumes of orientation RAS, not {self.orientation}.")
+
+
+def cut_to(values, size):
+    """The middle of an array, or the array amid zeros, so that its first axes have the lengths `size`."""
+    for axis, want in enumerate(size):
+        have = values.shape[axis]
+        start = max(0, (have - want) // 2)
+        values = np.take(values, range(start, start + min(have, want)), axis=axis)
+        before = (want - values.shape[axis]) // 2
+        margin = [(before, want - values.shape[axis] - before) if i == axis else (0, 0) for i in range(values.ndim)]
+        values = np.pad(values, margin)
+    return values
+
+
+def onto(grid, values, affine):
+    """Values on another grid `(shape, affine)`: the same voxels in another order if these are, else interpolated.
+
+    Linearly, or of integers the nearest; what lies outside is 0 for integers, else the smallest value.
+    """
+    import nibabel
+    from nibabel.processing import resample_from_to
+
+    shape, wanted = grid
+    codes = "".join(nibabel.aff2axcodes(wanted))
+    turned = _permuted(values, affine, codes)
+    if turned.shape == tuple(shape) and np.allclose(_turned(affine, values.shape, codes), wanted, atol=1e-4):
+        return turned
+    labels = values.dtype.kind in "iu"
+    image = nibabel.Nifti1Image(values.astype("int16" if labels else "float32"), affine)
+    lowest = 0 if labels else float(values.min())
+    moved = resample_from_to(image, (tuple(shape), wanted), order=0 if labels else 1, mode="constant", cval=lowest)
+    return np.asarray(moved.dataobj).astype(values.dtype)
+
+
+def _way(affine, codes):
+    from nibabel import orientations
+
+    axes = [next((pair for pair in ("RL", "AP", "SI") if code in pair), None) for code in codes]
+    if len(axes) != 3 or len(set(axes) - {None}) != 3:
+        raise ValueError(f"orientation {codes!r}; expected one letter each of RL, AP and SI, e.g. 'RAS'.")
+    return orientations.ornt_transform(orientations.io_orientation(affine), orientations.axcodes2ornt(codes))
+
+
+def _permuted(values, affine, codes):
+    from nibabel import orientations
+
+    return np.ascontiguousarray(orientations.apply_orientation(values, _way(affine, codes)))
+
+
+def _turned(affine, shape, codes):
+    from nibabel import orientations
+
+    return affine @ orientations.inv_ornt_aff(_way(affine, codes), shape)
