@@ -23,6 +23,7 @@ models = (
     medzoo.VQVAE(codebook_size=16, **small),
     medzoo.ConvAutoencoder((64, 64, 1), latent_dim=6, noise_std=(0, 0.1), sparsity=0.01, **small),
     medzoo.VQVAE(codebook_size=16, learning="loss", **small),
+    medzoo.MaskedAutoencoder(latent_dim=6, **small),
 )
 for model in models[: len(names)]:
     keras.utils.set_random_seed(0)

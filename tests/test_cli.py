@@ -101,6 +101,19 @@ def test_reconstruct_writes_three_pictures_side_by_side(film, tmp_path):
     assert picture[:, :64, 0] / 255 == pytest.approx(shown, abs=0.003)
 
 
+def test_reconstruct_of_a_masked_autoencoder_hides_and_fills(film, tmp_path):
+    import medzoo
+
+    model = medzoo.load("mae-chestxray")
+    image = model.preprocess(film)
+    run("reconstruct", "mae-chestxray", film, "-o", tmp_path / "out")
+    strip = np.asarray(Image.open(tmp_path / "out" / "film-mae-chestxray.png"))[..., 0] / 255
+    hidden, filled, _ = np.split(strip, 3, axis=1)
+    visible = np.kron(model.hide(image, seed=0)[0], np.ones((model.downsampling,) * 2)) > 0
+    assert hidden[~visible] == pytest.approx(0.5, abs=0.003)
+    assert filled[visible] == pytest.approx(image[0, ..., 0][visible], abs=0.003)
+
+
 def test_reconstruct_never_overwrites_unasked_and_goes_on_after_a_broken_file(film, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

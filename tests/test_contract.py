@@ -9,7 +9,6 @@ from conftest import FAMILIES, VOLUMES
 
 import medzoo
 
-
 EVERY = {**FAMILIES, **VOLUMES}
 
 

@@ -32,6 +32,7 @@ def test_hidden_blocks_do_not_change_what_is_seen(mae, batch):
     ]
     assert seen[0][visible] == pytest.approx(seen[1][visible], abs=1e-6)
     filled = mae.fill(batch, visible)
+    assert np.all(mae.cover(batch, visible)[np.kron(~visible, np.ones((8, 8))) > 0] == 0.5)
     hidden = np.kron(~visible, np.ones((8, 8)))[..., None] > 0
     assert np.array_equal(np.where(hidden, 0, filled), np.where(hidden, 0, batch))
     assert np.abs(filled - batch)[hidden].max() > 0

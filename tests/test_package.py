@@ -84,7 +84,7 @@ def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):
     assert (site / "medzoo" / "zoo" / "weights_manifest.json").is_file()
 
 
-ALL = ("vae-chestxray-64", "vqvae-chestxray-64", "ae-chestxray-64", "codec-chestxray-256")
+ALL = ("vae-chestxray-64", "vqvae-chestxray-64", "ae-chestxray-64", "codec-chestxray-256", "mae-chestxray")
 
 
 @pytest.mark.slow

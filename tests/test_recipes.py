@@ -120,7 +120,7 @@ def test_a_recipe_may_start_from_a_preset_and_says_whether_it_ended_flat(films, 
     training.start_from(wider, vae)
     assert np.array_equal(wider.encoder.linear.get_weights()[0], before)
     assert np.array_equal(wider.encoder.stages[0].get_weights()[0], vae.encoder.stages[0].get_weights()[0])
-    monkeypatch.setattr(training, "_xla", lambda: False)
+    monkeypatch.setattr(training, "_xla", lambda model: False)
     data = write_archive(tmp_path / "mine.npz", size=16, counts=(8, 2, 2))
     own = {"modality": "X-ray", "subject": "", "use": "", "epochs": 2, "batch_size": 4, "learning_rate": 1e-9}
     recipe = Recipe(

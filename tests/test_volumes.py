@@ -66,7 +66,7 @@ def test_broken_volumes_name_the_file(volume, tmp_path):
         with pytest.raises(ImageError, match=name):
             medzoo.read_volume(tmp_path / name)
     four = tmp_path / "four.nii"
-    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3, 2), "float32"), np.eye(4)), four)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3, 2, 2), "float32"), np.eye(4)), four)
     with pytest.raises(ImageError, match="three axes"):
         medzoo.read_volume(four)
 

@@ -12,6 +12,7 @@ from medzoo.cli.shared import (
     out_option,
     overwrite_option,
     title_of,
+    volumes_of,
 )
 
 
@@ -47,27 +48,39 @@ def reconstruct(name, files, out, overwrite):
     """Reconstruct images: writes input | reconstruction | difference, prints PSNR and SSIM.
 
     Of a file with several frames each is an image; scan.dcm#3 is its frame 3. The difference is red where the
-    reconstruction is brighter, blue where darker; full colour is 0.25.
+    reconstruction is brighter, blue where darker; full colour is 0.25. A masked autoencoder sees the input with six in
+    ten of its blocks hidden, and fills them in.
+
+    Volumes are NIfTI files, and for a preset of volumes also folders of a DICOM series: each is written as NIfTI in the
+    file's own units and place, and as a picture of its middle in three planes. A preset of images takes them slice by
+    slice.
 
     \b
     Example:
         medzoo reconstruct vae-chestxray film.dcm other.png -o out/
+        medzoo reconstruct vae-medical scan.nii.gz -o out/
     """
     from medzoo import load
-    from medzoo.evaluate.look import compare
+    from medzoo.evaluate.look import compare, compare_volume
     from medzoo.progress import track
 
-    files = files_of(files)
+    model, failed = load(name), 0
+    volumes, images = volumes_of(files, every=model.axes == 3)
+    images = files_of(images)
+    files = [*volumes, *images]
     targets = [out / f"{title_of(file)}-{Path(name).name}.png" for file in files]
     for target in targets:
         if targets.count(target) > 1:
             raise click.ClickException(f"two of the files would be written to {target}; run them one by one.")
-    nothing_there(targets, overwrite)
-    model, failed = load(name), 0
+    nothing_there([*targets, *(target.with_suffix(".nii.gz") for target in targets[: len(volumes)])], overwrite)
     width = max(len(str(file)) for file in files)
     for file, target in track(list(zip(files, targets, strict=True)), "reconstructing", fewest=4):
         try:
-            psnr, ssim = compare(model, file, target)
+            if file in volumes:
+                target.with_suffix(".nii.gz").unlink(missing_ok=True)
+                psnr, ssim = compare_volume(model, file, target.with_suffix(""))
+            else:
+                psnr, ssim = compare(model, file, target)
         except (ValueError, OSError) as error:
             failed += 1
             click.echo(f"error: {error}", err=True)

@@ -57,12 +57,27 @@ def files_of(paths):
     return found
 
 
+def volumes_of(paths, every=False):
+    """`(volumes, others)` among paths: NIfTI files, and with `every` whatever `list_volumes` finds below folders."""
+    from medzoo.images.nifti import is_nifti
+    from medzoo.images.read_volume import list_volumes
+
+    volumes, others = [], []
+    for path in paths:
+        if path.is_dir() and every:
+            volumes += list_volumes(path)
+        else:
+            (volumes if every or is_nifti(path) else others).append(path)
+    return volumes, others
+
+
 def title_of(file):
-    """The name of a file without its ending; `scan-3` for `scan.dcm#3`."""
+    """The name of a file without its ending; `scan-3` for `scan.dcm#3`, `scan` for `scan.nii.gz`."""
     from medzoo.images.read import split_frame
 
     path, frame = split_frame(file)
-    return path.stem if frame is None else f"{path.stem}-{frame}"
+    stem = path.stem.removesuffix(".nii")
+    return stem if frame is None else f"{stem}-{frame}"
 
 
 def labelled_options(function):

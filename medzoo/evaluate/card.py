@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medzoo.evaluate.look import seen_and_made
 from medzoo.evaluate.markdown import baseline_name, sections
 from medzoo.images.intensity import resize
 from medzoo.models import VAE
@@ -15,6 +16,7 @@ from medzoo.zoo.presets import load
 
 PRIOR = "Drawn from the prior: none of these patients exists."
 PHANTOMS = "Above, drawn phantoms (no patients); below, their reconstructions."
+HIDDEN = "Above, drawn phantoms (no patients), six in ten of their blocks hidden; below, what these are filled with."
 SMALL = 128  # pixels, up to which images show shapes only
 LICENCES = ("apache-2.0", "cc-by-4.0", "cc-by-sa-4.0", "other")  # from the freest to the strictest
 FAMILIES = {
@@ -67,10 +69,11 @@ def card(folder):
     start = f"the weights of `{trained['start']}`" if trained.get("start") else "the PCA of the training images"
     backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
     drawn = family == "VAE" and (None not in shape or net.get("prior"))
-    caption = PRIOR if drawn else PHANTOMS
+    caption = PRIOR if drawn else HIDDEN if family == "MaskedAutoencoder" else PHANTOMS
     if None in shape:
         f = measured["image_size"][0] // measured["latent_shape"][0]
-        size = f"any height and width that are multiples of {f} (made for {made_for(recipe(name), measured)})"
+        sides = "any height and width" if len(shape) == 3 else "any depth, height and width"
+        size = f"{sides} that are multiples of {f} (made for {made_for(recipe(name), measured)})"
     else:
         size = size_of(measured)
     data = "\n\n".join(f"{source['text']}\n\nLicence of the data: {source['licence']}." for source in sources)
@@ -214,7 +217,8 @@ def trained_on(trained):
 
 def size_of(measured):
     """`64×64 pixels`."""
-    return "×".join(map(str, measured["image_size"])) + " pixels"
+    sides = measured["image_size"]
+    return "×".join(map(str, sides)) + (" pixels" if len(sides) == 2 else " voxels")
 
 
 def made_for(recipe, measured):
@@ -227,9 +231,10 @@ def _write_samples(folder):
     if isinstance(model, VAE) and model.can_draw:
         images, title = model.sample(32, seed=0), f"{model.name}: samples, seed 0"
     else:  # no prior to draw from, and no patient's image goes into a card
-        size = tuple(side or 256 for side in model.image_shape[:2])
         draw = recipe(read_json(folder, "training.json")["recipe"]).phantoms
         drawn = np.stack([draw[i % len(draw)](256, i) for i in range(8)])
-        drawn = resize(drawn, size)
-        images, title = np.concatenate([drawn, model.reconstruct(drawn)]), model.name
+        drawn = drawn if model.axes == 3 else resize(drawn, tuple(side or 256 for side in model.image_shape[:2]))
+        images, title = np.concatenate(seen_and_made(model, drawn)), model.name
+    if images.ndim == 5:
+        images = plots.three_planes(images[:16])
     plots.save_grid(folder / "samples.png", images, title=title)

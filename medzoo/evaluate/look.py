@@ -5,20 +5,74 @@ from pathlib import Path
 
 import medzoo.images
 from medzoo import metrics
+from medzoo.images.read_volume import read_volume
+from medzoo.images.volume import cut_to, put_back
 from medzoo.images.write import write_png
-from medzoo.reports.plots import difference_strip, save_demo
+from medzoo.models import MaskedAutoencoder
+from medzoo.models.tiles import padded
+from medzoo.reports.plots import difference_strip, save_demo, save_planes
 from medzoo.zoo.presets import load
+
+LARGE, TILE, OVERLAP = 128, 96, 32  # voxels a side: from here on in tiles, of this size, with this overlap
 
 
 def compare(model, file, target):
-    """Writes input | reconstruction | difference of an image file as PNG.
+    """Writes input | reconstruction | difference of an image file as PNG; of a masked autoencoder the input with 60% of
+    its blocks hidden, and what they are filled with.
 
     Returns: `(psnr, ssim)`, in dB and from -1 to 1.
     """
     image = model.preprocess(file)
-    result = model.reconstruct(image)
-    write_png(target, difference_strip(image[0], result[0]))
+    shown, result = seen_and_made(model, image)
+    write_png(target, difference_strip(image[0], result[0], shown[0]))
     return _likeness(image, result)
+
+
+def compare_volume(model, source, target):
+    """Reconstructs a volume: TARGET.nii.gz in the units and on the grid of the file, TARGET.png of its middle in three
+    planes.
+
+    A model of volumes takes it whole, or beyond 128 voxels a side in tiles; one of images takes it slice by slice. A
+    model of one size gets the middle, and the rest stays as it was.
+
+    Args:
+        model: a medzoo model.
+        source: what `medzoo.read_volume` takes.
+        target: path without its ending.
+
+    Returns: `(psnr, ssim)`: over the volume in dB; of its axial slices, averaged.
+    """
+    volume = read_volume(source)
+    images = volume.images()
+    if model.image_shape[0] is None:
+        height, width = images.shape[1:3]
+        stack = padded(images if model.axes == 2 else images[None], model)
+        large = model.axes == 3 and max(stack.shape[1:]) > LARGE
+        made = model.reconstruct(stack, **({"tile": TILE, "overlap": OVERLAP} if large else {}))
+        result = (made if model.axes == 2 else made[0])[: len(images), :height, :width]
+    elif model.axes == 3:
+        middle = cut_to(images, model.image_shape[:3])
+        result = put_back(images, model.reconstruct(middle[None])[0])
+    else:
+        raise ValueError(
+            f"{model.name}: takes {model.image_shape[:2]} pixels only; a volume goes slice by slice through "
+            "presets that take any size."
+        )
+    low, high = volume.range
+    target.parent.mkdir(parents=True, exist_ok=True)
+    volume.save(low + (high - low) * result, Path(f"{target}.nii.gz"))
+    save_planes(Path(f"{target}.png"), images, result, volume.spacing, f"{model.name}: {volume.path.name}")
+    ssim = metrics.per_image(metrics.ssim, images, result).mean() if min(images.shape[1:3]) > 10 else float("nan")
+    return float(metrics.psnr(images[None], result[None])[0]), float(ssim)
+
+
+def seen_and_made(model, images):
+    """What a model sees of images, and what it makes of that: `(images, reconstructions)`, or of a masked autoencoder
+    `(images with hidden blocks, filled images)`."""
+    if not isinstance(model, MaskedAutoencoder):
+        return images, model.reconstruct(images)
+    visible = model.hide(images, seed=0)
+    return model.cover(images, visible), model.fill(images, visible)
 
 
 def demonstrate(name, out):

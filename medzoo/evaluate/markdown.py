@@ -20,7 +20,8 @@ def sections(measured):
 
 def baseline_name(pca):
     """`PCA, 64 components` or `PCA of 8×8 patches, 4 components`."""
-    of = f" of {pca['patch']}×{pca['patch']} patches" if "patch" in pca else ""
+    patch = pca.get("patch")
+    of = f" of {patch if isinstance(patch, str) else f'{patch}×{patch}'} patches" if patch else ""
     return f"PCA{of}, {pca['components']} component{'s' if pca['components'] > 1 else ''}"
 
 

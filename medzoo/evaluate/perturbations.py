@@ -23,7 +23,7 @@ PERTURBATIONS = {
     "contrast x1.3": (lambda x: np.clip(0.5 + 1.3 * (x - 0.5), 0, 1), None),
     "gamma 0.7": (lambda x: x**0.7, None),
     "gamma 1.5": (lambda x: x**1.5, None),
-    "mirrored": (lambda x: x[:, :, ::-1], None),
+    "mirrored": (lambda x: x[..., ::-1, :], None),
     "noise 0.02": (_noisy(0.02), "clean"),
     "noise 0.05": (_noisy(0.05), "clean"),
     "noise 0.10": (_noisy(0.10), "clean"),

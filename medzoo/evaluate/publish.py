@@ -12,6 +12,8 @@ import click
 
 from medzoo.evaluate.card import card, read_json, strictest
 from medzoo.images.collection import open_collection
+from medzoo.layers.blocks import downsampling
+from medzoo.layers.grids import per_axis, together
 from medzoo.recipes import recipe
 from medzoo.recipes.sources import source_of
 from medzoo.reports.bootstrap import show
@@ -35,7 +37,7 @@ def build_entry(folder):
         "subject": own.subject,
         "use": own.use,
         "input": net["image_shape"],
-        "multiple_of": net["patch"] * 2 ** (len(net["filters"]) - 1),
+        "multiple_of": together(downsampling(per_axis(net["patch"], len(net["image_shape"]) - 1), net["filters"])),
         "latent_shape": measured["latent_shape"],
         "pixels_per_number": measured["latents"]["pixels_per_number"],
         "parameters": measured["parameters"],

@@ -35,8 +35,10 @@ def pca_baseline(model, train, images):
         patch, components = None, math.prod(model.latent_shape())
     else:
         patch, components = model.downsampling, model.latent_dim
+    components = min(components, len(train) - 1) if patch is None else components
     restored = pca_reconstruct(train, images, components, patch)
-    where = {"patch": patch} if patch else {}
+    sides = patch if model.axes == 2 else "×".join(map(str, model.factors))
+    where = {"patch": sides} if patch else {}
     return {"components": components, **where, **similarity(images, restored)}
 
 

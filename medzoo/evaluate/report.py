@@ -71,14 +71,14 @@ def evaluate(
         "split": split,
         "classes": classes,
         "images": len(images),
-        "image_size": list(images.shape[1:3]),
+        "image_size": list(images.shape[1:-1]),
         "parameters": model.count_params(),
         "latent_shape": list(model.latent_shape(images.shape[1:])),
         **similarity(images, reconstructions),
         "loss_terms": _loss_terms(model, images),
         "latents": latent_statistics(model, images, train),
         "perturbations": perturbations(model, images),
-        "speed": speed(name, images.shape[1:3]),
+        "speed": speed(name, images.shape[1:-1]),
     }
     if (baseline := pca_baseline(model, train, images)) is not None:
         result["pca"] = baseline
@@ -88,7 +88,7 @@ def evaluate(
         k = 64 if model.bottleneck == "vector" else 16
         bound, elbo = (summary(values) for values in log_likelihood(model, some, k))
         result["log_likelihood"] = {"samples": k, "images": len(some), "nats": bound, "elbo": elbo}
-        if model.bottleneck == "vector":
+        if model.bottleneck == "vector" and model.axes == 2:
             result["prior_samples"] = sample_quality(model, train, images, load(BUNDLED / ENCODER))
     labelled = open_for(model, probe_data, size) if probe_data else collection
     if probe_data or labelled.classes_in(split) > 1:
@@ -118,14 +118,14 @@ def _write(out, model, result, images, reconstructions):
     chosen += [("worst", i) for i in order[-10:]]
     where = [i for _, i in chosen]
     titles = [f"{kind}: {psnr[i]:.1f} dB" for kind, i in chosen]
-    plots.save_reconstructions(
-        out / "reconstructions.png", images[where], reconstructions[where], titles, f"{model.name}, {result['data']}"
-    )
+    shown = [plots.flat(x[where]) for x in (images, reconstructions)]
+    plots.save_reconstructions(out / "reconstructions.png", *shown, titles, f"{model.name}, {result['data']}")
     if isinstance(model, VAE):
         plots.save_latents(out / "latents.png", kl_per_latent(model, images), model.encode(images), model.name)
         text += "\n![latents](latents.png)\n"
         if model.can_draw:
-            plots.save_grid(out / "samples.png", model.sample(32, seed=0), title=f"{model.name}: samples, seed 0")
+            drawn = plots.flat(model.sample(32, seed=0))
+            plots.save_grid(out / "samples.png", drawn, title=f"{model.name}: samples, seed 0")
             text += "\n![samples of the prior](samples.png)\n"
     (out / "report.md").write_text(text, encoding="utf-8")
 

@@ -9,6 +9,9 @@ from medzoo.images.collection import Collection, open_collection
 from medzoo.images.latents import from_latents, load_latents
 from medzoo.images.listing import list_frames, list_images, read_all, report
 from medzoo.images.read import read_image
+from medzoo.images.read_volume import list_volumes, read_volume
+from medzoo.images.volume import cut_to
+from medzoo.progress import track
 
 __all__ = [
     "Collection",
@@ -17,8 +20,10 @@ __all__ = [
     "from_folder",
     "from_latents",
     "from_npz",
+    "from_volumes",
     "list_frames",
     "list_images",
+    "list_volumes",
     "load_latents",
     "load_npz",
     "load_npz_labels",
@@ -146,3 +151,59 @@ def from_dicom(folder, size, **options):
     """As `from_folder`, with its options, from all DICOM files below a folder, whatever their names; every frame is an
     image."""
     return from_folder(folder, size, sources=list_frames(folder), **options)
+
+
+def from_volumes(source, size, batch_size=2, crops=8, shuffle=True, seed=None, window=None, spacing=None):
+    """`tf.data.Dataset` of float32 batches `(batch, D, H, W, 1)` in [0, 1] from volumes.
+
+    Each volume goes through `read_volume(path, spacing=spacing).images(window=window)`: depth is from below upwards.
+    All are read once before the data set is returned, so that a broken one shows now, and kept as uint8 in a temporary
+    file on disk; memory holds a batch.
+
+    Args:
+        source: folder, see `list_volumes`, or a list of what `read_volume` takes.
+        size: `(depth, height, width)`, or one number.
+        batch_size: volumes a batch.
+        crops: how many crops of that size, from anywhere, an epoch takes of each volume; `None`: of each the middle.
+            What is smaller lies amid zeros.
+        shuffle, seed: as in `from_npz`; they also choose the crops, anew each epoch.
+        window, spacing: see `read_image` and `read_volume`.
+
+    Raises:
+        FileNotFoundError: no such folder or file, nothing in it.
+        ImageError: a volume that cannot be used; names it.
+    """
+    import tempfile
+
+    import tensorflow as tf
+
+    size = (size,) * 3 if np.isscalar(size) else tuple(size)
+    paths = list_volumes(source) if isinstance(source, (str, Path)) else list(source)
+    kept, shapes, starts = tempfile.TemporaryFile(), [], []  # noqa: SIM115 (open as long as the data set lives)
+    for path in track(paths, "reading volumes", fewest=4):
+        images = read_volume(path, spacing=spacing).images(window=window)[..., 0]
+        values = np.round(255 * cut_to(images, np.maximum(images.shape, size))).astype("uint8")
+        starts.append(kept.tell())
+        shapes.append(values.shape)
+        kept.write(values.tobytes())
+    kept.flush()
+
+    def cut(index, draw):
+        shape = np.array(shapes[index])
+        stored = np.memmap(kept, "uint8", "r", starts[index], tuple(shape))
+        free = shape - size
+        first = free // 2 if crops is None else (draw * (free + 1)).astype(int)
+        return stored[tuple(slice(i, i + n) for i, n in zip(first, size, strict=True))][..., None].copy()
+
+    def load(index, draw):
+        volume = tf.numpy_function(cut, [index, draw], tf.uint8)
+        volume.set_shape((*size, 1))
+        return tf.cast(volume, tf.float32) / 255.0
+
+    order = tf.data.Dataset.range(len(paths)).repeat(crops or 1)
+    if shuffle:
+        order = order.shuffle(len(paths) * (crops or 1), seed=seed)
+    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(3)
+    draws = draws.map(lambda numbers: tf.cast(numbers, tf.float64) / 2.0**32)
+    pairs = tf.data.Dataset.zip((order, draws))
+    return pairs.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)

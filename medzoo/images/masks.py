@@ -7,7 +7,10 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.images.intensity import resize
 from medzoo.images.listing import list_images
+from medzoo.images.nifti import is_nifti
 from medzoo.images.read import read_image
+from medzoo.images.read_volume import read_volume
+from medzoo.images.volume import cut_to
 
 MASK_SUFFIXES = (".png", ".npy")
 MOST_LABELS = 64  # more different values than this are a picture, not a mask
@@ -55,17 +58,21 @@ def load_masks(images, masks, size=None, window=None):
     """Images of one folder and masks of the same names in another.
 
     Args:
-        images, masks: folders; `a/1.dcm` belongs to `a/1.png` or `a/1.npy` among the masks.
+        images, masks: folders; `a/1.dcm` belongs to `a/1.png` or `a/1.npy` among the masks. With a `size` of three
+            numbers NIfTI files of volumes, and of labels under the same names.
         size: `(height, width)` or one number; image and mask are cut and resized alike, the mask to its nearest pixels.
-            `None` needs images of one size.
+            `None` needs images of one size. Of volumes `(depth, height, width)` is cut out of the middle; what is
+            smaller lies amid zeros.
         window: see `read_image`.
 
-    Returns: float32 `(N, H, W, 1)` in [0, 1] and int32 `(N, H, W)`.
+    Returns: float32 `(N, H, W, 1)` in [0, 1] and int32 `(N, H, W)`, or `(N, D, H, W, 1)` and `(N, D, H, W)`.
 
     Raises:
         FileNotFoundError: no such folder, or masks are missing; names them.
         ImageError: a file that cannot be used, or an image and its mask of different sizes.
     """
+    if size is not None and not np.isscalar(size) and len(size) == 3:
+        return _load_volumes(Path(images), Path(masks), size, window)
     files = list_images(images)
     stems = {path.relative_to(images).with_suffix(""): path for path in files}
     found = {}
@@ -89,6 +96,31 @@ def load_masks(images, masks, size=None, window=None):
             raise ImageError(f"{path}: {image.shape[:2]} pixels, others {pairs[0][0].shape[:2]}; give a size.")
         pairs.append((image, mask))
     return tuple(np.stack(part) for part in zip(*pairs, strict=True))
+
+
+def _load_volumes(images, masks, size, window):
+    """`load_masks` of NIfTI files."""
+    files = sorted(path.relative_to(images) for path in images.rglob("*") if is_nifti(path))
+    if not files:
+        raise FileNotFoundError(f"{images}: no NIfTI files below it; expected volumes (.nii, .nii.gz).")
+    if missing := [str(file) for file in files if not (masks / file).is_file()]:
+        raise FileNotFoundError(
+            f"{masks}: no labels for {len(missing)} of {len(files)} volumes, e.g. {', '.join(missing[:5])}; expected "
+            "the same names."
+        )
+    x, y = np.zeros((len(files), *size, 1), "float32"), np.zeros((len(files), *size), "int32")
+    for i, file in enumerate(files):
+        volume, labels = read_volume(images / file), read_volume(masks / file)
+        if labels.values.shape != volume.values.shape or not np.allclose(labels.affine, volume.affine, atol=1e-2):
+            raise ImageError(f"{masks / file}: not on the grid of {images / file}.")
+        known = np.unique(labels.values)
+        if known[0] < 0 or len(known) > MOST_LABELS or not np.array_equal(known, known.round()):
+            raise ImageError(
+                f"{masks / file}: {len(known)} different values from {known[0]:g}; expected labels from 0."
+            )
+        x[i] = cut_to(volume.images(window=window), size)
+        y[i] = cut_to(labels.stacked().round().astype("int32"), size)
+    return x, y
 
 
 def _nearest(mask, size):

@@ -2,8 +2,26 @@
 
 from pathlib import Path
 
+from medzoo.images.dicom import is_dicom
 from medzoo.images.nifti import is_nifti, read_nifti
 from medzoo.images.series import read_series
+
+
+def list_volumes(folder):
+    """What `read_volume` may take below a folder: each NIfTI file, and each folder that holds DICOM files; sorted.
+
+    Raises:
+        FileNotFoundError: no such folder, or nothing of that kind in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder.")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    series = {path.parent for path in files if not is_nifti(path) and is_dicom(path)}
+    found = sorted([*(path for path in files if is_nifti(path)), *series])
+    if not found:
+        raise FileNotFoundError(f"{folder}: no NIfTI and no DICOM files below it.")
+    return found
 
 
 def read_volume(path, orient="RAS", spacing=None, time=None, series=None, units=None):

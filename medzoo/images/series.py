@@ -124,7 +124,7 @@ def _one_series(name, headers, wanted):
     lines = [
         f"  number {first[uid].get('SeriesNumber', 'none')}, {first[uid].get('SeriesDescription', 'no text')!r}, "
         f"{first[uid].get('Modality', 'unknown')}, {len(own)} files, {uid}"
-        for uid, own in found.items()
+        for uid, own in sorted(found.items(), key=lambda pair: str(first[pair[0]].get("SeriesNumber", "")))
     ]
     asked = "several series" if wanted is None else f"series={wanted!r} is {len(chosen) or 'none'} of these"
     raise ImageError(f"{name}: {asked}; say which with series= its UID, number or description:\n" + "\n".join(lines))
@@ -236,7 +236,7 @@ def _sorted(name, slices, time):
             raise ImageError(f"{name}: one slice, and no SliceThickness; expected a volume.")
         return found, normal * float(thickness)
     steps = np.diff(heights[chosen])
-    usual = np.median(steps)
+    usual = np.sort(steps)[(len(steps) - 1) // 2]
     worst = int(np.argmax(abs(steps - usual)))
     if abs(steps[worst] - usual) > UNEVEN * usual:
         raise ImageError(

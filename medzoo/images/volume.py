@@ -40,6 +40,12 @@ class Volume:
 
         return "".join(nibabel.aff2axcodes(self.affine))
 
+    @property
+    def range(self):
+        """The values that become black and white where no window is given, the 0.5th and the 99.5th percentile."""
+        low, high = np.percentile(self.values, (0.5, 99.5))
+        return float(low), float(high)
+
     def oriented(self, codes="RAS"):
         """The same voxels with the axes in the order and direction that come closest to `codes`.
 
@@ -106,7 +112,7 @@ class Volume:
         """Values of this volume to [0, 1], see `images`."""
         if window is not None:
             return apply_window(values, *window_of(window))
-        low, high = np.percentile(self.values, (0.5, 99.5))
+        low, high = self.range
         return np.clip((values - low) / max(high - low, 1e-12), 0, 1).astype("float32")
 
     def save(self, images, path, axis="axial"):
@@ -146,6 +152,19 @@ def cut_to(values, size):
         margin = [(before, want - values.shape[axis] - before) if i == axis else (0, 0) for i in range(values.ndim)]
         values = np.pad(values, margin)
     return values
+
+
+def put_back(values, part):
+    """The values, and in their middle what `cut_to` took from there, changed."""
+    theirs, ours = [], []
+    for have, want in zip(values.shape, part.shape, strict=True):
+        size, before = min(have, want), max(0, (want - have) // 2)
+        start = max(0, (have - want) // 2)
+        theirs.append(slice(start, start + size))
+        ours.append(slice(before, before + size))
+    result = values.copy()
+    result[tuple(theirs)] = part[tuple(ours)]
+    return result
 
 
 def onto(grid, values, affine):

@@ -8,6 +8,12 @@ WHAT = {2: ("images", "pixels"), 3: ("volumes", "voxels")}
 NAMES = ("depth", "height", "width")
 
 
+def images_only(model, what):
+    """Raises ValueError for a model of volumes."""
+    if model.axes != 2:
+        raise ValueError(f"{model.name}: a model of volumes; {what} takes images (and a volume slice by slice).")
+
+
 def check_shape(model, x):
     """Raises ValueError unless `x` has the rank, channels and size that the model takes (`None` is let through)."""
     name, shape = model.name, tuple(getattr(x, "shape", np.shape(x)))

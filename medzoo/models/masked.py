@@ -60,6 +60,15 @@ class MaskedAutoencoder(Autoencoder):
         order = np.random.default_rng(seed).permuted(np.tile(np.arange(product(grid)), (len(x), 1)), axis=1)
         return (order >= round(ratio * product(grid))).reshape(len(x), *grid)
 
+    def cover(self, x, visible):
+        """Images whose hidden blocks are grey, to be looked at.
+
+        Args:
+            x, visible: as in `fill`.
+        """
+        shown = ops.convert_to_numpy(enlarged(np.asarray(visible, "float32")[..., None], self.factors))
+        return shown * x + 0.5 * (1 - shown)
+
     def fill(self, x, visible):
         """Images whose hidden blocks are filled in with what the model expects there.
 

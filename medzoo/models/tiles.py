@@ -8,6 +8,14 @@ import numpy as np
 from medzoo.progress import track
 
 
+def padded(images, model):
+    """Images with their far borders repeated, so that a model of open size takes them; cut the result back."""
+    if model.image_shape[0] is not None:
+        return images
+    margins = [-side % f for side, f in zip(images.shape[1:-1], model.factors, strict=True)]
+    return np.pad(images, [(0, 0), *((0, n) for n in margins), (0, 0)], mode="edge")
+
+
 def in_tiles(function, images, tile, overlap, model):
     """A function of images, applied tile by tile.
 

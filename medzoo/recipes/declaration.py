@@ -104,9 +104,11 @@ class Recipe:
 
     @property
     def size_of_files(self):
-        """`(height, width)` that images from files are brought to."""
-        height, width, _ = self.model(name=self.name, seed=0).image_shape
-        return (height, width) if height else (self.size or SIDE,) * 2
+        """`(height, width)` that images from files are brought to, or three sides of volumes."""
+        *sides, _ = self.model(name=self.name, seed=0).image_shape
+        if sides[0]:
+            return tuple(sides)
+        return (self.size or SIDE,) * 2 if len(sides) == 2 else self.data[0].source["size"]
 
     def probe_beside(self, data):
         """Path of the archive that the features are tried on, if it lies where the training data lie, else `None`."""

@@ -96,6 +96,22 @@ BREAST_US = {
     ),
 }
 
+HIPPOCAMPUS = {
+    "file": "hippocampus",
+    "size": (32, 48, 32),
+    "text": (
+        "Task 4 of the Medical Segmentation Decathlon: the region of the hippocampus in T1-weighted MR volumes of "
+        "adults with and without psychosis (Vanderbilt University Medical Center), about 35×51×36 voxels of 1 mm; of "
+        "each the middle 32×48×32, from the 0.5th to the 99.5th percentile. Split by volume."
+    ),
+    "licence": "CC BY-SA 4.0",
+    "weights_licence": "cc-by-sa-4.0",
+    "cite": (
+        "- Antonelli, M. et al. (2022). The Medical Segmentation Decathlon. Nature Communications 13, 4128. "
+        "arXiv:2106.05735"
+    ),
+}
+
 PNEUMONIA_MNIST = {  # measured on, not trained on
     "file": "pneumoniamnist_28.npz",
     "cite": (
@@ -104,7 +120,7 @@ PNEUMONIA_MNIST = {  # measured on, not trained on
     ),
 }
 
-TRAINED_ON = (MEDICAL_MNIST, CHESTXRAY14, BRAIN_MRI, ADULT_CXR, PEDIATRIC_CXR, BREAST_US)
+TRAINED_ON = (MEDICAL_MNIST, CHESTXRAY14, BRAIN_MRI, ADULT_CXR, PEDIATRIC_CXR, BREAST_US, HIPPOCAMPUS)
 KNOWN = {source["file"]: source for source in TRAINED_ON}
 
 

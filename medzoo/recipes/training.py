@@ -146,7 +146,7 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
         optimizer = keras.optimizers.Adam(
             rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
         )
-        model.compile(optimizer, jit_compile=_xla())
+        model.compile(optimizer, jit_compile=_xla(model))
         optimizer.build(model.trainable_variables)
     progress = Checkpoints(work, batches, accumulation=accumulation, place=place)
     progress.restore(model)
@@ -168,9 +168,10 @@ def flush_denormals():
         torch.set_flush_denormal(True)
 
 
-def _xla():
-    """Keras leaves XLA off on CPUs, where these models are quicker with it; with tf.distribute it must stay off."""
-    if keras.backend.backend() != "tensorflow":
+def _xla(model):
+    """Keras leaves XLA off on CPUs, where models of images are quicker with it, and those of volumes five times slower;
+    with tf.distribute it must stay off."""
+    if keras.backend.backend() != "tensorflow" or model.axes == 3:
         return "auto"
     import tensorflow as tf
 

@@ -53,6 +53,49 @@ def save_reconstructions(path, images, reconstructions, titles, title=None):
     _save(figure, path, 120)
 
 
+def flat(volumes):
+    """Images as they are; of volumes `(N, D, H, W, 1)` the middle axial slices."""
+    return volumes if volumes.ndim == 4 else volumes[:, volumes.shape[1] // 2]
+
+
+def three_planes(volumes):
+    """The middle axial, coronal and sagittal slices of volumes `(N, D, H, W, 1)` below each other, `(N, H', W', 1)`."""
+    _, d, h, w, _ = volumes.shape
+    planes = volumes[:, d // 2], volumes[:, ::-1, h // 2], volumes[:, ::-1, :, w // 2]
+    widest = max(plane.shape[2] for plane in planes)
+    margins = [(widest - plane.shape[2]) // 2 for plane in planes]
+    padded = [
+        np.pad(plane, [(0, 0), (1, 1), (m, widest - plane.shape[2] - m), (0, 0)], constant_values=1)
+        for plane, m in zip(planes, margins, strict=True)
+    ]
+    return np.concatenate(padded, axis=1)
+
+
+def save_planes(path, images, reconstructions, spacing, title=None):
+    """The middle of a volume in three planes: input, reconstruction, difference (scale -0.25 to 0.25) below each other.
+
+    Args:
+        images, reconstructions: `(depth, height, width, 1)` as `Volume.images()` gives them.
+        spacing: of the voxels from side to side, front to back and up, in mm.
+    """
+    across, along, up = spacing
+    figure, axes = _figure(3, 3, cell=2.4)
+    d, h, w = (n // 2 for n in images.shape[:3])
+    rows = {"input": images, "reconstruction": reconstructions, "difference (±0.25)": reconstructions - images}
+    for row, (text, volume) in zip(axes, rows.items(), strict=True):
+        planes = (
+            ("axial", volume[d], along / across),
+            ("coronal", volume[::-1, h], up / across),
+            ("sagittal", volume[::-1, :, w], up / along),
+        )
+        for axis, (name, plane, aspect) in zip(row, planes, strict=True):
+            _show(axis, plane, name if text == "input" else None, text.startswith("difference"))
+            axis.set_aspect(aspect)
+        row[0].text(-0.05, 0.5, text, rotation=90, ha="right", va="center", fontsize=8, transform=row[0].transAxes)
+    figure.suptitle(title, fontsize=9)
+    _save(figure, path, 120)
+
+
 def save_grid(path, images, columns=8, title=None):
     """A grid of images."""
     rows = -(-len(images) // columns)
@@ -225,11 +268,12 @@ def save_demo(path, image, reconstruction, title, samples):
     _save(figure, path, 110)
 
 
-def difference_strip(image, reconstruction):
-    """uint8 `(H, 3 W, 3)`: input, reconstruction and coloured difference side by side, pixel for pixel."""
+def difference_strip(image, reconstruction, shown=None):
+    """uint8 `(H, 3 W, 3)`: input, reconstruction and coloured difference side by side, pixel for pixel; with `shown`
+    that in the input's place."""
     import matplotlib
 
-    grey = np.concatenate([image, reconstruction], axis=1)[..., 0]
+    grey = np.concatenate([image if shown is None else shown, reconstruction], axis=1)[..., 0]
     difference = np.clip((reconstruction - image)[..., 0] / 0.5 + 0.5, 0, 1)
     colour = matplotlib.colormaps["RdBu_r"](difference)[..., :3]
     strip = np.concatenate([np.repeat(grey[..., None], 3, axis=-1), colour], axis=1)

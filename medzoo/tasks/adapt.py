@@ -6,6 +6,7 @@ from keras import ops
 
 from medzoo import metrics
 from medzoo.images.read import read_image
+from medzoo.models.checks import images_only
 from medzoo.models.steps import OwnLoss
 from medzoo.reports.bootstrap import summary
 from medzoo.tasks.shared.data import SIZE
@@ -156,6 +157,7 @@ def adapt_folders(model, new, old, out, *, size=SIZE, seed=0, **training):
     Returns: `{"new": (before, after, count), "old": ...}`, means of PSNR in dB with intervals, and how many images.
     """
     model = loaded(model)
+    images_only(model, "adapt")
     held_out, known = {}, {}
     for title, files in (("new", new), ("old", old)):
         images = model.preprocess(files) if model.image_shape[0] else np.stack([read_image(f, size) for f in files])

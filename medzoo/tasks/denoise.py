@@ -4,6 +4,8 @@ import numpy as np
 
 from medzoo.images.read import read_image
 from medzoo.images.write import write_png
+from medzoo.models.checks import images_only
+from medzoo.models.tiles import padded
 from medzoo.reports.plots import difference_strip
 from medzoo.zoo.presets import loaded
 
@@ -28,6 +30,7 @@ def denoise(images, model=DEFAULT, strength=1.0):
         ValueError: another shape or range.
     """
     model = loaded(model)
+    images_only(model, "denoise")
     if not 0 <= strength <= 1:
         raise ValueError(f"denoise: strength={strength}; expected 0 to 1.")
     images = np.asarray(images)
@@ -36,9 +39,7 @@ def denoise(images, model=DEFAULT, strength=1.0):
         images = images[..., None]
     stack = images if images.ndim == 4 else images[None]
     height, width = stack.shape[1:3]
-    f = model.downsampling if model.image_shape[0] is None else 1
-    padded = np.pad(stack, ((0, 0), (0, -height % f), (0, -width % f), (0, 0)), mode="edge")
-    cleaned = model.reconstruct(padded)[:, :height, :width]
+    cleaned = model.reconstruct(padded(stack, model))[:, :height, :width]
     return (stack + strength * (cleaned - stack)).reshape(shape).astype("float32")
 
 

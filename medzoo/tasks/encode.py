@@ -14,6 +14,7 @@ from medzoo.errors import ImageError
 from medzoo.files import same_settings, written_whole
 from medzoo.images.listing import frames_of, list_files
 from medzoo.models import VAE
+from medzoo.models.checks import images_only
 from medzoo.zoo.presets import load, weights_digest
 
 BATCH = 64  # images encoded at once
@@ -89,7 +90,9 @@ def encode_piece(model, source, out, piece):
 
 @cache
 def _loaded(model):
-    return load(model)
+    encoder = load(model)
+    images_only(encoder, "encode")
+    return encoder
 
 
 def _read(encoder, source, name):

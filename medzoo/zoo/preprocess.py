@@ -7,6 +7,8 @@ import numpy as np
 
 from medzoo.images.intensity import resize
 from medzoo.images.read import read_image
+from medzoo.images.read_volume import read_volume
+from medzoo.images.volume import cut_to
 from medzoo.models.checks import check_images
 
 
@@ -16,7 +18,7 @@ class Preprocess:
 
     Args:
         size: `(height, width)` that files are cut and resized to, or `None` to only cut them to multiples of
-            `model.downsampling`.
+            `model.downsampling`. For volumes `(depth, height, width)`: the middle is cut out, or lies amid zeros.
         window: `(center, width)` for `read_image`, or `None`.
 
     Attributes: `model`, that it was attached to.
@@ -34,11 +36,13 @@ class Preprocess:
         return {"size": self.size and list(self.size), "window": self.window and list(self.window)}
 
     def __call__(self, image, frame=None):
-        """A batch `(N, H, W, 1)`, float32 in [0, 1], from a path, several paths or an array.
+        """A batch `(N, H, W, 1)`, float32 in [0, 1], from a path, several paths or an array; for a model of volumes
+        `(N, D, H, W, 1)`.
 
         A file (of several frames: the one with index `frame`) is read by `read_image` and cut and resized to the
-        model's size. An array (`(H, W)`, `(N, H, W)`, with or without a last axis of 1) must have the right size
-        already: uint8 is divided by 255, floats must be in [0, 1].
+        model's size; a volume by `read_volume`, as its `images()`. An array (`(H, W)`, `(N, H, W)`, with or without a
+        last axis of 1; of volumes with the depth before the height) must have the right size already: uint8 is divided
+        by 255, floats must be in [0, 1].
 
         Raises:
             ImageError: a file that cannot be read.
@@ -54,9 +58,10 @@ class Preprocess:
                 batch = batch.astype("float32") / 255.0
             elif batch.dtype.kind != "f":
                 raise ValueError(f"{self.model.name}: {batch.dtype} array; expected uint8, or floats from 0 to 1.")
-            if batch.ndim == 2 or (batch.ndim == 3 and batch.shape[-1] == 1):
+            axes = self.model.axes
+            if batch.ndim == axes or (batch.ndim == axes + 1 and batch.shape[-1] == 1):
                 batch = batch[None]
-            batch = batch[..., None] if batch.ndim == 3 else batch
+            batch = batch[..., None] if batch.ndim == axes + 1 else batch
         check_images(self.model, batch)
         return np.clip(batch, 0.0, 1.0).astype("float32")
 
@@ -64,7 +69,10 @@ class Preprocess:
         """An image `(H, W, 1)` cut and resized to the model's size, or where it takes any only to multiples of
         `model.downsampling`."""
         sides = zip(image.shape, self.model.factors, strict=False)
-        return resize(image, self.size or tuple(max(1, side // f) * f for side, f in sides))
+        size = self.size or tuple(max(1, side // f) * f for side, f in sides)
+        return cut_to(image, size) if len(size) == 3 else resize(image, size)
 
     def _read(self, path, frame):
+        if self.model.axes == 3:
+            return self.fit(read_volume(path, time=frame).images(window=self.window))
         return self.fit(read_image(path, window=self.window, frame=frame))

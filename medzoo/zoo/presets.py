@@ -207,7 +207,7 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
         raise FileExistsError(f"{folder}: exists; pass overwrite=True to replace the preset in it.")
     if preprocessing is None:
         known = model.preprocess.get_config() if model.preprocess else {}
-        preprocessing = known or {"size": None if None in model.image_shape else model.image_shape[:2], "window": None}
+        preprocessing = known or {"size": None if None in model.image_shape else model.image_shape[:-1], "window": None}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         temporary = Path(temporary)

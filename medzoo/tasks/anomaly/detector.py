@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from medzoo.images.intensity import standardize
+from medzoo.models.checks import images_only
 from medzoo.tasks.anomaly.scores import SCORES
 from medzoo.tasks.features import fit_size
 from medzoo.zoo.presets import loaded
@@ -60,6 +61,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         if unknown or not self.scores:
             raise ValueError(f"AnomalyDetector: scores {sorted(unknown)}; expected some of {', '.join(SCORES)}.")
         self.model_ = loaded(self.model)
+        images_only(self.model_, "AnomalyDetector")
         images = self._prepare(X)
         count = round(self.held_out * len(images))
         if count < 10 or len(images) - count < 10:

@@ -11,8 +11,8 @@ def open_for(model, data, size=None, **reading):
     Args:
         model: a medzoo model.
         data: see `open_collection`.
-        size: for a model that takes any; by default 256.
+        size: for a model that takes any; by default 256. A model of volumes of any size needs it.
         reading: other options of `open_collection`.
     """
-    own = model.image_shape[:2]
-    return open_collection(data, own if own[0] else size or SIZE, **reading)
+    own = model.image_shape[:-1]
+    return open_collection(data, own if own[0] else size or (SIZE if model.axes == 2 else None), **reading)
