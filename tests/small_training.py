@@ -25,7 +25,7 @@ def small(family, **changes):
     return Recipe(name=family, model=BUILD[family], data=(Part({"file": "films.npz"}),), **{**facts, **changes})
 
 
-training._xla = lambda: False  # compiling would take longer than the training
+training._xla = lambda model: False  # compiling would take longer than the training
 
 if __name__ == "__main__":
     data, out, *fault = sys.argv[1:]

@@ -181,7 +181,7 @@ def test_train_writes_a_preset_with_card_and_goes_on_after_an_interruption(archi
     import medzoo
     from medzoo.recipes import training
 
-    monkeypatch.setattr(training, "_xla", lambda: False)  # compiling would take longer than the training
+    monkeypatch.setattr(training, "_xla", lambda model: False)  # compiling would take longer than the training
 
     out = tmp_path / "run"
     args = ("train", "vae-chestxray-64", "--data", archive, "--out", out, "--epochs", 2)

@@ -134,10 +134,10 @@ def test_broken_files_are_all_named_or_left_out_and_listed(folder, tmp_path):
 
 
 def test_decoded_images_are_kept_on_disk_and_read_anew_when_a_file_changes(folder, tmp_path, monkeypatch):
-    from medzoo.images import collection
+    from medzoo.images import decoded
 
-    reads, read = [], collection.read_image
-    monkeypatch.setattr(collection, "read_image", lambda *a: reads.append(a) or read(*a))
+    reads, read = [], decoded.read_image
+    monkeypatch.setattr(decoded, "read_image", lambda *a: reads.append(a) or read(*a))
     first = open_collection(folder, 16, cache=tmp_path / "kept").images("test")
     assert isinstance(first, np.memmap)
     count = len(reads)
@@ -149,10 +149,10 @@ def test_decoded_images_are_kept_on_disk_and_read_anew_when_a_file_changes(folde
 
 
 def test_more_than_fits_in_memory_streams_from_a_file(folder, monkeypatch):
-    from medzoo.images import collection
+    from medzoo.images import decoded
 
     expected = open_collection(folder, 16).images("train")
-    monkeypatch.setattr(collection, "MEMORY", 1000)
+    monkeypatch.setattr(decoded, "MEMORY", 1000)
     films = open_collection(folder, 16)
     streamed = films.images("train")
     assert isinstance(streamed, np.memmap)

@@ -66,8 +66,7 @@ def reconstruct(name, files, out, overwrite):
 
     model, failed = load(name), 0
     volumes, images = volumes_of(files, every=model.axes == 3)
-    images = files_of(images)
-    files = [*volumes, *images]
+    files = [*volumes, *files_of(images)]
     targets = [out / f"{title_of(file)}-{Path(name).name}.png" for file in files]
     for target in targets:
         if targets.count(target) > 1:
@@ -76,11 +75,7 @@ def reconstruct(name, files, out, overwrite):
     width = max(len(str(file)) for file in files)
     for file, target in track(list(zip(files, targets, strict=True)), "reconstructing", fewest=4):
         try:
-            if file in volumes:
-                target.with_suffix(".nii.gz").unlink(missing_ok=True)
-                psnr, ssim = compare_volume(model, file, target.with_suffix(""))
-            else:
-                psnr, ssim = compare(model, file, target)
+            psnr, ssim = (compare_volume if file in volumes else compare)(model, file, target)
         except (ValueError, OSError) as error:
             failed += 1
             click.echo(f"error: {error}", err=True)

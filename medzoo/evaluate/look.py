@@ -29,8 +29,8 @@ def compare(model, file, target):
 
 
 def compare_volume(model, source, target):
-    """Reconstructs a volume: TARGET.nii.gz in the units and on the grid of the file, TARGET.png of its middle in three
-    planes.
+    """Reconstructs a volume: a picture of its middle in three planes, and beside it (.nii.gz in the place of .png) the
+    volume in the units and on the grid of the file.
 
     A model of volumes takes it whole, or beyond 128 voxels a side in tiles; one of images takes it slice by slice. A
     model of one size gets the middle, and the rest stays as it was.
@@ -38,7 +38,7 @@ def compare_volume(model, source, target):
     Args:
         model: a medzoo model.
         source: what `medzoo.read_volume` takes.
-        target: path without its ending.
+        target: path of the picture.
 
     Returns: `(psnr, ssim)`: over the volume in dB; of its axial slices, averaged.
     """
@@ -60,8 +60,8 @@ def compare_volume(model, source, target):
         )
     low, high = volume.range
     target.parent.mkdir(parents=True, exist_ok=True)
-    volume.save(low + (high - low) * result, Path(f"{target}.nii.gz"))
-    save_planes(Path(f"{target}.png"), images, result, volume.spacing, f"{model.name}: {volume.path.name}")
+    volume.save(low + (high - low) * result, target.with_suffix(".nii.gz"), overwrite=True)
+    save_planes(target, images, result, volume.spacing, f"{model.name}: {volume.path.name}")
     ssim = metrics.per_image(metrics.ssim, images, result).mean() if min(images.shape[1:3]) > 10 else float("nan")
     return float(metrics.psnr(images[None], result[None])[0]), float(ssim)
 

@@ -1,11 +1,13 @@
 """A volume: values on a grid in space, slices of it, other grids, and the way back to the file's own."""
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import ImageError
+from medzoo.files import write_whole
 from medzoo.images.intensity import apply_window, resize, window_of
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -115,25 +117,27 @@ class Volume:
         low, high = self.range
         return np.clip((values - low) / max(high - low, 1e-12), 0, 1).astype("float32")
 
-    def save(self, images, path, axis="axial"):
+    def save(self, images, path, axis="axial", overwrite=False):
         """Writes what a model made of `images(axis)` as a NIfTI file on the grid of the file it was made from.
 
         Args:
             images: `(N, H, W, 1)` or `(N, H, W)` of the same slices, in their own size. Integers are taken for labels:
                 where the grids differ, the nearest voxel's is written.
-            path: must not exist.
+            path: .nii or .nii.gz; must not exist, unless `overwrite`.
         """
         import nibabel
 
         self._check(axis)
-        if Path(path).exists():
+        path = Path(path)
+        if path.exists() and not overwrite:
             raise FileExistsError(f"{path}: exists; choose another name.")
         slices = np.asarray(images).reshape(len(images), *np.shape(images)[1:3])
         slices = slices.astype("int16" if slices.dtype.kind in "iub" else "float32")
         values = np.moveaxis(slices.transpose(0, 2, 1)[:, ::-1, ::-1], 0, AXES[axis])
         if values.shape != self.values.shape:
             raise ValueError(f"{path}: {values.shape} voxels; {self.path} has {self.values.shape}.")
-        nibabel.save(nibabel.Nifti1Image(onto(self.grid, values, self.affine), self.grid[1]), path)
+        file = nibabel.Nifti1Image(onto(self.grid, values, self.affine), self.grid[1]).to_bytes()
+        write_whole(path, gzip.compress(file, 6) if path.suffix == ".gz" else file)
 
     def _check(self, axis):
         if axis not in AXES:
