@@ -2,9 +2,9 @@
 
     python benchmarks/series.py --data DIR --out benchmarks/series
 
-DIR holds folders of one DICOM series each, and beside each the NIfTI file of its name (of neurolabusc/dcm_qa_nih a GE
-series of several time points and Siemens mosaics). Both are read by `medzoo.read_volume` in RAS; compared are all values
-of all time points, and the affines. "Stored" is where the axes of the files themselves point.
+DIR holds folders of one DICOM series each, and beside each the NIfTI file of its name (neurolabusc/dcm_qa_nih: a GE
+series of several time points and Siemens mosaics). Both are read by `medzoo.read_volume` in RAS; compared are all
+values of all time points, and the affines. "Stored" is where the axes of the files themselves point.
 """
 
 from pathlib import Path

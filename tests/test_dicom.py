@@ -304,3 +304,53 @@ def test_bits_outside_the_stored_ones_are_no_pixels(tmp_path):
     dataset.PixelData = (values | 0x8000).tobytes()  # an overlay in the highest bit, as in old files
     dataset.save_as(tmp_path / "overlay.dcm")
     assert np.array_equal(open_dicom(tmp_path / "overlay.dcm")[1], values)
+
+
+# --- encodings that pydicom leaves out ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "liver_1frame.dcm"])
+def test_deflated_frames_are_read(name, tmp_path):
+    import zlib
+
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000Lossless
+
+    dataset = pydicom.dcmread(dicom(name))
+    expected, data = dataset.pixel_array, dataset.PixelData
+
+    def written(frame):
+        dataset.PixelData = encapsulate([frame])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        dataset.save_as(tmp_path / "deflated.dcm")
+        file = (tmp_path / "deflated.dcm").read_bytes()  # pydicom writes no syntax that it does not know
+        (tmp_path / "deflated.dcm").write_bytes(file.replace(JPEG2000Lossless.encode(), b"1.2.840.10008.1.2.8.1\0"))
+        return tmp_path / "deflated.dcm"
+
+    packer = zlib.compressobj(wbits=-15)
+    assert np.array_equal(open_dicom(written(packer.compress(data) + packer.flush()))[1], expected)
+    packer = zlib.compressobj(wbits=-15)
+    for broken in (b"\xffnonsense", packer.compress(b"short") + packer.flush()):
+        with pytest.raises(ImageError, match="could not be decoded"):
+            open_dicom(written(broken))
+
+
+def test_run_lengths_of_single_bits_are_read(tmp_path):
+    from pydicom.encaps import encapsulate
+
+    dataset = pydicom.dcmread(dicom("liver_1frame.dcm"))
+    expected, runs, i = dataset.pixel_array, bytearray(), 0
+    data = dataset.PixelData[: dataset.Rows * dataset.Columns // 8]
+    while i < len(data):  # runs where there are some, else single bytes
+        n = 1
+        while n < 128 and data[i : i + n + 1] == data[i : i + 1] * (n + 1) and i + n < len(data):
+            n += 1
+        runs += bytes([257 - n, data[i]]) if n > 1 else bytes([0, data[i]])
+        i += n
+    head = (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + bytes(56)
+    dataset.PixelData = encapsulate([head + bytes(runs)])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.RLELossless
+    dataset.save_as(tmp_path / "rle.dcm")
+    assert np.array_equal(open_dicom(tmp_path / "rle.dcm")[1], expected)

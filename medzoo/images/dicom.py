@@ -7,6 +7,7 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.images import jpeg12
 from medzoo.images.intensity import apply_window, full_range, luminance, window_of
+from medzoo.images.packed import unpacked
 from medzoo.images.pet import SUV_WINDOW, suv_factor
 
 
@@ -176,7 +177,7 @@ def _decode(path, dataset, index=None):
         if syntax is None:
             dataset.file_meta.TransferSyntaxUID = syntax = _assumed_syntax(dataset)
         jpeg12.register()
-        return pixel_array(dataset, index=index)
+        return pixel_array(unpacked(dataset, syntax), index=index)
     except Exception as error:
         syntax = f"{syntax.name} ({syntax})" if syntax else "unknown transfer syntax"
         reason = " ".join(str(error).split())  # in one line
