@@ -9,7 +9,7 @@ import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.images.listing import list_sources, patients_of
-from medzoo.images.nifti import is_nifti
+from medzoo.images.nifti import list_nifti
 from medzoo.images.read import split_frame
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
@@ -72,9 +72,7 @@ def in_volumes(root, group):
     """`Found` among the NIfTI files below a folder: below its `images/` if there is one, with the splits that a table
     `split.csv` beside it (columns of files and splits) gives to their names."""
     images = root / "images" if (root / "images").is_dir() else root
-    files = sorted(path.relative_to(root) for path in images.rglob("*") if is_nifti(path))
-    if not files:
-        raise FileNotFoundError(f"{images}: no NIfTI files below it; expected volumes (.nii, .nii.gz).")
+    files = [images.relative_to(root) / file for file in list_nifti(images)]
     sources, where, table = [(path, None) for path in files], None, root / "split.csv"
     if table.is_file():
         rows, header = _rows(table)

@@ -7,7 +7,7 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.images.intensity import resize
 from medzoo.images.listing import list_images
-from medzoo.images.nifti import is_nifti
+from medzoo.images.nifti import list_nifti
 from medzoo.images.read import read_image
 from medzoo.images.read_volume import read_volume
 from medzoo.images.volume import cut_to
@@ -100,9 +100,7 @@ def load_masks(images, masks, size=None, window=None):
 
 def _load_volumes(images, masks, size, window):
     """`load_masks` of NIfTI files."""
-    files = sorted(path.relative_to(images) for path in images.rglob("*") if is_nifti(path))
-    if not files:
-        raise FileNotFoundError(f"{images}: no NIfTI files below it; expected volumes (.nii, .nii.gz).")
+    files = list_nifti(images)
     if missing := [str(file) for file in files if not (masks / file).is_file()]:
         raise FileNotFoundError(
             f"{masks}: no labels for {len(missing)} of {len(files)} volumes, e.g. {', '.join(missing[:5])}; expected "

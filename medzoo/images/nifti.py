@@ -13,6 +13,18 @@ def is_nifti(path):
     return str(path).lower().endswith(SUFFIXES)
 
 
+def list_nifti(folder):
+    """The NIfTI files below a folder, as paths relative to it, sorted.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if is_nifti(path))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no NIfTI files below it; expected volumes ({', '.join(SUFFIXES)}).")
+    return files
+
+
 def read_nifti(path, time=None):
     """The volume of a NIfTI file (.nii, .nii.gz), on the grid that it is stored on.
 
