@@ -21,6 +21,18 @@ class ImageFiles(click.ParamType):
         return Path(value)
 
 
+class Sides(click.ParamType):
+    """A number of pixels, or of a volume's voxels along each axis: `256`, `32x48x32`."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        sides = str(value).split("x")
+        if len(sides) not in (1, 3) or not all(side.isdigit() and int(side) for side in sides):
+            self.fail(f"{value}; expected pixels a side, or a volume's voxels as 32x48x32.", param, ctx)
+        return int(sides[0]) if len(sides) == 1 else tuple(map(int, sides))
+
+
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 PATH = click.Path(path_type=Path)
 EXISTING = click.Path(path_type=Path, exists=True)
@@ -83,7 +95,11 @@ def title_of(file):
 def labelled_options(function):
     """Options of a command that takes labelled images: an archive, a folder, a DICOM tree or a table."""
     options = [
-        click.option("--size", type=int, help="Side in pixels of images from files, for presets that take any size."),
+        click.option(
+            "--size",
+            type=Sides(),
+            help="Side in pixels of images from files, for presets that take any size; of volumes three, 32x48x32.",
+        ),
         click.option(
             "--group", help="Whose image: regular expression on paths, or a CSV's column. No patient is parted."
         ),

@@ -76,6 +76,11 @@ def card(folder):
         size = f"{sides} that are multiples of {f} (made for {made_for(recipe(name), measured)})"
     else:
         size = size_of(measured)
+    film, scan = (
+        '"film.png")  # or .dcm, .jpg, .npy, or an array',
+        '"scan.nii.gz")  # or a folder of DICOM, or an array',
+    )
+    example = film if len(shape) == 3 else scan
     data = "\n\n".join(f"{source['text']}\n\nLicence of the data: {source['licence']}." for source in sources)
     cite = "\n".join(dict.fromkeys(line for source in sources for line in source["cite"].split("\n")))
     return f"""---
@@ -94,7 +99,7 @@ For: {recipe(name).use}
 import medzoo
 
 model = medzoo.load("{name}")
-x = model.preprocess("film.png")  # or .dcm, .jpg, .npy, or an array
+x = model.preprocess({example}
 z = model.encode(x)  # shape {(1, *measured["latent_shape"])}
 model.decode(z)  # the reconstruction, equal to model(x)
 ```

@@ -39,8 +39,9 @@ def _reconstruction(m):
     terms = ", ".join(f"{k.replace('_', ' ')} {v:,.1f}" for k, v in named.items())
     size = "×".join(map(str, m["image_size"]))
     classes = f" (classes: {', '.join(m['classes'])})" if m["classes"] else ""
+    kind = "images of {} pixels" if len(m["image_size"]) == 2 else "volumes of {} voxels"
     return (
-        f"### Reconstruction\n\n{m['images']} images of {size} pixels, {m['split']} split of `{m['data']}`{classes}; "
+        f"### Reconstruction\n\n{m['images']} {kind.format(size)}, {m['split']} split of `{m['data']}`{classes}; "
         f"mean per image and 95% bootstrap interval.\n\n{table(['', *(titles[n] for n in names)], rows)}\n\n"
         f"Terms of the loss on the same images: {terms}.\n\nCommand: `{m['command']}`"
     )

@@ -63,6 +63,7 @@ def evaluate(
     reconstructions = model.reconstruct(images)
     flags = f" --classes {','.join(map(str, classes))}" if classes else ""
     flags += f" --probe {Path(probe_data).name}" if probe_data else ""
+    flags += f" --size {'x'.join(map(str, images.shape[1:-1]))}" if model.axes == 3 and not model.image_shape[0] else ""
     usual = f"medzoo evaluate {model.name} --data {collection.name} --split {split}{flags}"
     result = {
         "command": command or usual,

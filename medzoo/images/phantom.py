@@ -147,3 +147,34 @@ def head_phantom(size=256, seed=None):
     image = np.clip(image, 0, 1) ** 0.6
     image += 0.01 * np.random.default_rng(0 if seed is None else seed + 1).standard_normal(image.shape)
     return np.clip(image, 0, 1).astype("float32")[..., None]
+
+
+# Half axis and centre of each ellipse along the third axis (Kak & Slaney 1988).
+DEPTHS = ((0.81, 0), (0.78, 0), (0.22, 0), (0.28, 0), (0.41, -0.15), (0.05, 0.25), (0.05, 0.25), (0.05, 0), (0.02, 0))
+DEPTHS += ((0.02, 0),)
+
+
+def head_volume(sides=(32, 48, 32), seed=None):
+    """Draws the head of `head_phantom` as a volume of ellipsoids.
+
+    Args:
+        sides: `(depth, height, width)` in voxels.
+        seed: as there.
+
+    Returns: float32 `(depth, height, width, 1)` in [0, 1].
+    """
+    rng = np.random.default_rng(seed)
+    z, y, x = (1 - 2 * (grid + 0.5) / side for grid, side in zip(np.indices(sides), sides, strict=True))
+    x, z = -x, -z
+    if seed is not None:
+        x, y, z = ((1 + 0.08 * rng.uniform(-1, 1)) * axis + 0.08 * rng.uniform(-1, 1) for axis in (x, y, z))
+    volume = np.zeros(sides)
+    for (value, a, b, cx, cy, turn), (c, cz) in zip(SHEPP_LOGAN, DEPTHS, strict=True):
+        angle = np.deg2rad(turn)
+        u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+        v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+        edge = (1 - np.sqrt((u / a) ** 2 + (v / b) ** 2 + ((z - cz) / c) ** 2)) * min(a, b, c) * min(sides) / 2
+        volume += value / (1 + np.exp(-np.clip(2 * edge, -50, 50)))
+    volume = np.clip(volume, 0, 1) ** 0.6
+    volume += 0.01 * np.random.default_rng(0 if seed is None else seed + 1).standard_normal(sides)
+    return np.clip(volume, 0, 1).astype("float32")[..., None]
