@@ -182,7 +182,7 @@ def tuned_job(job):
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, cache, jobs, out):
     cache.mkdir(parents=True, exist_ok=True)
-    names = ["pixels, PCA of 256", NET, *medzoo.list_models()]
+    names = ["pixels, PCA of 256", NET, *(n for n in medzoo.list_models() if medzoo.load(n).axes == 2)]
     tables, facts, lines = [], {}, {}
     with ProcessPoolExecutor(jobs, get_context("spawn"), alone) as pool:
         probed = {t: pool.map(frozen_job, [(cache, data, t, n) for n in names]) for t in TASKS}
@@ -207,8 +207,9 @@ def main(data, cache, jobs, out):
         cells.append(["fine-tuned less random", *(show(less[s], 3) for s in SHARES)])
         counts = {s: len(draw(read(data, task)["train"][1], s, 0)) for s in SHARES}
         header = [f"{len(truth)} test images", *(f"{s:.0%} ({counts[s]:,})" for s in SHARES)]
-        tables.append((task.capitalize(), header, cells))
-        facts[task] = {"auc": found, "difference": less, "labels": counts}
+        tables.append((task[0].upper() + task[1:], header, cells))
+        validation = {row: {s: round(float(own[s]), 4) for s in SHARES} for row, _, own in rows.values()}
+        facts[task] = {"auc": found, "difference": less, "labels": counts, "frozen_on_validation": validation}
         lines[task] = {row: [of[s]["mean"] for s in SHARES] for row, of in found.items()}
     figure(out.with_suffix(".png"), lines)
     write(out, "Labels", tables, {"backend": keras.backend.backend(), "results": facts}, explained())
@@ -220,11 +221,10 @@ def figure(path, lines):
     drawing = Figure(figsize=(12, 4), layout="constrained")
     axes = drawing.subplots(1, len(lines))
     for axis, (task, rows) in zip(axes, lines.items(), strict=True):
+        kept = [row for row in rows if any(word in row for word in ("PCA", "mae-", NET))]
         for row, values in rows.items():
-            kept = any(word in row for word in ("fine-tuned", "its net", "PCA", "mae-", NET))
-            axis.plot([100 * s for s in SHARES], values, "o-" if kept else "-", label=row if kept else None)
-            if not kept:
-                axis.lines[-1].set(color="0.8", zorder=0)
+            own = {"label": row, "color": f"C{kept.index(row)}", "marker": "o"} if row in kept else {"color": "0.85"}
+            axis.plot([100 * s for s in SHARES], values, "-" if "frozen" in row else "--", **own, zorder=row in kept)
         axis.set(xscale="log", xlabel="labelled images, %", ylabel="AUC", title=task)
         axis.set_xticks([100 * s for s in SHARES], [f"{s:.0%}" for s in SHARES])
         axis.legend(frameon=False, fontsize=6)
