@@ -46,6 +46,7 @@ def test_list_filters_by_family_modality_and_size():
     assert set(medzoo.list_models(modality="ct")) == {f"{kind}-medical" for kind in ("ae", "vae", "vqvae", "mae")}
     assert all(name.startswith("vqvae") for name in medzoo.list_models(family="vqvae"))
     assert medzoo.list_models("*chest*", family="vae", size=512) == ["vae-chestxray"]
+    assert "vqvae-hippocampus" not in medzoo.list_models(family="vqvae", size=64)
     said = run("list", "--family", "codec")
     assert "codec-chestxray-256" in said
     assert "vae-medical" not in said

@@ -53,7 +53,8 @@ def list_models(pattern="*", family=None, modality=None, size=None):
     for name, e in manifest().items():
         of_family = family is None or e["family"].lower() == FAMILIES.get(family.lower(), family).lower()
         of_modality = modality is None or e["modality"].lower() in (modality.lower(), "several")
-        of_size = size is None or e["input"][0] == size or (e["input"][0] is None and size % e["multiple_of"] == 0)
+        sides = e["input"][:-1]
+        of_size = size is None or sides == [size] * 2 or (sides == [None] * 2 and size % e["multiple_of"] == 0)
         if fnmatch.fnmatch(name, pattern) and of_family and of_modality and of_size:
             names.append(name)
     return names
