@@ -76,11 +76,7 @@ def card(folder):
         size = f"{sides} that are multiples of {f} (made for {made_for(recipe(name), measured)})"
     else:
         size = size_of(measured)
-    film, scan = (
-        '"film.png")  # or .dcm, .jpg, .npy, or an array',
-        '"scan.nii.gz")  # or a folder of DICOM, or an array',
-    )
-    example = film if len(shape) == 3 else scan
+    example = {3: '"film.png")  # or .dcm, .jpg, .npy', 4: '"scan.nii.gz")  # or a folder of DICOM'}[len(shape)]
     data = "\n\n".join(f"{source['text']}\n\nLicence of the data: {source['licence']}." for source in sources)
     cite = "\n".join(dict.fromkeys(line for source in sources for line in source["cite"].split("\n")))
     return f"""---
@@ -99,7 +95,7 @@ For: {recipe(name).use}
 import medzoo
 
 model = medzoo.load("{name}")
-x = model.preprocess({example}
+x = model.preprocess({example}, or an array
 z = model.encode(x)  # shape {(1, *measured["latent_shape"])}
 model.decode(z)  # the reconstruction, equal to model(x)
 ```

@@ -56,16 +56,14 @@ def _codes(model, images, train):
     counts = np.bincount(codes.ravel(), minlength=size)
     p = counts[counts > 0] / counts.sum()
     seen = np.bincount(model.encode(train).ravel(), minlength=size) if train is not None else counts
-    bits = (
-        -np.log2((seen + 1) / (seen.sum() + size))[codes].reshape(len(codes), -1).sum(axis=1)
-    )  # an ideal arithmetic coder with the training set's frequencies
+    bits = -np.log2((seen + 1) / (seen.sum() + size))  # an ideal arithmetic coder with the training set's frequencies
     pixels = math.prod(images.shape[1:-1])
     return {
         "codebook_size": size,
         "usage": round(float((counts > 0).mean()), 4),
         "perplexity": round(float(np.exp(-(p * np.log(p)).sum())), 2),
         "bits_per_pixel": round(math.log2(size) * codes[0].size / pixels, 4),
-        "bits_per_pixel_entropy_coded": round(float(bits.mean() / pixels), 4),
+        "bits_per_pixel_entropy_coded": round(float(bits[codes].sum() / len(codes) / pixels), 4),
     }
 
 

@@ -12,12 +12,13 @@ Choices that make them quick on a CPU and quick to train:
   what a PCA finds in seconds; with it, `Autoencoder.initialize_from_pca` starts the training there.
 """
 
+import math
 from functools import partial
 
 import keras
 from keras import ops
 
-from medzoo.layers.grids import convolution, enlarged, per_axis, product, to_depth, to_space, together
+from medzoo.layers.grids import convolution, enlarged, per_axis, to_depth, to_space, together
 
 # Classes to be called in each layer: an initializer draws its seed when it is made, so one made here would not follow
 # keras.utils.set_random_seed.
@@ -100,7 +101,7 @@ class Encoder(keras.layers.Layer):
 
     def build(self, input_shape):
         batch, *sides, channels = input_shape
-        pixels = product(sides if self.bottleneck == "vector" else self.factors) * channels
+        pixels = math.prod(sides if self.bottleneck == "vector" else self.factors) * channels
         self.linear.build((batch, pixels))
         self.linear_gain = pixels**-0.5
         anywhere = (None,) * self.axes
@@ -109,7 +110,7 @@ class Encoder(keras.layers.Layer):
             layer.build(shape)
             shape = (batch, *anywhere, layer.filters)
         if self.bottleneck == "vector":
-            positions = product(side // f for side, f in zip(sides, self.factors, strict=True))
+            positions = math.prod(side // f for side, f in zip(sides, self.factors, strict=True))
             self.squeeze = convolution(self.axes)(squeezed(positions), 1, dtype=self.dtype_policy, name="squeeze")
             self.squeeze.build(shape)
             shape = (batch, positions * squeezed(positions))
@@ -146,8 +147,8 @@ class Encoder(keras.layers.Layer):
         x = stages[-1]
         if self.bottleneck == "vector":
             x = self.squeeze(x)
-            x = ops.reshape(x, (-1, product(x.shape[1:])))
-            patches = ops.reshape(images, (-1, product(images.shape[1:])))
+            x = ops.reshape(x, (-1, math.prod(x.shape[1:])))
+            patches = ops.reshape(images, (-1, math.prod(images.shape[1:])))
         else:
             patches = to_depth(images, self.factors)
         x = self.head(ACTIVATION(x) * self.head_gain)
@@ -188,11 +189,11 @@ class Decoder(keras.layers.Layer):
         self.factors = downsampling(self.patch, self.filters)
         if bottleneck == "vector":
             self.grid = tuple(side // f for side, f in zip(sides, self.factors, strict=True))
-            self.channels = squeezed(product(self.grid))
-            self.spread = keras.layers.Dense(product(self.grid) * self.channels, dtype=policy, name="spread")
+            self.channels = squeezed(math.prod(self.grid))
+            self.spread = keras.layers.Dense(math.prod(self.grid) * self.channels, dtype=policy, name="spread")
         else:
             self.spread, sides = None, self.factors
-        pixels = product(sides) * channels
+        pixels = math.prod(sides) * channels
         self.linear = keras.layers.Dense(pixels, kernel_initializer=UNIT(), dtype="float32", name="linear")
         self.stages = []
         widths = self.filters[::-1]
@@ -204,7 +205,7 @@ class Decoder(keras.layers.Layer):
                 ResidualBlock(filters_here, self.axes, dtype=policy, name=f"block_{i}_{j}") for j in range(blocks)
             ]
         self.head = convolution(self.axes)(
-            product(self.patch) * channels,
+            math.prod(self.patch) * channels,
             3,
             padding="same",
             kernel_initializer=SMALL(),

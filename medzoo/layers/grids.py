@@ -21,11 +21,6 @@ def together(values):
     return values[0] if len(set(values)) == 1 else tuple(values)
 
 
-def product(values):
-    """How many positions a grid of these sides has."""
-    return math.prod(values)
-
-
 def to_depth(x, factor):
     """Blocks of `factor` positions an axis (a number, or one for each) become channels."""
     axes = len(x.shape) - 2
@@ -36,7 +31,7 @@ def to_depth(x, factor):
     split = [n for pair in zip(grid, factors, strict=True) for n in pair]
     x = ops.reshape(x, (-1, *split, x.shape[-1]))
     order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1)
-    return ops.reshape(ops.transpose(x, order), (-1, *grid, product(factors) * x.shape[-1]))
+    return ops.reshape(ops.transpose(x, order), (-1, *grid, math.prod(factors) * x.shape[-1]))
 
 
 def to_space(x, factor):
@@ -45,7 +40,7 @@ def to_space(x, factor):
     factors = per_axis(factor, axes)
     if axes == 2 and len(set(factors)) == 1:
         return ops.depth_to_space(x, factors[0])
-    grid, channels = [ops.shape(x)[i + 1] for i in range(axes)], x.shape[-1] // product(factors)
+    grid, channels = [ops.shape(x)[i + 1] for i in range(axes)], x.shape[-1] // math.prod(factors)
     x = ops.reshape(x, (-1, *grid, *factors, channels))
     order = (0, *(n for i in range(axes) for n in (1 + i, 1 + axes + i)), 2 * axes + 1)
     sides = [n * f for n, f in zip(grid, factors, strict=True)]

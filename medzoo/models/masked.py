@@ -1,12 +1,14 @@
 """The masked autoencoder."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
-from medzoo.layers.grids import enlarged, product
+from medzoo.layers.grids import enlarged
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_images
 
@@ -57,8 +59,8 @@ class MaskedAutoencoder(Autoencoder):
         Returns: bool array `(N, height / downsampling, width / downsampling)`.
         """
         grid = self.latent_shape(x.shape[1:])[:-1]
-        order = np.random.default_rng(seed).permuted(np.tile(np.arange(product(grid)), (len(x), 1)), axis=1)
-        return (order >= round(ratio * product(grid))).reshape(len(x), *grid)
+        order = np.random.default_rng(seed).permuted(np.tile(np.arange(math.prod(grid)), (len(x), 1)), axis=1)
+        return (order >= round(ratio * math.prod(grid))).reshape(len(x), *grid)
 
     def cover(self, x, visible):
         """Images whose hidden blocks are grey, to be looked at.

@@ -107,21 +107,25 @@ class Augmented(keras.utils.PyDataset):
         return batch[part] if self.labels is None else (batch[part], self.labels[chosen[part, 1]])
 
     def _crop(self, image, rng):
+        cut = self._cut_volume(image, rng) if image.ndim == 3 else self._cut_image(image, rng)
+        gain, offset = 1 + self.contrast * rng.uniform(-1, 1), 0.5 * self.contrast * rng.uniform(-1, 1)
+        return np.clip(cut * gain + offset, 0, 1)
+
+    def _cut_volume(self, volume, rng):
         side = self.crop
-        if image.ndim == 3:
-            image, white = _padded(image, [max(0, side - n) for n in image.shape])
-            first = [rng.integers(0, n - side + 1) for n in image.shape]
-            cut = image[tuple(slice(i, i + side) for i in first)]
-            gain, offset = 1 + self.contrast * rng.uniform(-1, 1), 0.5 * self.contrast * rng.uniform(-1, 1)
-            return np.clip(cut / white * gain + offset, 0, 1)
+        volume, white = _padded(volume, [max(0, side - n) for n in volume.shape])
+        first = [rng.integers(0, n - side + 1) for n in volume.shape]
+        return volume[tuple(slice(i, i + side) for i in first)].astype("float32") / white
+
+    def _cut_image(self, image, rng):
+        side = self.crop
         image, white = _padded(image, (PAD, PAD))
         scale = self.zoom ** rng.uniform(-1, 1) if rng.random() < 0.7 else 1.0
         scale = min(scale, min(image.shape) / side)  # source pixels for each pixel of the crop
         corner = [rng.integers(0, int(length - scale * side) + 1) for length in image.shape]
-        gain, offset = 1 + self.contrast * rng.uniform(-1, 1), 0.5 * self.contrast * rng.uniform(-1, 1)
         box = (corner[1], corner[0], corner[1] + scale * side, corner[0] + scale * side)
         cut = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box)
-        return np.clip(np.asarray(cut, "float32") / white * gain + offset, 0, 1)
+        return np.asarray(cut, "float32") / white
 
     def _move(self, image, rng):
         if image.ndim == 3:

@@ -1,10 +1,12 @@
 """A preset's encoder under a decoder with skip connections, and its loss."""
 
+import math
+
 import keras
 from keras import ops
 
 from medzoo.layers.blocks import ACTIVATION, ResidualBlock
-from medzoo.layers.grids import convolution, product, to_space
+from medzoo.layers.grids import convolution, to_space
 from medzoo.models.checks import check_shape
 from medzoo.tasks.shared.on_encoder import OnEncoder
 
@@ -60,7 +62,7 @@ class Segmenter(OnEncoder):
         self.widen = [conv(2**self.axes * w, 1, name=f"widen_{i}") for i, w in enumerate(widths[1:])]
         self.merge = [conv(w, 1, name=f"merge_{i}") for i, w in enumerate(widths[1:])]
         self.refine = [ResidualBlock(w, self.axes, name=f"refine_{i}") for i, w in enumerate(widths[1:])]
-        self.spread = conv(8 * product(encoder.patch), 1, name="spread")
+        self.spread = conv(8 * math.prod(encoder.patch), 1, name="spread")
         self.edges = conv(16, 3, padding="same", name="edges")
         self.head = conv(num_classes, 3, padding="same", dtype="float32", name="head")
         self.build()
