@@ -127,11 +127,6 @@ def tuned(data, task, name, pretrained, share, seed):
     return model.predict(to_float(images["test"][0]), verbose=0)
 
 
-def area(runs, truth):
-    """AUC over images, averaged over runs; and with an interval."""
-    return compared(runs, None, truth)
-
-
 def compared(runs, others, truth, resamples=1000):
     """Mean AUC of runs (less that of others, run for run) with an interval over images and runs."""
     rng, n = np.random.default_rng(0), len(truth)
@@ -200,8 +195,10 @@ def main(data, cache, jobs, out):
     for task, rows in probed.items():
         truth = read(data, task)["test"][1]
         ways = {f"{best[task]}, fine-tuned": True, f"its net from {NET}": False}
-        found = {f"frozen: {row}": {s: area(scores[s], truth) for s in SHARES} for row, scores, _ in rows.values()}
-        found |= {row: {s: area(runs[task, own, s], truth) for s in SHARES} for row, own in ways.items()}
+        found = {
+            f"frozen: {row}": {s: compared(scores[s], None, truth) for s in SHARES} for row, scores, _ in rows.values()
+        }
+        found |= {row: {s: compared(runs[task, own, s], None, truth) for s in SHARES} for row, own in ways.items()}
         less = {s: compared(runs[task, True, s], runs[task, False, s], truth) for s in SHARES}
         cells = [[row, *(show(of[s], 3) for s in SHARES)] for row, of in found.items()]
         cells.append(["fine-tuned less random", *(show(less[s], 3) for s in SHARES)])

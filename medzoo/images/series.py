@@ -163,14 +163,14 @@ def _slices(file, header):
 def _slice(file, frame, header, places):
     """A `Slice` from the first of some data sets that knows each tag."""
 
+    def known(name):
+        return next((place[name].value for place in places if place.get(name) is not None), None)
+
     def tag(name, count):
-        for place in places:
-            if place.get(name) is not None:
-                value = np.array(place[name].value, "float64")
-                if value.shape != (count,) or not np.isfinite(value).all():
-                    break
-                return value
-        raise ImageError(f"{file}: no usable {name}; without it the slice has no place in space.")
+        value = np.array(known(name), "float64")
+        if value.shape != (count,) or not np.isfinite(value).all():
+            raise ImageError(f"{file}: no usable {name}; without it the slice has no place in space.")
+        return value
 
     directions = tag("ImageOrientationPatient", 6).reshape(2, 3)
     lengths = np.linalg.norm(directions, axis=1)
@@ -179,11 +179,7 @@ def _slice(file, frame, header, places):
     spacing = tag("PixelSpacing", 2)
     if not (spacing > 0).all():
         raise ImageError(f"{file}: PixelSpacing {spacing.tolist()}; expected millimetres above 0.")
-    facts = {}
-    for name in TELLING:
-        value = next((place[name].value for place in places if place.get(name) is not None), None)
-        if value is not None:
-            facts[name] = str(value)
+    facts = {name: str(known(name)) for name in TELLING if known(name) is not None}
     order = tuple(float(header.get(name) or 0) for name in ("AcquisitionNumber", "InstanceNumber"))
     return Slice(
         file,
@@ -193,7 +189,7 @@ def _slice(file, frame, header, places):
         spacing,
         (int(header.Rows), int(header.Columns)),
         (*order, frame or 0),
-        {**facts, "SliceThickness": next((p.get("SliceThickness") for p in places if p.get("SliceThickness")), None)},
+        {**facts, "SliceThickness": known("SliceThickness")},
     )
 
 

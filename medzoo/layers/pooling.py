@@ -24,19 +24,19 @@ def in_cells(latents):
     Args:
         latents: tensor `(batch, dim)` or `(batch, h, w, dim)`; a grid smaller than `GRID` leaves cells at 0.
 
-    Returns: float32 `(batch, D)`, see `width_of_cells`.
+    Returns: float32 `(batch, D)`, see `cells_of`.
     """
     x = ops.cast(latents, "float32")
     if len(x.shape) == 2:
         return x
     mean, square = _averaged(x), _averaged(ops.square(x))
     deviation = ops.sqrt(ops.maximum(square - ops.square(mean), 0.0) + 1e-6)
-    return ops.reshape(ops.stack([mean, deviation], axis=-2), (-1, width_of_cells(len(x.shape) - 2, x.shape[-1])))
+    return ops.reshape(ops.stack([mean, deviation], axis=-2), (-1, 2 * GRID ** (len(x.shape) - 2) * x.shape[-1]))
 
 
-def width_of_cells(axes, dim):
-    """Numbers that `in_cells` gives for latents of so many axes, 0 for a vector."""
-    return 2 * GRID**axes * dim if axes else dim
+def cells_of(net):
+    """How many numbers `in_cells` gives for the latents of an encoder or a model."""
+    return net.latent_dim if net.bottleneck == "vector" else 2 * GRID**net.axes * net.latent_dim
 
 
 def _averaged(x):

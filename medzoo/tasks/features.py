@@ -88,8 +88,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
 def names_of_features(model, kind="latents"):
     """Names of the columns that `features` gives: `latent0`, `latent1`, ... and `deep0`, `deep1`, ..."""
-    latents = pooling.width_of_cells(model.axes * (model.bottleneck == "spatial"), model.latent_dim)
-    counts = {"latent": latents, "deep": 3 * sum(model.filters)}
+    counts = {"latent": pooling.cells_of(model), "deep": 3 * sum(model.filters)}
     wanted = {"latents": ("latent",), "deep": ("deep",), "both": ("latent", "deep")}[kind]
     return [f"{name}{i}" for name in wanted for i in range(counts[name])]
 

@@ -61,8 +61,7 @@ class Classifier(OnEncoder):
         return classifier
 
     def build_head(self):
-        latents = pooling.width_of_cells(self.axes * (self.bottleneck == "spatial"), self.encoder.latent_dim)
-        pooled = (None, latents + 3 * sum(self.encoder.filters))
+        pooled = (None, pooling.cells_of(self.encoder) + 3 * sum(self.encoder.filters))
         self.normalization.build(pooled)
         self.head.build(pooled)
 
