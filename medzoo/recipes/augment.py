@@ -161,6 +161,18 @@ class Augmented(keras.utils.PyDataset):
         return np.clip(moved * gain, 0, 1)
 
 
+def moved_copies(images, copies, seed=0, **changes):
+    """Yields so many copies of images `(N, H, W, 1)` or volumes, each moved, turned and scaled a little by itself.
+
+    Args:
+        images, seed, changes: as in `Augmented`.
+    """
+    for copy in range(copies):
+        batches = Augmented(images, len(images), seed, **changes)
+        batches.epoch = copy
+        yield batches[0]
+
+
 class Batches(keras.utils.PyDataset):
     """Images as they are and in order, in float32 batches for `fit`, `evaluate` and `predict` on every backend.
 

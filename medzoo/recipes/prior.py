@@ -10,6 +10,7 @@ import numpy as np
 from medzoo.files import same_settings, write_json
 from medzoo.images.collection import Collection, open_collection
 from medzoo.models.fit_prior import Draws, optimizer, prepare
+from medzoo.recipes.augment import moved_copies
 from medzoo.recipes.checkpoint import Checkpoints, begin
 from medzoo.recipes.declaration import SIDE
 from medzoo.recipes.training import brought_to, device_name, flush_denormals
@@ -17,6 +18,7 @@ from medzoo.zoo.presets import folder_of, loaded, save_preset
 
 log = logging.getLogger("medzoo")
 FOR_VALIDATION = 256  # images at most whose loss is watched
+FEW = 1000  # images below which moved copies are added up to about as many, or the prior learns them by heart
 
 
 def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learning_rate=5e-4, seed=0, **reading):
@@ -40,10 +42,10 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     work = begin(out)
     facts_of_model = None if hasattr(model, "prior") else folder_of(model)
     model = loaded(model)
-    own = model.image_shape[:2] if model.image_shape[0] else size and (size, size)
+    own = model.image_shape[:-1] if model.image_shape[0] else size and (size, size)
     given = [data] if isinstance(data, (str, Path, Collection)) else list(data)
     collections = [open_collection(d, own or SIDE, **reading) for d in given]
-    size = own or _common(c.images("train").shape[1:3] for c in collections) or (SIDE, SIDE)
+    size = own or _common(c.images("train").shape[1:-1] for c in collections) or (SIDE, SIDE)
     names = class_names(collections)
     work.mkdir(parents=True, exist_ok=True)
     settings = {"model": model.name, "data": [c.name for c in collections], "classes": names, "size": list(size)}
@@ -52,7 +54,7 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
         log.info("going on with the training in %s", out)
     flush_denormals()
     keras.utils.set_random_seed(seed)
-    images, labels = _gathered(collections, "train", size)
+    images, labels = _with_moved(*_gathered(collections, "train", size), seed)
     prior, draws = prepare(model, images, labels if len(names) > 1 else None, batch_size, None, 1, seed)
     few, some = _gathered(collections, "val", size, FOR_VALIDATION)
     means, log_variances = model.posteriors(few)
@@ -83,6 +85,14 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     write_json(out / "prior.json", facts)
     shutil.rmtree(work)
     return out
+
+
+def _with_moved(images, labels, seed):
+    """Few images and their labels, with moved copies behind them."""
+    copies = max(0, -(-FEW // len(images)) - 1)
+    changes = {"shift": 2.0, "warp": 0.08, "contrast": 0.1}
+    moved = (np.round(255 * x).astype("uint8") for x in moved_copies(images, copies, seed, **changes))
+    return np.concatenate([images, *moved]), np.tile(labels, 1 + copies)
 
 
 def _common(values):

@@ -21,6 +21,7 @@ log = logging.getLogger("medzoo")
 CLIP = 1000.0  # norm that gradients of a loss in nats per image are cut to
 FLOAT16_COST = 0.05  # dB of PSNR that storing weights as float16 may cost at most
 FOR_PCA = 10_000  # images at most that the PCA start is fitted to
+FEW = 1000  # images below which their PCA would know them by heart
 FOR_VALIDATION = 300  # images at most, where several archives are mixed
 
 
@@ -91,7 +92,7 @@ def run(recipe, data, out, epochs, seed, strategy):
 
 def brought_to(size, images):
     """Images `(N, H, W, C)` as uint8 of `(height, width)` pixels; as they are if they have them or `size` is `None`."""
-    if size is None or images.shape[1:3] == tuple(size):
+    if size is None or images.shape[1:-1] == tuple(size):
         return images
     return np.round(255 * resize(to_float(images), tuple(size))).astype("uint8")
 
@@ -204,8 +205,8 @@ def start_from(model, other):
 
 
 def _for_pca(train, batches):
-    """Images that the PCA start is fitted to: the training's own, or crops of a mixture."""
-    if len(train) == 1:
+    """Images that the PCA start is fitted to: the training's own, or batches of a mixture or of few images, moved."""
+    if len(train) == 1 and (len(train[0]) >= FEW or batches.crop):
         return to_float(train[0][:: -(-len(train[0]) // FOR_PCA)])
     return np.concatenate([batches[i] for i in range(min(len(batches), 128))])
 

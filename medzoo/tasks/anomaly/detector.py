@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from medzoo.images.intensity import standardize
 from medzoo.models.checks import images_only
+from medzoo.recipes.augment import moved_copies
 from medzoo.tasks.anomaly.scores import SCORES
 from medzoo.tasks.features import fit_size
 from medzoo.zoo.presets import loaded
@@ -71,7 +72,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         order = np.random.default_rng(self.seed).permutation(len(images))
         held_out, normals = images[order[:count]], images[order[count:]]
         if self.augment:
-            normals = np.concatenate([normals, *_moved(normals, self.augment, self.seed)])
+            changes = {"shift": 3.0, "warp": 0.08, "contrast": 0.0, "flip": True}
+            normals = np.concatenate([normals, *moved_copies(normals, self.augment, self.seed, **changes)])
         self.fitted_ = {name: SCORES[name]().fit(self.model_, normals) for name in {*self.scores, self.heat}}
         self.scale_ = {}
         for name in self.scores:
@@ -143,16 +145,6 @@ def find_boxes(heat, level=0.6, smallest=0.002):
     sizes = np.bincount(regions.ravel())[1:]
     found = zip(find_objects(regions), sizes, strict=True)
     return [(r.start, c.start, r.stop, c.stop) for (r, c), size in found if size >= smallest * regions.size]
-
-
-def _moved(images, copies, seed):
-    """Copies of the images, mirrored, shifted, turned and scaled a little."""
-    from medzoo.recipes.augment import Augmented
-
-    for copy in range(copies):
-        batches = Augmented(images, len(images), seed, shift=3.0, warp=0.08, contrast=0.0, flip=True)
-        batches.epoch = copy
-        yield batches[0]
 
 
 def _enlarge(maps, size):
