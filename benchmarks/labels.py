@@ -13,7 +13,6 @@ classes each against the rest), averaged over the draws; 95% intervals, also of 
 and seeds anew.
 """
 
-import json
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -22,13 +21,12 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from results import explained, write
+from results import alone, explained, remembered, write
 
 import medzoo
 from medzoo.images.archive import to_float
 from medzoo.images.datasets import open_collection
 from medzoo.images.intensity import resize
-from medzoo.recipes.training import flush_denormals
 from medzoo.reports.bootstrap import show
 from medzoo.reports.classification import mean_auc
 from medzoo.tasks.classify import fine_tune
@@ -139,25 +137,6 @@ def compared(runs, others, truth, resamples=1000):
     draws = [statistic(rng.integers(0, n, n), rng.choice(every, len(every))) for _ in range(resamples)]
     low, high = np.nanpercentile(draws, (2.5, 97.5))
     return {"mean": round(float(statistic(np.arange(n), every)), 4), "interval": [round(low, 4), round(high, 4)]}
-
-
-def alone():
-    """What each process does first: it has one core."""
-    flush_denormals()
-    if keras.backend.backend() == "torch":
-        import torch
-
-        torch.set_num_threads(1)
-
-
-def remembered(cache, key, work):
-    """What `work()` gave; from the cache if it was there before, so that an interrupted run goes on."""
-    file = cache / (json.dumps(key).translate(str.maketrans("", "", "/[]\"',")) + ".npy")
-    if not file.exists():
-        found = work()
-        np.save(file.with_suffix(".part.npy"), np.array([found], dtype=object))
-        file.with_suffix(".part.npy").rename(file)
-    return np.load(file, allow_pickle=True)[0]
 
 
 def frozen_job(job):

@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 
 import click
+import keras
+import numpy as np
 
 from medzoo.files import write_json, write_whole
+from medzoo.recipes.training import flush_denormals
 from medzoo.reports.tables import table
 
 
@@ -93,3 +96,22 @@ def quickest(function, rounds):
     """Seconds of the quickest of some calls, after one that is not counted."""
     function()
     return min(seconds(function) for _ in range(rounds))
+
+
+def alone():
+    """What each process does first: it has one core."""
+    flush_denormals()
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def remembered(cache, key, work):
+    """What `work()` gave; from the cache if it was there before, so that an interrupted run goes on."""
+    file = cache / (json.dumps(key).translate(str.maketrans("", "", "/[]\"',")) + ".npy")
+    if not file.exists():
+        found = work()
+        np.save(file.with_suffix(".part.npy"), np.array([found], dtype=object))
+        file.with_suffix(".part.npy").rename(file)
+    return np.load(file, allow_pickle=True)[0]

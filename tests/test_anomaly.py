@@ -9,7 +9,9 @@ from medzoo.images.phantom import chest_phantom
 from medzoo.models import VAE
 from medzoo.models.gradients import input_gradient
 from medzoo.tasks.anomaly import AnomalyDetector
+from medzoo.tasks.anomaly.detector import conformal_threshold
 from medzoo.tasks.anomaly.scores import SCORES, _negative_elbo
+from medzoo.tasks.anomaly.synthetic import spoil
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def lesions(films):
 
 @pytest.fixture(scope="module")
 def detector(films):
-    return AnomalyDetector("ae-chestxray-64", scores=("features", "neighbours")).fit(films[:80])
+    return AnomalyDetector("ae-chestxray-64", scores=("features", "neighbours"), heat="features").fit(films[:80])
 
 
 def test_blobs_are_found_and_located(detector, films, lesions):
@@ -49,6 +51,55 @@ def test_blobs_are_found_and_located(detector, films, lesions):
         for boxes, (row, column) in zip(detector.boxes(sick), where, strict=True)
     ]
     assert np.mean(hit) > 0.7
+
+
+def test_spoiled_images_differ_inside_their_mask_only_as_far_as_it_is_soft(films):
+    image, others = films[0, ..., 0], films[1:9, ..., 0]
+    changed = []
+    for seed in range(20):
+        spoiled, mask = spoil(image, others, np.random.default_rng(seed))
+        assert spoiled.shape == mask.shape == image.shape
+        assert 0 <= spoiled.min() <= spoiled.max() <= 1
+        change = np.abs(spoiled - image)
+        if mask.any() and not mask.all():
+            changed.append((change[mask == 1].mean(), change[mask == 0].mean()))
+        again, _ = spoil(image, others, np.random.default_rng(seed))
+        assert np.array_equal(again, spoiled)
+    inside, outside = np.mean(changed, axis=0)
+    assert inside > 0.05
+    assert inside > 3 * outside
+
+
+@pytest.mark.slow
+def test_learning_from_spoiled_images_finds_blobs_and_shows_them(films, lesions):
+    sick, where = lesions
+    detector = AnomalyDetector("ae-chestxray-64", steps=120).fit(films[:80])
+    scores = np.concatenate([detector.anomaly_scores(films[80:120]), detector.anomaly_scores(sick)])
+    assert roc_auc_score(np.arange(80) >= 40, scores) > 0.8
+    heat = detector.heat_map(sick, size=(128, 128))[..., 0]
+    assert heat.shape == (40, 128, 128)
+    peak = np.array([np.unravel_index(h.argmax(), h.shape) for h in heat]) / 2
+    assert (np.linalg.norm(peak - where, axis=1) < 10).mean() > 0.6
+
+
+def test_the_threshold_is_conformal_and_says_when_it_cannot_be():
+    scores = np.arange(99.0)
+    assert conformal_threshold(scores, 0.05) == 94  # the 95th of 99: a hundredth is above it in 5 of 100 cases
+    with pytest.warns(UserWarning, match="9.1% at best, not 5.0%"):
+        assert conformal_threshold(np.arange(10.0), 0.05) == 9
+    rng = np.random.default_rng(0)
+    called = [rng.normal() > conformal_threshold(rng.normal(size=40), 0.1) for _ in range(4000)]
+    assert np.mean(called) == pytest.approx(4 / 41, abs=0.015)
+
+
+def test_images_taken_otherwise_are_warned_of(detector, films, recwarn):
+    detector.predict(films[80:120])
+    assert not [w for w in recwarn if "differ from the normal" in str(w.message)]
+    darker = (0.2 + 0.4 * films[80:120]).astype("float32")
+    assert "brightness" in detector.drifted(darker) or "contrast" in detector.drifted(darker)
+    assert detector.drifted(darker[:5]) == []
+    with pytest.warns(UserWarning, match="may not hold"):
+        detector.predict(darker)
 
 
 def test_predict_keeps_the_false_positive_rate_and_scikit_learns_signs(detector, films, lesions):
@@ -72,7 +123,7 @@ def test_fit_is_repeatable_and_clone_starts_anew(detector, films):
     assert again.threshold_ == pytest.approx(detector.threshold_, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", sorted({*SCORES} - {"synthetic"}))
 def test_every_score_runs_on_a_vae_and_gives_finite_numbers(name, images):
     model = VAE((32, 32, 1), latent_dim=6, **SMALL)
     model.initialize_from_pca(images)
@@ -85,8 +136,8 @@ def test_every_score_runs_on_a_vae_and_gives_finite_numbers(name, images):
 
 def test_scores_of_a_vae_are_refused_on_other_families(films):
     with pytest.raises(ValueError, match="needs a VAE"):
-        AnomalyDetector("ae-chestxray-64", scores=("elbo",)).fit(films[:40])
-    with pytest.raises(ValueError, match="expected some of l1"):
+        AnomalyDetector("ae-chestxray-64", scores=("elbo",), heat="l1").fit(films[:40])
+    with pytest.raises(ValueError, match="expected some of synthetic, l1"):
         AnomalyDetector("ae-chestxray-64", scores=("l2",)).fit(films[:40])
     with pytest.raises(ValueError, match="expected 20 or more"):
         AnomalyDetector("ae-chestxray-64").fit(films[:12])
@@ -126,7 +177,7 @@ def test_command_writes_scores_and_pictures(films, lesions, tmp_path):
         (tmp_path / folder).mkdir()
         for i, film in enumerate(some):
             Image.fromarray(np.round(film[..., 0] * 255).astype("uint8")).save(tmp_path / folder / f"{i:02d}.png")
-    arguments = ["anomaly", "ae-chestxray-64", tmp_path / "normal", tmp_path / "new", "-o", tmp_path / "out"]
+    arguments = ["anomaly", "ae-chestxray-64", tmp_path / "normal", tmp_path / "new", "-o", tmp_path / "out", "--steps", 20]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     with open(tmp_path / "out" / "scores.csv") as file:

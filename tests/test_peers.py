@@ -137,7 +137,7 @@ def test_scikit_learns_checks_of_the_detector(estimator, check):
     "make",
     [
         lambda: medzoo.FeatureExtractor("vae-chestxray-64"),
-        lambda: medzoo.AnomalyDetector("vae-chestxray-64", augment=0),
+        lambda: medzoo.AnomalyDetector("vae-chestxray-64", steps=2, augment=0),
         lambda: SimilarCases("vae-chestxray-64"),
         lambda: AggregatePosterior("vae-chestxray-64", components=2),
     ],

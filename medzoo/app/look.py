@@ -38,7 +38,7 @@ class Looker:
             self.names = [file.name for file in files]
             self.images = encoder.preprocess(files)
             self.compared = f"the {len(files)} images of {Path(folder).name}"
-        self.detector = AnomalyDetector(encoder, augment=0).fit(self.images)
+        self.detector = AnomalyDetector(encoder, ("neighbours",), "features", augment=0).fit(self.images)
         self.search = SimilarCases(encoder).fit(self.images)
         self.models = {}
 

@@ -67,20 +67,21 @@ def classify(name, data, out, size, epochs, seed, random, overwrite, **how):
 @click.argument("images", nargs=-1, required=True, type=ImageFiles())
 @out_option("Folder for scores.csv and pictures.")
 @click.option("--rate", default=0.05, show_default=True, help="Share of normal images that may be called anomalies.")
+@click.option("--steps", default=300, show_default=True, help="Of the training on spoiled normal images.")
 @overwrite_option
-def anomaly(name, normal, images, out, rate, overwrite):
+def anomaly(name, normal, images, out, rate, steps, overwrite):
     """Find what is unlike the normal images in folder NORMAL: scores, heat maps and boxes for IMAGES.
 
     \b
     Example:
-        medzoo anomaly ae-chestxray-64 normal-films/ film.dcm more-films/ -o out/
+        medzoo anomaly mae-medical normal-films/ film.dcm more-films/ -o out/
     """
     from medzoo.tasks.anomaly import AnomalyDetector, find_anomalies
 
     files = files_of(images)
     nothing_there([out / "scores.csv"], overwrite)
     click.echo(f"learning what is normal from {normal}")
-    detector = AnomalyDetector(name, false_positive_rate=rate).fit(files_of([normal]))
+    detector = AnomalyDetector(name, steps=steps, false_positive_rate=rate).fit(files_of([normal]))
     rows = find_anomalies(detector, files, out)
     found = sum(row["anomaly"] for row in rows)
     click.echo(f"{found} of {len(rows)} images above the threshold {detector.threshold_:.2f}; wrote {out}")

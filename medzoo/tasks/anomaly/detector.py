@@ -1,34 +1,46 @@
 """The detector: several scores on one scale, a threshold, heat maps and boxes."""
 
+import warnings
+
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from medzoo.images.intensity import standardize
+from medzoo.images.archive import to_float
+from medzoo.images.intensity import resize, standardize
+from medzoo.images.read import read_image
 from medzoo.models.checks import images_only
 from medzoo.recipes.augment import moved_copies
 from medzoo.tasks.anomaly.scores import SCORES
-from medzoo.tasks.features import fit_size
+from medzoo.tasks.anomaly.synthetic import Synthetic
 from medzoo.zoo.presets import loaded
 
 
 class AnomalyDetector(OutlierMixin, BaseEstimator):
     """Scores images by how unlike they are to the normal ones that it was fitted on (scikit-learn's conventions).
 
-        detector = AnomalyDetector("ae-chestxray-64").fit(normal_images)
+        detector = AnomalyDetector().fit(normal_images)
         detector.predict(images)        # 1 normal, -1 not, at the false-positive rate asked for
         detector.heat_map(images)       # where
 
     Several scores are put on one scale, that of normal images held out from the fit (robust z-scores: median 0,
     interquartile range 1.35), and averaged.
 
+    The threshold is conformal: of normal images that are exchangeable with the held-out ones, at most
+    `false_positive_rate` are called anomalies, on the average over such fits (Vovk et al. 2005; Bates et al. 2023,
+    arXiv:2104.08279). Images from elsewhere are not exchangeable: `predict` warns where exposure, contrast or sharpness
+    of ten or more images are not those of the normal ones.
+
     Args:
         model: name, folder or `hf://...` of a preset, or a medzoo model.
-        scores: which of `medzoo.tasks.anomaly.scores.SCORES`: `"l1"`, `"ssim"`, `"latent"`, `"neighbours"`,
-            `"features"`, and for VAEs `"elbo"`, `"gradient"`, `"restoration"`.
-        heat: which score draws the heat map: `"features"`, `"l1"`, or for VAEs `"gradient"`, `"restoration"`.
+        scores: which of `medzoo.tasks.anomaly.scores.SCORES`: `"synthetic"`, `"l1"`, `"ssim"`, `"latent"`,
+            `"neighbours"`, `"features"`, and for VAEs `"elbo"`, `"gradient"`, `"restoration"`.
+        heat: which score draws the heat map: `"synthetic"`, `"features"`, `"l1"`, or for VAEs `"gradient"`,
+            `"restoration"`.
+        size: side in pixels that images are brought to, for a model that takes any.
         standardize: bring every image to the same mean and contrast first. Without it, exposure is what the scores see.
-        augment: moved and mirrored copies of each normal image added to the fit.
+        steps: of the training behind `"synthetic"`, batches of 16; some minutes.
+        augment: moved and mirrored copies of each normal image added to the fit of the other scores.
         false_positive_rate: share of normal images that `predict` may call anomalies.
         held_out: share of the normal images kept for scale and threshold.
         seed: int.
@@ -38,10 +50,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def __init__(
         self,
-        model="ae-chestxray-64",
-        scores=("neighbours",),
-        heat="features",
+        model="mae-medical",
+        scores=("synthetic",),
+        heat="synthetic",
+        size=96,
         standardize=True,
+        steps=300,
         augment=4,
         false_positive_rate=0.05,
         held_out=0.25,
@@ -50,7 +64,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.model = model
         self.scores = scores
         self.heat = heat
+        self.size = size
         self.standardize = standardize
+        self.steps = steps
         self.augment = augment
         self.false_positive_rate = false_positive_rate
         self.held_out = held_out
@@ -63,29 +79,36 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             raise ValueError(f"AnomalyDetector: scores {sorted(unknown)}; expected some of {', '.join(SCORES)}.")
         self.model_ = loaded(self.model)
         images_only(self.model_, "AnomalyDetector")
-        images = self._prepare(X)
-        count = round(self.held_out * len(images))
-        if count < 10 or len(images) - count < 10:
+        raw = self._read(X)
+        count = round(self.held_out * len(raw))
+        if count < 10 or len(raw) - count < 10:
             raise ValueError(
-                f"AnomalyDetector: {len(images)} normal images; expected 20 or more, so that 10 can be held out."
+                f"AnomalyDetector: {len(raw)} normal images; expected 20 or more, so that 10 can be held out."
             )
-        order = np.random.default_rng(self.seed).permutation(len(images))
-        held_out, normals = images[order[:count]], images[order[count:]]
-        if self.augment:
-            changes = {"shift": 3.0, "warp": 0.08, "contrast": 0.0, "flip": True}
-            normals = np.concatenate([normals, *moved_copies(normals, self.augment, self.seed, **changes)])
-        self.fitted_ = {name: SCORES[name]().fit(self.model_, normals) for name in {*self.scores, self.heat}}
+        order = np.random.default_rng(self.seed).permutation(len(raw))
+        held_out, normals = (self._prepare(raw[part]) for part in (order[:count], order[count:]))
+        self.fitted_ = self._fit_scores(normals)
         self.scale_ = {}
         for name in self.scores:
             low, middle, high = np.percentile(self.fitted_[name].score(self.model_, held_out)[0], (25, 50, 75))
             self.scale_[name] = (middle, max((high - low) / 1.349, 1e-12))
-        self.threshold_ = float(np.quantile(self._scores(held_out), 1 - self.false_positive_rate))
+        self.threshold_ = conformal_threshold(self._scores(held_out), self.false_positive_rate)
+        self.acquisition_ = acquisition(raw)
         return self
+
+    def _fit_scores(self, normals):
+        names, fitted = {*self.scores, self.heat}, {}
+        if "synthetic" in names:
+            fitted["synthetic"] = Synthetic(self.steps, self.seed).fit(self.model_, normals)
+        if self.augment and names - set(fitted):
+            changes = {"shift": 3.0, "warp": 0.08, "contrast": 0.0, "flip": True}
+            normals = np.concatenate([normals, *moved_copies(normals, self.augment, self.seed, **changes)])
+        return fitted | {name: SCORES[name]().fit(self.model_, normals) for name in names - set(fitted)}
 
     def anomaly_scores(self, X):
         """Larger for stranger images, `(N,)`; above `threshold_` an anomaly."""
         check_is_fitted(self, "threshold_")
-        return self._scores(self._prepare(X))
+        return self._scores(self._prepare(self._read(X)))
 
     def score_samples(self, X):
         """`-anomaly_scores`: scikit-learn's sign."""
@@ -96,36 +119,76 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return -(self.anomaly_scores(X) - self.threshold_)
 
     def predict(self, X):
-        """1 for normal images, -1 for anomalies."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        """1 for normal images, -1 for anomalies. Warns of ten or more images that were taken otherwise than the normal
+        ones, see `drifted`."""
+        check_is_fitted(self, "threshold_")
+        raw = self._read(X)
+        self._warn_of_drift(raw)
+        return np.where(self._scores(self._prepare(raw)) > self.threshold_, -1, 1)
 
-    def heat_map(self, X):
-        """Where the anomaly is: float32 `(N, H, W, 1)`, in the size that the model saw; about 1 in normal images for
+    def drifted(self, X):
+        """In what of `ACQUISITION` images differ from the normal ones (Kolmogorov-Smirnov, p < 0.001): a list of
+        names, empty if in nothing, or if there are fewer than ten images."""
+        check_is_fitted(self, "threshold_")
+        return self._drifted(self._read(X))
+
+    def heat_map(self, X, size=None):
+        """Where the anomaly is: float32 `(N, H, W, 1)`; for `heat="synthetic"` in [0, 1], about 1 in normal images for
         `heat="features"`.
+
+        Args:
+            X: as in `fit`.
+            size: `(height, width)` that the maps are enlarged to; by default that of the images that the model saw.
 
         Raises:
             ValueError: `heat` names a score that has no map.
         """
         check_is_fitted(self, "threshold_")
-        images = self._prepare(X)
+        images = self._prepare(self._read(X))
         maps = self.fitted_[self.heat].score(self.model_, images)[1]
         if maps is None:
-            raise ValueError(f"AnomalyDetector: heat={self.heat!r} has no map; use 'features' or 'l1'.")
-        return _enlarge(maps, images.shape[1:3])[..., None]
+            raise ValueError(f"AnomalyDetector: heat={self.heat!r} has no map; use 'synthetic', 'features' or 'l1'.")
+        return _enlarge(maps, size or images.shape[1:3])[..., None]
 
-    def boxes(self, X, level=0.6):
+    def boxes(self, X, level=0.6, size=None):
         """Boxes around the strangest places, for each image a list of `(top, left, bottom, right)` in pixels.
 
         Args:
+            X, size: as in `heat_map`.
             level: share of the map's height, from its median to its peak, that a box's inside exceeds.
         """
-        return [find_boxes(heat, level) for heat in self.heat_map(X)]
+        return [find_boxes(heat, level) for heat in self.heat_map(X, size)]
 
-    def _prepare(self, X):
+    def _read(self, X):
+        """Images as the model takes them, float32 `(N, H, W, 1)` in [0, 1], of the detector's size."""
+        own = self.model_.image_shape[:2]
+        size = own if own[0] else (self.size, self.size)
         if isinstance(X, np.ndarray) and X.dtype.kind not in "US":
-            X = fit_size(self.model_, X)
-        images = self.model_.preprocess(list(X) if not isinstance(X, np.ndarray) else X)
+            X = to_float(X) if X.dtype == np.uint8 else X
+            X = X[..., None] if X.ndim == 3 else X
+        else:
+            window = self.model_.preprocess and self.model_.preprocess.window
+            X = np.stack([read_image(path, size, window) for path in X])
+        return self.model_.preprocess(X if X.shape[1:3] == size else resize(X, size))
+
+    def _prepare(self, images):
         return standardize(images) if self.standardize else images
+
+    def _drifted(self, images):
+        from scipy.stats import ks_2samp
+
+        if len(images) < 10:
+            return []
+        pairs = zip(ACQUISITION, self.acquisition_.T, acquisition(images).T, strict=True)
+        return [name for name, old, new in pairs if ks_2samp(old, new).pvalue < 0.001]
+
+    def _warn_of_drift(self, images):
+        if changed := self._drifted(images):
+            warnings.warn(
+                f"these {len(images)} images differ from the normal ones in {', '.join(changed)}: the false-positive "
+                f"rate of {self.false_positive_rate:.0%} may not hold. Fit on normal images of the same scanners.",
+                stacklevel=3,
+            )
 
     def _scores(self, images):
         scaled = [
@@ -133,6 +196,30 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             for name in self.scores
         ]
         return np.mean(scaled, axis=0)
+
+
+ACQUISITION = ("brightness", "contrast", "share of black", "sharpness")
+
+
+def acquisition(images):
+    """How images were taken, `(N, 4)` in the order of `ACQUISITION`, of float `(N, H, W, 1)` in [0, 1]."""
+    x = images[..., 0]
+    steps = np.abs(np.diff(x, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(x, axis=2)).mean(axis=(1, 2))
+    spread = x.std(axis=(1, 2))
+    return np.stack([x.mean(axis=(1, 2)), spread, (x < 0.05).mean(axis=(1, 2)), steps / (spread + 1e-6)], axis=1)
+
+
+def conformal_threshold(scores, rate):
+    """The k-th smallest of n scores of normal images, k = ceil((1 - rate) (n + 1)): a further one exceeds it with a
+    probability of at most `rate`. Where n is too small for that, the largest, with a warning."""
+    n = len(scores)
+    k = int(np.ceil((1 - rate) * (n + 1) - 1e-9))
+    if k > n:
+        warnings.warn(
+            f"{n} normal images held out promise a false-positive rate of {1 / (n + 1):.1%} at best, not {rate:.1%}.",
+            stacklevel=3,
+        )
+    return float(np.sort(scores)[min(k, n) - 1])
 
 
 def find_boxes(heat, level=0.6, smallest=0.002):

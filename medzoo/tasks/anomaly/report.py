@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 from medzoo.files import written_whole
+from medzoo.images.read import read_image
 from medzoo.progress import track
 from medzoo.reports.plots import save_heat_map
 from medzoo.tasks.anomaly.detector import find_boxes
 
+PICTURE = 256  # pixels a side of the pictures
 COLUMNS = ("file", "score", "anomaly", "boxes (top, left, bottom, right)")
 
 
@@ -24,15 +26,16 @@ def find_anomalies(detector, files, out):
     """
     out, rows = Path(out), []
     out.mkdir(parents=True, exist_ok=True)
+    called = detector.predict(files)  # warns of images from elsewhere
     for number, file in enumerate(track(files, "looking for anomalies")):
         score = float(detector.anomaly_scores([file])[0])
-        heat = detector.heat_map([file])[0]
-        strange = score > detector.threshold_
+        image = read_image(file, PICTURE, detector.model_.preprocess.window)
+        heat = detector.heat_map([file], image.shape[:2])[0]
+        strange = called[number] < 0
         boxes = [[int(n) for n in box] for box in find_boxes(heat)]
         title = f"{Path(file).name}: {score:.2f} ({'above' if strange else 'below'} {detector.threshold_:.2f})"
-        image = detector.model_.preprocess(file)[0]
         save_heat_map(out / f"{number:05d}-{Path(file).stem}.png", image, heat, boxes, title)
-        rows.append({"file": str(file), "score": score, "anomaly": strange, "boxes": boxes})
+        rows.append({"file": str(file), "score": score, "anomaly": bool(strange), "boxes": boxes})
     with written_whole(out / "scores.csv") as part, open(part, "w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         writer.writerow(COLUMNS)

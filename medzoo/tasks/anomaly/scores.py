@@ -10,6 +10,7 @@ from keras import ops
 from medzoo import losses, metrics
 from medzoo.models import VAE
 from medzoo.models.gradients import input_gradient
+from medzoo.tasks.anomaly.synthetic import Synthetic
 from medzoo.tasks.features import features
 
 
@@ -171,6 +172,7 @@ class Features:
 
 
 SCORES = {
+    "synthetic": Synthetic,
     "l1": L1,
     "ssim": SSIM,
     "elbo": ELBO,
