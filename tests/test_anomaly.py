@@ -177,7 +177,8 @@ def test_command_writes_scores_and_pictures(films, lesions, tmp_path):
         (tmp_path / folder).mkdir()
         for i, film in enumerate(some):
             Image.fromarray(np.round(film[..., 0] * 255).astype("uint8")).save(tmp_path / folder / f"{i:02d}.png")
-    arguments = ["anomaly", "ae-chestxray-64", tmp_path / "normal", tmp_path / "new", "-o", tmp_path / "out", "--steps", 20]
+    arguments = ["anomaly", "ae-chestxray-64", tmp_path / "normal", tmp_path / "new", "-o", tmp_path / "out"]
+    arguments += ["--steps", 20]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     with open(tmp_path / "out" / "scores.csv") as file:

@@ -4,7 +4,8 @@ import pytest
 
 from medzoo.images.lesions import add_lesion
 from medzoo.images.phantom import chest_phantom
-from medzoo.tasks.segment import DiceCrossEntropy, Segmenter, dice, hausdorff
+from medzoo.tasks.segment import DiceCrossEntropy, MovedPairs, Segmenter, dice, hausdorff
+from medzoo.tasks.segment.segmenter import halvings
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,47 @@ def test_three_classes_three_stages_and_keras_file(lesions, tmp_path):
     segmenter.save(tmp_path / "segmenter.keras")
     copy = keras.saving.load_model(tmp_path / "segmenter.keras")
     assert np.array_equal(copy.predict(images[:2], verbose=0), probabilities)
+
+
+def test_masks_that_overlap(lesions):
+    images, masks = lesions
+    both = np.concatenate([masks, masks[:, ::-1]], axis=-1)
+    segmenter = Segmenter.from_pretrained("ae-chestxray-64", 2, multi_label=True)
+    segmenter.compile()
+    segmenter.fit(images[:4], both[:4], verbose=0)
+    assert segmenter.segment(images[:2]).shape == (2, 64, 64, 2)
+    copy = Segmenter.from_config(segmenter.get_config())
+    assert copy.multi_label
+    loss, truth = DiceCrossEntropy(multi_label=True), both[:1].astype("float32")
+    assert float(loss(truth, truth)) == pytest.approx(0, abs=1e-5)
+    assert float(loss(truth, 1 - truth)) > 1
+
+
+def test_images_and_masks_move_together():
+    film = chest_phantom(64, 0)
+    images = np.stack([film, film[::-1]])
+    masks = (images[..., 0] > 0.5).astype("uint8")
+    pairs = MovedPairs(images, masks, batch_size=4, steps=3, contrast=0.0, shift=0.1)
+    x, y = pairs[0]
+    assert x.shape == (4, 64, 64, 1)
+    assert ((x[..., 0] > 0.5) == y).mean() > 0.97
+    assert (y[0] != masks[0]).any()
+    again, _ = MovedPairs(images, masks, batch_size=4, steps=3, contrast=0.0, shift=0.1)[0]
+    assert np.array_equal(x, again)
+    pairs.on_epoch_end()
+    assert not np.array_equal(pairs[0][0], x)
+    still = MovedPairs(images, masks[..., None], batch_size=2, shift=0.0, warp=0.0, contrast=0.0)[0]
+    assert sorted(m.sum() for m in still[1]) == sorted(m.sum() for m in masks)
+    volumes = np.stack([np.repeat(film[None, ::4, ::4], 8, axis=0)] * 2)
+    x, y = MovedPairs(volumes, volumes[..., 0] > 0.5, batch_size=2)[0]
+    assert (x.shape, y.shape) == ((2, 8, 16, 16, 1), (2, 8, 16, 16))
+
+
+def test_stages_of_the_segmenters_own_reach_from_the_image_to_the_encoder():
+    assert halvings((4, 4)) == [(2, 2), (2, 2)]
+    assert halvings((2, 4, 4)) == [(2, 2, 2), (1, 2, 2)]
+    assert halvings((3, 6)) == [(3, 2), (1, 3)]
+    assert halvings((1, 1)) == []
 
 
 def test_loss_of_a_perfect_mask_is_zero_and_of_a_half_right_one_the_closed_form():

@@ -13,6 +13,7 @@ from medzoo.images.read import read_image
 from medzoo.reports.bootstrap import summary
 from medzoo.reports.plots import save_outlines
 from medzoo.tasks.segment.measures import dice, hausdorff
+from medzoo.tasks.segment.pairs import MovedPairs
 from medzoo.tasks.segment.segmenter import Segmenter
 from medzoo.tasks.shared.data import SIZE
 from medzoo.tasks.shared.fit import fit_best
@@ -53,17 +54,9 @@ def train_segmenter(
     test, validation, train = order[:count], order[count : 2 * count], order[2 * count :]
     keras.utils.set_random_seed(seed)
     segmenter = Segmenter.from_pretrained(model, max(2, int(y.max()) + 1), pretrained=pretrained)
-    fit_best(
-        segmenter,
-        x[train],
-        y[train],
-        validation_data=(x[validation], y[validation]),
-        epochs=epochs,
-        steps=-(-len(train) // BATCH),
-        learning_rate=1e-3,
-        batch_size=BATCH,
-        verbose=verbose,
-    )
+    pairs = MovedPairs(x[train], y[train], BATCH, seed=seed)
+    seen = {"validation_data": (x[validation], y[validation]), "verbose": verbose}
+    fit_best(segmenter, pairs, epochs=epochs, steps=len(pairs), learning_rate=2e-3, **seen)
     found, truth = segmenter.segment(x[test]), y[test]
     result = {
         "command": command,
