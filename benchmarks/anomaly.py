@@ -175,7 +175,24 @@ def summed_up(data, task, runs):
     return rows
 
 
-def figure(path, data, runs):
+def figure(path, results):
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(12, 3.6), layout="constrained")
+    for axis, (task, rows) in zip(drawing.subplots(1, len(results)), results.items(), strict=True):
+        for i, (name, m) in enumerate(rows.items()):
+            color = "C1" if name == "synthetic" else "C0" if name in METHODS else "0.5"
+            axis.plot(m["test"]["interval"], [i, i], color=color, alpha=0.5)
+            axis.plot(m["test"]["mean"], i, "o", color=color)
+        axis.set_yticks(range(len(rows)), list(rows), fontsize=7)
+        axis.axvline(0.5, color="0.7", linestyle="--", linewidth=1)
+        axis.invert_yaxis()
+        axis.set(xlabel="AUROC, test", title=task)
+        axis.grid(axis="x", alpha=0.3)
+    drawing.savefig(path, dpi=100)
+
+
+def picture(path, data, runs):
     """Films drawn by lot, the detector's map over them, with its boxes: misses as well as hits."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -205,8 +222,9 @@ def figure(path, data, runs):
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
 @click.option("--seeds", default=5, show_default=True)
 @click.option("--jobs", default=2, show_default=True, help="Processes, one core each.")
+@click.option("--films", type=click.Path(path_type=Path), help="PNG of real films with their maps; not for a commit.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
-def main(data, cache, seeds, jobs, out):
+def main(data, cache, seeds, jobs, films, out):
     cache.mkdir(parents=True, exist_ok=True)
     every = [(t, m, s) for s in range(seeds) for t in TASKS for m in METHODS if s == 0 or m == "synthetic"]
     with ProcessPoolExecutor(jobs, get_context("spawn"), alone) as pool:
@@ -229,7 +247,9 @@ def main(data, cache, seeds, jobs, out):
     ]
     header = ["score", "AUROC", "peak in the lesion", "average precision, pixels", "Dice"]
     tables.append(("Lesions drawn on normal test films", header, cells))
-    figure(out.with_suffix(".png"), data, runs[DRAWN_ON])
+    figure(out.with_suffix(".png"), results)
+    if films:
+        picture(films, data, runs[DRAWN_ON])
     write(out, "Anomalies", tables, {"backend": keras.backend.backend(), "results": results}, explained())
 
 

@@ -33,7 +33,7 @@ TASKS = {
     "chest films": {"model": "ae-chestxray", "counts": (10, 104), "batch": 8, "steps": 300, "names": tuple(ORGANS)},
     "hippocampus": {
         "model": "vqvae-hippocampus",
-        "counts": (5, 20, 144),
+        "counts": (144,),
         "batch": 4,
         "steps": 300,
         "names": ("anterior", "posterior"),

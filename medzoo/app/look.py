@@ -73,6 +73,7 @@ class Looker:
         Returns: dict with `figure` and `neighbours` (PNG, bytes) and `facts`, lines of text.
         """
         from medzoo import metrics
+        from medzoo.evaluate.look import strange as unlike
         from medzoo.images.intensity import resize
 
         (name, stored, image), model = film, self.model(preset)
@@ -89,6 +90,8 @@ class Looker:
             f"{'unlike' if strange > threshold else 'like'} {self.compared}",
             self._compressed(stored, image),
         ]
+        if said := unlike(model, x):
+            facts.insert(1, f"this image {said}")
         figure = _png(save_look, x[0], reconstruction[0], heat, preset)
         return {"figure": figure, "neighbours": self._neighbours(small), "facts": facts}
 

@@ -1,5 +1,6 @@
 """A first look: a model's reconstruction of one image, beside the image."""
 
+import logging
 import math
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from medzoo.images.volume import cut_to, put_back
 from medzoo.images.write import write_png
 from medzoo.models import MaskedAutoencoder
 from medzoo.models.tiles import padded
+from medzoo.models.usual import UNUSUAL
 from medzoo.reports.plots import difference_strip, save_demo, save_planes
 from medzoo.zoo.presets import load
 
+log = logging.getLogger("medzoo")
 LARGE, TILE, OVERLAP = 128, 96, 32  # voxels a side: from here on in tiles, of this size, with this overlap
 
 
@@ -23,6 +26,8 @@ def compare(model, file, target):
     Returns: `(psnr, ssim)`, in dB and from -1 to 1.
     """
     image = model.preprocess(file)
+    if said := strange(model, image):
+        log.warning("%s: %s", file, said)
     shown, result = seen_and_made(model, image)
     write_png(target, difference_strip(image[0], result[0], shown[0]))
     return _likeness(image, result)
@@ -73,6 +78,13 @@ def seen_and_made(model, images):
         return images, model.reconstruct(images)
     visible = model.hide(images, seed=0)
     return model.cover(images, visible), model.fill(images, visible)
+
+
+def strange(model, images):
+    """A sentence where the strangest of some images does not look like those the model learned from, else `None`."""
+    share = 1.0 if model.usual is None else float(model.belongs(images).min())
+    if share < UNUSUAL:
+        return f"does not look like the images that {model.name} learned from (usual: {share:.1e}); do not trust it."
 
 
 def demonstrate(name, out):

@@ -11,15 +11,18 @@ from pathlib import Path
 import click
 
 from medzoo.evaluate.card import card, read_json, strictest
+from medzoo.files import write_json
 from medzoo.images.collection import open_collection
 from medzoo.layers.blocks import downsampling
 from medzoo.layers.grids import per_axis, together
 from medzoo.recipes import recipe
 from medzoo.recipes.sources import source_of
+from medzoo.recipes.training import usual_images
 from medzoo.reports.bootstrap import show
 from medzoo.reports.tables import table as markdown_table
 from medzoo.zoo.download import sha256
 from medzoo.zoo.manifest import BUNDLED, FORMAT, input_size, manifest_path
+from medzoo.zoo.presets import load
 
 SHIPPED = ("config.json", "model.weights.h5")  # what load needs; checked by sha256
 START, END = "<!-- models: python -m medzoo.evaluate.publish -->", "<!-- /models -->"
@@ -89,9 +92,13 @@ def with_table(readme, presets):
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1)
 @click.option("--measure", type=click.Path(path_type=Path), help="Folder with the archives that recipes name.")
+@click.option("--usual", type=click.Path(path_type=Path), help="Folder with the archives: what images look like, anew.")
 @click.option("--speed", is_flag=True, help="Measure the speed anew; on an idle machine.")
-def main(names=(), measure=None, speed=False):
+def main(names=(), measure=None, usual=None, speed=False):
     folders = [BUNDLED / name for name in names or sorted(p.name for p in BUNDLED.iterdir())]
+    if usual:
+        for folder in folders:
+            set_usual(folder, usual)
     if measure:
         from medzoo.evaluate.report import report
 
@@ -108,6 +115,14 @@ def main(names=(), measure=None, speed=False):
             measured = read_json(folder, "metrics.json")
             write_metrics(folder, {**measured, "speed": measure_speed(folder, measured["image_size"])})
     publish()
+
+
+def set_usual(folder, data):
+    """Writes what the validation images of a preset's recipe look like to its configuration."""
+    own, model = recipe(folder.name), load(folder)
+    collections, _ = zip(*own.collections([data / part.source["file"] for part in own.data]), strict=True)
+    model.set_usual(*usual_images(own, collections))
+    write_json(folder / "config.json", {**read_json(folder, "config.json"), "usual": model.usual.get_config()})
 
 
 def publish():

@@ -64,6 +64,7 @@ def run(recipe, data, out, epochs, seed, strategy):
         return out
     model = recipe.model(name=recipe.name, seed=seed)  # anew: that of several hosts does nothing without all of them
     progress.load_best(model)
+    model.set_usual(*usual_images(recipe, collections))
     save_preset(model, out, overwrite=True)
     cost = _psnr(model, validation) - _psnr(load(out), validation)
     if cost > FLOAT16_COST:
@@ -88,6 +89,13 @@ def run(recipe, data, out, epochs, seed, strategy):
     write_json(out / "training.json", facts)
     shutil.rmtree(work)
     return out
+
+
+def usual_images(recipe, collections):
+    """Some validation images of each collection, whole, for `Autoencoder.set_usual`."""
+    size = recipe.size and (recipe.size, recipe.size)
+    every = (brought_to(size, c.images("val")) for c in collections)
+    return [to_float(images[:: -(-len(images) // FOR_VALIDATION)]) for images in every]
 
 
 def brought_to(size, images):

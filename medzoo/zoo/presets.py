@@ -169,6 +169,7 @@ def _read_config(folder):
 def _build(folder, name):
     """The model of a folder whose files were checked where they came from: manifest, hub or the folder itself."""
     from medzoo import models
+    from medzoo.models.usual import Usual
 
     config = _read_config(folder)
     families = {cls.__name__: cls for cls in models.FAMILIES}
@@ -178,6 +179,7 @@ def _build(folder, name):
         check_weights(folder / WEIGHTS, [v.shape for v in model.variables], name)
         model.load_weights(folder / WEIGHTS)
         model.preprocess = Preprocess(**config["preprocessing"])
+        model.usual = Usual(**config["usual"]) if "usual" in config else None
     except PresetError:
         raise
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
@@ -219,6 +221,7 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
             "model": {"class_name": type(model).__name__, "config": _without_preprocess(model.get_config())},
             "preprocessing": Preprocess(**preprocessing).get_config(),
             "weights": {"size": (temporary / WEIGHTS).stat().st_size, "sha256": sha256(temporary / WEIGHTS)},
+            **({"usual": model.usual.get_config()} if model.usual else {}),
         }
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         folder.mkdir(exist_ok=True)
