@@ -228,12 +228,7 @@ class Autoencoder(Preprocessed, OwnLoss):
         the smallest one, times three.
 
         Below 0.01 an image is stranger than 99 in 100 of them: another organ, modality or orientation, inverted, or of
-        another scanner. It says nothing of disease.
-
-        Args:
-            x: images `(N, H, W, channels)` in [0, 1].
-
-        Returns: float32 `(N,)`, 0 to 1.
+        another scanner. It says nothing of disease. Takes images as `encode`; returns float32 `(N,)`, 0 to 1.
 
         Raises:
             ValueError: nothing is known of the model's images: it is no preset, or was trained on since (`fit` forgets
@@ -247,8 +242,6 @@ class Autoencoder(Preprocessed, OwnLoss):
     def set_usual(self, *images):
         """Learns what images look like, for `belongs`: float arrays `(N, H, W, channels)` in [0, 1] that the model was
         not trained on, a hundred or more; each array may have a size of its own."""
-        for part in images:
-            check_images(self, part)
         self.usual = Usual.of(self, images)
 
     def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):

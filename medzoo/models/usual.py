@@ -5,6 +5,7 @@ from keras import ops
 
 from medzoo import metrics
 from medzoo.layers import pooling
+from medzoo.models.checks import check_images
 
 AT_ONCE = 16  # images
 RARE, SIGMAS = 0.01, 2.33  # a share of the images, and how far from the middle of a normal distribution it lies
@@ -41,6 +42,8 @@ class Usual:
     @classmethod
     def of(cls, model, parts):
         """From validation images: a list of arrays `(N, H, W, 1)` in [0, 1], each of a size of its own."""
+        for images in parts:
+            check_images(model, images)
         found = [_seen(model, images) for images in parts]
         psnr, *rows = (np.concatenate(part) for part in zip(*found, strict=True))
         middle, low = np.median(psnr), np.quantile(psnr, RARE)
