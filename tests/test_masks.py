@@ -7,7 +7,8 @@ from PIL import Image
 from medzoo.errors import ImageError
 from medzoo.images.intensity import resize
 from medzoo.images.lesions import add_lesion
-from medzoo.images.masks import load_masks, read_mask
+from medzoo.images.masks import load_mask_archive, load_masks, read_mask
+from medzoo.images.write import write_labels
 
 
 def save(path, values):
@@ -69,3 +70,48 @@ def test_missing_masks_and_other_sizes_are_named(tmp_path):
     save(tmp_path / "masks/1.png", np.zeros((8, 9), "uint8"))
     with pytest.raises(ImageError, match=r"\(8, 9\) pixels; its image"):
         load_masks(tmp_path / "images", tmp_path / "masks")
+
+
+def test_overlapping_labels_are_pages_of_a_tiff_or_an_axis_of_an_array(tmp_path):
+    labels = np.zeros((6, 5, 3), "uint8")
+    labels[1:4, 1:4, 0] = labels[2:, 2:, 1] = 1
+    assert write_labels(tmp_path / "a", labels) == tmp_path / "a.tif"
+    assert (read_mask(tmp_path / "a.tif") == labels).all()
+    np.save(tmp_path / "b.npy", labels)
+    assert (read_mask(tmp_path / "b.npy") == labels).all()
+    np.save(tmp_path / "c.npy", 2 * labels)
+    with pytest.raises(ImageError, match="expected 0 and 1 for each label"):
+        read_mask(tmp_path / "c.npy")
+    Image.fromarray(labels[..., 0]).save(tmp_path / "d.tif", compression="jpeg")
+    with pytest.raises(ImageError, match="compressed as JPEG"):
+        read_mask(tmp_path / "d.tif")
+    for name in "ab":
+        save(tmp_path / f"images/{name}.png", np.full((6, 5), 9, "uint8"))
+    (tmp_path / "masks").mkdir()
+    for name in "ab":
+        write_labels(tmp_path / "masks" / name, labels)
+    assert load_masks(tmp_path / "images", tmp_path / "masks", size=12)[1].shape == (2, 12, 12, 3)
+    write_labels(tmp_path / "masks" / "b", labels[..., 0])
+    (tmp_path / "masks" / "b.tif").unlink()
+    with pytest.raises(ImageError, match="one label a pixel; others have 3 labels that may overlap"):
+        load_masks(tmp_path / "images", tmp_path / "masks")
+
+
+def test_archives_hold_masks_as_labels_as_layers_or_as_bits(tmp_path):
+    images = np.zeros((4, 8, 8), "uint8")
+    bits = np.zeros((4, 8, 8), "uint8")
+    bits[:, 2:5], bits[:, 4:6, 3] = 1, 3
+    both = {"train_images": images, "test_images": images[:2], "val_images": images[:1]}
+    masks = {"train_masks": bits, "test_masks": bits[:2], "val_masks": bits[:1]}
+    np.savez(tmp_path / "bits.npz", **both, **masks, mask_bits=np.array(["lung", "clavicle"]))
+    parts, names = load_mask_archive(tmp_path / "bits.npz", size=16)
+    assert names == ["lung", "clavicle"]
+    assert {split: y.shape for split, (_, y) in parts.items()}["val"] == (1, 16, 16, 2)
+    assert parts["train"][1].sum() == 4 * 4 * ((bits[0] & 1).sum() + (bits[0] >> 1).sum())
+    np.savez(tmp_path / "labels.npz", train_images=images, train_masks=bits)
+    parts, names = load_mask_archive(tmp_path / "labels.npz")
+    assert names is None
+    assert (parts["train"][1] == bits).all()
+    np.savez(tmp_path / "bad.npz", train_images=images, train_masks=bits[:3])
+    with pytest.raises(ImageError, match=r"train_masks is uint8 \(3, 8, 8\); expected integers \(4, 8, 8\)"):
+        load_mask_archive(tmp_path / "bad.npz")

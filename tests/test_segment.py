@@ -152,3 +152,29 @@ def test_command_trains_reports_and_outlines_new_images(tmp_path):
     again = CliRunner().invoke(main, [str(a) for a in arguments])
     assert again.exit_code == 1
     assert "--overwrite" in again.output
+
+
+@pytest.mark.slow
+def test_command_takes_an_archive_of_overlapping_labels(lesions, tmp_path):
+    import json
+
+    from click.testing import CliRunner
+    from PIL import Image
+
+    from medzoo.cli import main
+    from medzoo.images.masks import read_mask
+
+    images, masks = np.round(255 * lesions[0][..., 0]).astype("uint8"), lesions[1][..., 0]
+    bits = (masks | 2 * (images > 128)).astype("uint8")
+    parts = {"train": slice(24), "val": slice(24, 28), "test": slice(28, 34)}
+    arrays = {f"{split}_images": images[own] for split, own in parts.items()}
+    arrays |= {f"{split}_masks": bits[own] for split, own in parts.items()}
+    np.savez(tmp_path / "a.npz", **arrays, mask_bits=np.array(["lesion", "bright"]))
+    Image.fromarray(images[-1]).save(tmp_path / "new.png")
+    arguments = ["segment", "vqvae-medical", tmp_path / "a.npz", tmp_path / "new.png", "-o", tmp_path / "out"]
+    result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--size", 64, "--epochs", 10]])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["images"] == {"train": 24, "validation": 4, "test": 6}
+    assert report["dice"]["bright"]["mean"] > 0.8
+    assert read_mask(tmp_path / "out" / "00000-new-mask.tif").shape == (64, 64, 2)

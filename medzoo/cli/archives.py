@@ -2,7 +2,7 @@
 
 import click
 
-from medzoo.cli.shared import EXISTING, FOLDER, PATH, ImageFiles, files_of, nothing_there, out_option, overwrite_option
+from medzoo.cli.shared import EXISTING, FOLDER, PATH, ImageFiles, files_for, nothing_there, out_option, overwrite_option
 
 KIND = click.option("--kind", default="both", show_default=True, type=click.Choice(["latents", "deep", "both"]))
 
@@ -49,8 +49,9 @@ def similar(name, archive, images, count, out):
 
     if out and out.exists():
         raise click.ClickException(f"{out}: exists; choose another name.")
-    known, asked = files_of([archive]), files_of(images)
-    search = SimilarCases(name).fit(known)
+    search = SimilarCases(name).load_model()
+    known, asked = (files_for(search.model_, paths) for paths in ([archive], images))
+    search.fit(known)
     indices, similarity = search.query(asked, min(count, len(known)))
     for file, row, values in zip(asked, indices, similarity, strict=True):
         click.echo(f"{file}")
@@ -97,18 +98,17 @@ def drift(name, old, new, kind):
 def encode(name, source, out, processes, engine, shard):
     """Encode all images below SOURCE to latents in Parquet files; the same command again goes on.
 
-    Bad files are listed with the reason. Needs pip install "medzoo[encode]"; for --engine ray, which spreads over a
-    cluster, "medzoo[ray]".
+    A preset of volumes encodes NIfTI files and folders of DICOM series. Bad files are listed with the reason. Needs
+    pip install "medzoo[encode]"; for --engine ray, which spreads over a cluster, "medzoo[ray]".
 
     \b
     Example:
         medzoo encode vae-chestxray archive/ -o latents/ --processes 8
     """
-    from medzoo.images.listing import list_files
     from medzoo.progress import bar
-    from medzoo.tasks.encode import encode_folder
+    from medzoo.tasks.encode import encode_folder, listed
 
-    files, images, errors = list_files(source), 0, 0
+    files, images, errors = listed(name, source), 0, 0
     with bar() as progress:
         task = progress.add_task("encoding", total=-(-len(files) // shard))
         for new_images, new_errors in encode_folder(name, source, out, shard, processes, engine, files):

@@ -4,8 +4,9 @@ import click
 
 from medzoo.cli.shared import (
     EXISTING,
-    FOLDER,
     ImageFiles,
+    Sides,
+    files_for,
     files_of,
     labelled_options,
     nothing_there,
@@ -89,39 +90,56 @@ def anomaly(name, normal, images, out, rate, steps, overwrite):
 
 @click.command()
 @click.argument("name")
-@click.argument("images", type=FOLDER)
-@click.argument("masks", type=FOLDER)
-@click.argument("new", nargs=-1, type=ImageFiles())
+@click.argument("images", type=EXISTING)
+@click.argument("others", nargs=-1, type=ImageFiles(), metavar="[MASKS] [NEW]...")
 @out_option("Folder for segmenter and report.")
-@click.option("--size", default=256, show_default=True, help="Side in pixels, for presets that take any size.")
+@click.option(
+    "--size", type=Sides(), help="Side in pixels, for presets that take any size (256); of volumes three, 32x48x32."
+)
 @click.option("--epochs", default=30, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the training, and of what is held out for the report.")
 @click.option("--random", is_flag=True, help="From random weights instead: what is the pretraining worth?")
 @overwrite_option
-def segment(name, images, masks, new, out, size, epochs, seed, random, overwrite):
+def segment(name, images, others, out, size, epochs, seed, random, overwrite):
     """Train a segmenter on a preset's encoder from folders IMAGES and MASKS; then outline NEW images.
 
-    Masks are PNG or npy files named as their images, with integer labels (or black and white). 15% of the pairs choose
-    the epoch, another 15% are reported on. Writes segmenter.keras, report.json and report.png, and for each new image a
-    mask (labels as grey values) and a picture with the outline.
+    Masks are PNG, TIFF or npy files named as their images, with integer labels (or black and white), or for labels that
+    overlap TIFF files with a page for each; of volumes NIfTI files. 15% of the pairs choose the epoch, another 15% are
+    reported on. In the place of both folders IMAGES may be an npz archive (train_images, train_masks, ...). Writes
+    segmenter.keras, report.json and report.png, and for each new image a mask and a picture with the outlines.
 
     \b
     Example:
         medzoo segment ae-chestxray films/ masks/ new-films/ -o lungs/
+        medzoo segment vqvae-hippocampus images/ labels/ new/ --size 32x48x32 -o hippocampus/
     """
     from medzoo.progress import track
     from medzoo.reports.bootstrap import show
     from medzoo.tasks.segment import outline, train_segmenter
+    from medzoo.zoo.presets import load
 
     nothing_there([out / "segmenter.keras"], overwrite)
-    files = files_of(new)
+    masks, new = masks_and_new(images, others)
+    model = load(name)
+    files = files_for(model, new)
     own = {"size": size, "epochs": epochs, "seed": seed, "pretrained": not random, "command": said()}
-    segmenter, result = train_segmenter(name, images, masks, out, **own)
+    segmenter, result = train_segmenter(model, images, masks, out, **own)
     for label, value in result["dice"].items():
         click.echo(f"label {label}: Dice {show(value, 3)} on {result['images']['test']} held-out images")
     for number, file in enumerate(track(files, "outlining")):
         outline(segmenter, file, out, size, f"{number:05d}-{title_of(file)}")
     click.echo(f"wrote {out}")
+
+
+def masks_and_new(images, others):
+    """The folder of masks and the new images, behind a folder of images or an archive that holds its masks."""
+    if images.suffix.lower() == ".npz":
+        return None, others
+    if not others or not others[0].is_dir():
+        raise click.ClickException(
+            f"{images}: expected a folder with its masks as the next argument, or an npz archive."
+        )
+    return others[0], others[1:]
 
 
 @click.command()

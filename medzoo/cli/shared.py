@@ -83,6 +83,11 @@ def volumes_of(paths, every=False):
     return volumes, others
 
 
+def files_for(model, paths):
+    """Paths of what a preset reads among files and folders: images, each frame by itself, or volumes."""
+    return files_of(paths) if model.axes == 2 else volumes_of(paths, every=True)[0]
+
+
 def title_of(file):
     """The name of a file without its ending; `scan-3` for `scan.dcm#3`, `scan` for `scan.nii.gz`."""
     from medzoo.images.read import split_frame

@@ -10,13 +10,12 @@ from medzoo.images.read_volume import read_volume
 from medzoo.images.volume import cut_to, put_back
 from medzoo.images.write import write_png
 from medzoo.models import MaskedAutoencoder
-from medzoo.models.tiles import padded
+from medzoo.models.tiles import padded, tile_for
 from medzoo.models.usual import UNUSUAL
 from medzoo.reports.plots import difference_strip, save_demo, save_planes
 from medzoo.zoo.presets import load
 
 log = logging.getLogger("medzoo")
-LARGE, TILE, OVERLAP = 128, 96, 32  # voxels a side: from here on in tiles, of this size, with this overlap
 
 
 def compare(model, file, target):
@@ -52,8 +51,7 @@ def compare_volume(model, source, target):
     if model.image_shape[0] is None:
         height, width = images.shape[1:3]
         stack = padded(images if model.axes == 2 else images[None], model)
-        large = model.axes == 3 and max(stack.shape[1:]) > LARGE
-        made = model.reconstruct(stack, **({"tile": TILE, "overlap": OVERLAP} if large else {}))
+        made = model.reconstruct(stack, tile=tile_for(stack))
         result = (made if model.axes == 2 else made[0])[: len(images), :height, :width]
     elif model.axes == 3:
         middle = cut_to(images, model.image_shape[:3])

@@ -9,6 +9,7 @@ import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.images.dicom import is_dicom, parse
+from medzoo.images.nifti import is_nifti
 from medzoo.images.read import SUFFIXES
 from medzoo.progress import track
 
@@ -27,8 +28,14 @@ def list_images(folder):
         raise FileNotFoundError(f"{folder}: no such folder.")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
-        raise FileNotFoundError(f"{folder}: no images below it ({', '.join(SUFFIXES)}).")
+        raise FileNotFoundError(f"{folder}: no images below it ({', '.join(SUFFIXES)}).{_volumes_hint(folder)}")
     return paths
+
+
+def _volumes_hint(folder):
+    if not any(map(is_nifti, folder.rglob("*"))):
+        return ""
+    return " Its NIfTI files are volumes: take a preset of volumes, or slices, medzoo.read_volume(path).images()."
 
 
 def list_frames(folder):
@@ -86,7 +93,9 @@ def list_files(folder):
             if path.suffix.lower() in SUFFIXES or (path.is_file() and is_dicom(path)):
                 found.append(path.relative_to(folder).as_posix())
     if not found:
-        raise FileNotFoundError(f"{folder}: no images below it ({', '.join(SUFFIXES)}, or DICOM).")
+        raise FileNotFoundError(
+            f"{folder}: no images below it ({', '.join(SUFFIXES)}, or DICOM).{_volumes_hint(folder)}"
+        )
     return sorted(found)
 
 

@@ -5,43 +5,45 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
+from medzoo.images.archive import Archive, load_npz, to_float
 from medzoo.images.intensity import resize
 from medzoo.images.listing import list_images
 from medzoo.images.nifti import list_nifti
 from medzoo.images.read import read_image
 from medzoo.images.read_volume import read_volume
+from medzoo.images.splits import SPLITS
 from medzoo.images.volume import cut_to
 
-MASK_SUFFIXES = (".png", ".npy")
+TIFF = (".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".npy", *TIFF)
 MOST_LABELS = 64  # more different values than this are a picture, not a mask
 
 
 def read_mask(path):
-    """Integer labels `(H, W)` of a PNG (grey or palette, 8 or 16 bit) or npy file; 0 the background.
+    """Labels of the pixels of an image.
 
-    A mask that holds 0 and 255 only is taken as 0 and 1.
+    Integers `(H, W)`, 0 the background, of a PNG (grey or palette, 8 or 16 bit), TIFF or npy file; one that holds 0 and
+    255 only is taken as 0 and 1. Or, for labels that may overlap, 0 and 1 `(H, W, K)`: a TIFF with a page for each
+    label, or an npy array of that shape.
 
     Raises:
         FileNotFoundError: no such file.
-        ImageError: not a mask: colours, fractions, negative numbers or too many different values.
+        ImageError: not a mask: colours, fractions, negative numbers, too many different values, a lossy file.
     """
-    from PIL import Image
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
     if path.suffix.lower() not in MASK_SUFFIXES:
         raise ImageError(f"{path}: {path.suffix}; expected a mask as {' or '.join(MASK_SUFFIXES)} (lossless).")
     try:
-        if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            with Image.open(path, formats=("PNG",)) as picture:
-                values = np.asarray(picture)
+        values = _stored(path)
+    except ImageError:
+        raise
     except Exception as error:
         raise ImageError(f"{path}: not readable as a mask ({type(error).__name__}: {error}).") from error
     values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
-    if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "biu":
+    several = values.ndim == 3 and path.suffix.lower() != ".png" and values.shape[-1] <= MOST_LABELS
+    if (values.ndim != 2 and not several) or 0 in values.shape or values.dtype.kind not in "biu":
         raise ImageError(f"{path}: {values.dtype} of shape {values.shape}; expected integer labels (H, W).")
     labels = np.unique(values)
     if labels[0] < 0 or len(labels) > MOST_LABELS:
@@ -51,21 +53,40 @@ def read_mask(path):
         )
     if set(labels.tolist()) <= {0, 255}:
         values = values > 0
+    if several and values.max() > 1:
+        raise ImageError(f"{path}: values up to {labels[-1]} in {values.shape}; expected 0 and 1 for each label.")
     return values.astype("int32")
+
+
+def _stored(path):
+    """The array of a file; of a TIFF the pages become the last axis."""
+    from PIL import Image
+
+    if path.suffix.lower() == ".npy":
+        return np.load(path, allow_pickle=False)
+    with Image.open(path, formats=("PNG", "TIFF")) as picture:
+        if "jpeg" in str(picture.info.get("compression", "")).lower():
+            raise ImageError(f"{path}: compressed as JPEG; expected a lossless mask.")
+        pages = []
+        for page in range(getattr(picture, "n_frames", 1)):
+            picture.seek(page)
+            pages.append(np.asarray(picture))
+    return pages[0] if len(pages) == 1 else np.stack(pages, axis=-1)
 
 
 def load_masks(images, masks, size=None, window=None):
     """Images of one folder and masks of the same names in another.
 
     Args:
-        images, masks: folders; `a/1.dcm` belongs to `a/1.png` or `a/1.npy` among the masks. With a `size` of three
-            numbers NIfTI files of volumes, and of labels under the same names.
+        images, masks: folders; `a/1.dcm` belongs to `a/1.png`, `.npy` or `.tif` among the masks, see `read_mask`. With
+            a `size` of three numbers NIfTI files of volumes, and of labels under the same names.
         size: `(height, width)` or one number; image and mask are cut and resized alike, the mask to its nearest pixels.
             `None` needs images of one size. Of volumes `(depth, height, width)` is cut out of the middle; what is
             smaller lies amid zeros.
         window: see `read_image`.
 
-    Returns: float32 `(N, H, W, 1)` in [0, 1] and int32 `(N, H, W)`, or `(N, D, H, W, 1)` and `(N, D, H, W)`.
+    Returns: float32 `(N, H, W, 1)` in [0, 1] and int32 `(N, H, W)`, or `(N, H, W, K)` of 0 and 1 for labels that may
+        overlap; of volumes `(N, D, H, W, 1)` and `(N, D, H, W)`.
 
     Raises:
         FileNotFoundError: no such folder, or masks are missing; names them.
@@ -88,14 +109,52 @@ def load_masks(images, masks, size=None, window=None):
     pairs = []
     for stem, path in stems.items():
         image, mask = read_image(path, window=window), read_mask(found[stem])
-        if image.shape[:2] != mask.shape:
-            raise ImageError(f"{found[stem]}: {mask.shape} pixels; its image {path} has {image.shape[:2]}.")
+        if image.shape[:2] != mask.shape[:2]:
+            raise ImageError(f"{found[stem]}: {mask.shape[:2]} pixels; its image {path} has {image.shape[:2]}.")
         if size is not None:
             image, mask = resize(image, size), _nearest(mask, size)
         if pairs and image.shape != pairs[0][0].shape:
             raise ImageError(f"{path}: {image.shape[:2]} pixels, others {pairs[0][0].shape[:2]}; give a size.")
+        if pairs and mask.shape != pairs[0][1].shape:
+            raise ImageError(f"{found[stem]}: {_kind(mask)}; others have {_kind(pairs[0][1])}.")
         pairs.append((image, mask))
     return tuple(np.stack(part) for part in zip(*pairs, strict=True))
+
+
+def _kind(mask):
+    return "one label a pixel" if mask.ndim == 2 else f"{mask.shape[-1]} labels that may overlap"
+
+
+def load_mask_archive(path, size=None):
+    """Images and masks of an npz archive in splits.
+
+    Args:
+        path: archive with `{split}_images`, uint8 `(N, H, W)`, and `{split}_masks`: integers `(N, H, W)`, 0 the
+            background, or 0 and 1 `(N, H, W, K)`; with `mask_bits`, names of labels, bit k of a mask is label k.
+        size: see `load_masks`.
+
+    Returns: `({split: (images, masks)}, names)`, the arrays as `load_masks` gives them; names `None` if none are given.
+
+    Raises:
+        FileNotFoundError, ImageError: no such file, no such archive; masks that are not one for each image.
+    """
+    archive = Archive(path)
+    names = [str(name) for name in archive("mask_bits")] if "mask_bits" in archive.keys else None
+    parts = {}
+    for split in (s for s in SPLITS if f"{s}_images" in archive.keys or s == "train"):
+        images, masks = to_float(load_npz(path, split)), archive(f"{split}_masks")
+        masks = masks[..., 0] if masks.ndim == 4 and masks.shape[-1] == 1 else masks
+        if masks.shape[:3] != images.shape[:3] or masks.ndim > 4 or masks.dtype.kind not in "biu":
+            raise ImageError(
+                f"{path}: {split}_masks is {masks.dtype} {masks.shape}; expected integers {images.shape[:3]}, one "
+                "label a pixel, or with an axis of labels behind them."
+            )
+        if names is not None and masks.ndim == 3:
+            masks = masks[..., None] >> np.arange(len(names)) & 1
+        if size is not None:
+            images, masks = resize(images, size), np.stack([_nearest(mask, size) for mask in masks])
+        parts[split] = images, masks.astype("int32")
+    return parts, names
 
 
 def _load_volumes(images, masks, size, window):

@@ -18,3 +18,24 @@ def write_png(path, values):
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as part:
         Image.fromarray(np.ascontiguousarray(values)).save(part, format="PNG")
+
+
+def write_labels(path, mask):
+    """Writes integer labels `(H, W)` up to 255 as PNG, or 0 and 1 `(H, W, K)` as TIFF with a page for each label: what
+    `medzoo.images.masks.read_mask` reads.
+
+    Args:
+        path: without an ending.
+
+    Returns: the path, with `.png` or `.tif`.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    if mask.ndim == 2:
+        write_png(path.with_name(path.name + ".png"), mask.astype("uint8"))
+        return path.with_name(path.name + ".png")
+    first, *others = (Image.fromarray((255 * page).astype("uint8")) for page in np.moveaxis(mask, -1, 0))
+    with written_whole(path.with_name(path.name + ".tif")) as part:
+        first.save(part, format="TIFF", save_all=True, append_images=others, compression="tiff_deflate")
+    return path.with_name(path.name + ".tif")

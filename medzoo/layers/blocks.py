@@ -9,7 +9,8 @@ Choices that make them quick on a CPU and quick to train:
   learning rate of Karras et al. 2018, arXiv:1710.10196), or one step of Adam would move the whole picture: a
   pretrained model survives `compile("adam")` at its default rate;
 - a linear path runs around each half (image -> latents, latents -> image). Without it a net spends hours on learning
-  what a PCA finds in seconds; with it, `Autoencoder.initialize_from_pca` starts the training there.
+  what a PCA finds in seconds; with it, `Autoencoder.initialize_from_pca` starts the training there. Of whole volumes it
+  takes the low frequencies only, see `LowFrequencies`.
 """
 
 import math
@@ -18,6 +19,7 @@ from functools import partial
 import keras
 from keras import ops
 
+from medzoo.layers.frequencies import LowFrequencies
 from medzoo.layers.grids import convolution, enlarged, per_axis, to_depth, to_space, together
 
 # Classes to be called in each layer: an initializer draws its seed when it is made, so one made here would not follow
@@ -101,9 +103,11 @@ class Encoder(keras.layers.Layer):
 
     def build(self, input_shape):
         batch, *sides, channels = input_shape
+        self.low = whole_volumes(self.bottleneck, sides, channels)
         pixels = math.prod(sides if self.bottleneck == "vector" else self.factors) * channels
-        self.linear.build((batch, pixels))
-        self.linear_gain = pixels**-0.5
+        numbers = self.low.numbers if self.low else pixels
+        self.linear.build((batch, numbers))
+        self.linear_gain = numbers**-0.5
         anywhere = (None,) * self.axes
         shape = (batch, *anywhere, channels)
         for layer in self.stages:
@@ -148,17 +152,25 @@ class Encoder(keras.layers.Layer):
         if self.bottleneck == "vector":
             x = self.squeeze(x)
             x = ops.reshape(x, (-1, math.prod(x.shape[1:])))
-            patches = ops.reshape(images, (-1, math.prod(images.shape[1:])))
-        else:
-            patches = to_depth(images, self.factors)
         x = self.head(ACTIVATION(x) * self.head_gain)
-        linear = self.linear(patches * self.linear_gain)
+        linear = self.linear(self.seen_linearly(images) * self.linear_gain)
         return ops.concatenate([linear + x[..., : self.latent_dim], x[..., self.latent_dim :]], axis=-1)
+
+    def seen_linearly(self, images):
+        """What the linear path sees: `(batch, numbers)` of whole images, or `(batch, h, w, numbers)` of patches."""
+        if self.bottleneck == "spatial":
+            return to_depth(images, self.factors)
+        return self.low.of(images) if self.low else ops.reshape(images, (-1, math.prod(images.shape[1:])))
 
     def get_config(self):
         names = ("latent_dim", "bottleneck", "filters", "blocks", "extra", "axes")
         own = {**{name: getattr(self, name) for name in names}, "patch": together(self.patch)}
         return {**super().get_config(), **own}
+
+
+def whole_volumes(bottleneck, sides, channels):
+    """The `LowFrequencies` that stand for whole volumes in the linear path; `None` for images and for patches."""
+    return LowFrequencies(sides, channels) if bottleneck == "vector" and len(sides) == 3 else None
 
 
 def downsampling(patch, filters):
@@ -193,8 +205,9 @@ class Decoder(keras.layers.Layer):
             self.spread = keras.layers.Dense(math.prod(self.grid) * self.channels, dtype=policy, name="spread")
         else:
             self.spread, sides = None, self.factors
-        pixels = math.prod(sides) * channels
-        self.linear = keras.layers.Dense(pixels, kernel_initializer=UNIT(), dtype="float32", name="linear")
+        self.low = whole_volumes(bottleneck, sides, channels)
+        numbers = self.low.numbers if self.low else math.prod(sides) * channels
+        self.linear = keras.layers.Dense(numbers, kernel_initializer=UNIT(), dtype="float32", name="linear")
         self.stages = []
         widths = self.filters[::-1]
         for i, filters_here in enumerate(widths):
@@ -232,7 +245,7 @@ class Decoder(keras.layers.Layer):
     def call(self, latents):
         linear = self.linear(latents * self.linear_gain)
         if self.bottleneck == "vector":
-            linear = ops.reshape(linear, (-1, *self.image_shape))
+            linear = self.low.back(linear) if self.low else ops.reshape(linear, (-1, *self.image_shape))
             x = ops.reshape(self.spread(latents), (-1, *self.grid, self.channels))
         else:
             linear = to_space(linear, self.factors)

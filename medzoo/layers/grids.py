@@ -1,7 +1,5 @@
 """What images `(batch, height, width, channels)` and volumes `(batch, depth, height, width, channels)` share."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -27,11 +25,9 @@ def to_depth(x, factor):
     factors = per_axis(factor, axes)
     if axes == 2 and len(set(factors)) == 1:
         return ops.space_to_depth(x, factors[0])
-    grid = [ops.shape(x)[i + 1] // f for i, f in enumerate(factors)]
-    split = [n for pair in zip(grid, factors, strict=True) for n in pair]
-    x = ops.reshape(x, (-1, *split, x.shape[-1]))
-    order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1)
-    return ops.reshape(ops.transpose(x, order), (-1, *grid, math.prod(factors) * x.shape[-1]))
+    for axis in range(axes, 0, -1):  # one by one: LiteRT turns arrays of six axes at most
+        x = _into_channels(x, axis, factors[axis - 1])
+    return x
 
 
 def to_space(x, factor):
@@ -40,11 +36,29 @@ def to_space(x, factor):
     factors = per_axis(factor, axes)
     if axes == 2 and len(set(factors)) == 1:
         return ops.depth_to_space(x, factors[0])
-    grid, channels = [ops.shape(x)[i + 1] for i in range(axes)], x.shape[-1] // math.prod(factors)
-    x = ops.reshape(x, (-1, *grid, *factors, channels))
-    order = (0, *(n for i in range(axes) for n in (1 + i, 1 + axes + i)), 2 * axes + 1)
-    sides = [n * f for n, f in zip(grid, factors, strict=True)]
+    for axis in range(1, axes + 1):
+        x = _out_of_channels(x, axis, factors[axis - 1])
+    return x
+
+
+def _into_channels(x, axis, factor):
+    sides, last = _sides(x), len(x.shape) - 1
+    sides[axis - 1] //= factor
+    x = ops.reshape(x, (-1, *sides[:axis], factor, *sides[axis:], x.shape[-1]))
+    order = [*(i for i in range(last + 1) if i != axis + 1), axis + 1, last + 1]
+    return ops.reshape(ops.transpose(x, order), (-1, *sides, factor * x.shape[-1]))
+
+
+def _out_of_channels(x, axis, factor):
+    sides, last, channels = _sides(x), len(x.shape) - 1, x.shape[-1] // factor
+    x = ops.reshape(x, (-1, *sides, factor, channels))
+    order = [*range(axis + 1), last, *range(axis + 1, last), last + 1]
+    sides[axis - 1] *= factor
     return ops.reshape(ops.transpose(x, order), (-1, *sides, channels))
+
+
+def _sides(x):
+    return [ops.shape(x)[i] for i in range(1, len(x.shape) - 1)]
 
 
 def enlarged(grid, factor):

@@ -8,7 +8,7 @@ from keras import ops
 
 from medzoo import metrics
 from medzoo.layers.blocks import Decoder, Encoder, downsampling
-from medzoo.layers.grids import per_axis, to_depth, together
+from medzoo.layers.grids import per_axis, together
 from medzoo.models.checks import check_data, check_images, check_shape, check_training_data
 from medzoo.models.compiled import Compiled
 from medzoo.models.preprocessed import Preprocessed
@@ -125,15 +125,15 @@ class Autoencoder(Preprocessed, OwnLoss):
         """Latents, as `encode` returns them, to images in [0, 1]."""
         return self._in_batches("_decode", latents, images=False)
 
-    def reconstruct(self, x, tile=None, overlap=96, **options):
+    def reconstruct(self, x, tile=None, overlap=None, **options):
         """`decode(encode(x))`; see `encode`.
 
         Args:
             x: images.
             tile: side in pixels of square tiles (or cubes) that large NumPy images are reconstructed in, one at a
                 time, so that they fit into memory; only for models that take any size. `None`: the whole image at once.
-            overlap: pixels that neighbouring tiles share; they are blended there. At 96 the presets for 256 pixels give
-                the whole image's values to 0.005.
+            overlap: pixels that neighbouring tiles share; they are blended there. By default 96, with which the presets
+                for 256 pixels give the whole image's values to 0.005; in volumes about a third of the tile.
             options: of a family's own encoder and decoder.
         """
         whole = partial(self._in_batches, "_reconstruct", **options)
@@ -288,11 +288,8 @@ class Autoencoder(Preprocessed, OwnLoss):
         from sklearn.decomposition import PCA
 
         check_images(self, images)
-        if self.bottleneck == "vector":
-            samples = images.reshape(len(images), -1)
-        else:
-            patches = ops.convert_to_numpy(to_depth(images, self.factors))  # cut as the encoder cuts
-            samples = patches.reshape(-1, patches.shape[-1])
+        seen = ops.convert_to_numpy(self.encoder.seen_linearly(images))
+        samples = seen.reshape(-1, seen.shape[-1])
         samples = samples[:: -(-len(samples) // max_samples)].astype("float32")
         if min(samples.shape) < self.latent_dim:
             raise ValueError(
@@ -303,7 +300,8 @@ class Autoencoder(Preprocessed, OwnLoss):
         )
         pca.fit(samples)
         eigenvalues = pca.explained_variance_
-        noise = (samples.var(axis=0).sum() - eigenvalues.sum()) / max(1, samples.shape[1] - self.latent_dim)
+        whole = samples if self.encoder.low is None else images.reshape(len(images), -1)
+        noise = (whole.var(axis=0).sum() - eigenvalues.sum()) / max(1, whole.shape[1] - self.latent_dim)
         noise = max(float(noise), 1e-6)
         encode, decode = self.pca_scales(eigenvalues, noise)
         kernel = pca.components_.T * encode

@@ -5,7 +5,7 @@ import numpy as np
 
 from medzoo.models.flow_prior import FlowPrior
 
-WIDTHS = {True: (64, 128, 256), False: (256,) * 6}  # of grids, of vectors
+WIDTHS = {True: (48, 96, 144), False: (128,) * 6}  # of grids, of vectors
 
 
 class Draws(keras.utils.PyDataset):
@@ -49,9 +49,9 @@ def prepare(model, images, labels, batch_size, filters, blocks, seed):
     means, log_variances = model.posteriors(images)
     deviations = np.exp(log_variances / 2)
     shape, classes = means.shape[1:], 0 if labels is None else int(labels.max()) + 1
-    form = {"latent_shape": shape, "classes": classes, "filters": tuple(filters or WIDTHS[len(shape) == 3])}
-    form["blocks"] = blocks
     prior = model.prior
+    filters = filters or (prior.filters if prior is not None else WIDTHS[len(shape) == 3])
+    form = {"latent_shape": shape, "classes": classes, "filters": tuple(filters), "blocks": blocks}
     if prior is None or any(getattr(prior, key) != value for key, value in form.items()):
         prior = FlowPrior(**form, seed=seed, name="prior")
         prior.standardize(means, np.square(deviations))

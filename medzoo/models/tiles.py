@@ -1,11 +1,19 @@
 """Large images and volumes in overlapping tiles, blended so that no seam shows."""
 
+import math
 from functools import reduce
 from itertools import product
 
 import numpy as np
 
 from medzoo.progress import track
+
+LARGE, TILE = 128, 96  # voxels a side: beyond the first volumes go in tiles of the second
+
+
+def tile_for(images):
+    """Side of the tiles that images should be taken in, or `None` for as a whole: only large volumes are not."""
+    return TILE if images.ndim == 5 and max(images.shape[1:-1]) > LARGE else None
 
 
 def padded(images, model):
@@ -23,26 +31,31 @@ def in_tiles(function, images, tile, overlap, model):
     the weight goes over from one tile to the next.
 
     Args:
-        function: `(N, h, w, c)` to the same shape.
+        function: `(N, h, w, c)` to `(N, h, w, k)`.
         images: NumPy array `(N, height, width, c)`, or of volumes `(N, depth, height, width, c)`.
-        tile, overlap: in pixels, multiples of `model.downsampling`; tile larger than twice the overlap.
+        tile, overlap: in pixels, multiples of `model.downsampling`; tile larger than twice the overlap, which is by
+            default 96, and in volumes a third of the tile: there each voxel of it costs in three directions.
         model: whose name and `factors` are needed, and whose size must be open.
     """
     if model.image_shape[0] is not None:
         own = "x".join(map(str, model.image_shape[:-1]))
         raise ValueError(f"{model.name}: takes {own} pixels only; no tiles.")
+    if overlap is None:
+        overlap = 96 if model.axes == 2 else tile // 3 // math.lcm(*model.factors) * math.lcm(*model.factors)
     if any(tile % f or overlap % f for f in model.factors) or overlap < 4 or tile <= 2 * overlap:
         raise ValueError(
             f"{model.name}: tile={tile}, overlap={overlap}; expected multiples of {model.downsampling}, the tile "
             "larger than twice the overlap."
         )
     sides = images.shape[1:-1]
-    total, weights = np.zeros(images.shape, "float32"), np.zeros((1, *sides, 1), "float32")
+    total, weights = None, np.zeros((1, *sides, 1), "float32")
     places = list(product(*(_starts(length, tile, overlap) for length in sides)))
     for place in track(places, "tiles") if len(sides) == 3 else places:
         weight = reduce(np.multiply.outer, [fade for _, _, fade in place])[None, ..., None]
         here = (slice(None), *(slice(start, start + size) for start, size, _ in place))
-        total[here] += weight * function(images[here])
+        made = function(images[here])
+        total = np.zeros((*images.shape[:-1], made.shape[-1]), "float32") if total is None else total
+        total[here] += weight * made
         weights[here] += weight
     total /= weights
     return total

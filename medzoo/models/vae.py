@@ -137,8 +137,8 @@ class VAE(Autoencoder):
             labels: integers `(N,)` from 0, for drawing by class, or `None`.
             epochs, batch_size, learning_rate: of the training by AdamW, whose rate falls along a cosine; the average of
                 the weights over the last steps is kept.
-            filters, blocks: of the network, see `medzoo.layers.velocity.Velocity`; by default (64, 128, 256) for grids
-                and six times 256 for vectors.
+            filters, blocks: of the network, see `medzoo.layers.velocity.Velocity`; by default as wide as the prior
+                there is, else (48, 96, 144) for grids and six times 128 for vectors.
             seed: int.
             fit: further options of `keras.Model.fit`, e.g. `verbose`, `callbacks`.
 

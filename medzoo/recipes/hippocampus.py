@@ -1,19 +1,47 @@
 """Volumes of the region of the hippocampus in MR, 32x48x32 voxels of 1 mm."""
 
 from medzoo.images.phantom import head_volume
-from medzoo.models import VQVAE
+from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.recipes import sources
 from medzoo.recipes.declaration import Part, Recipe
 
+SHARED = {
+    "data": (Part(sources.HIPPOCAMPUS),),
+    "modality": "MR",
+    "subject": "volumes of the region of the hippocampus (T1-weighted MR)",
+}
+WHOLE = {  # not mirrored: all lie the same way
+    **SHARED,
+    "epochs": 8,
+    "steps": 128,
+    "batch_size": 16,
+    "learning_rate": 2e-3,
+    "augment": {"shift": 3.0, "warp": 0.12, "contrast": 0.15},
+}
+SIZE = (*sources.HIPPOCAMPUS["size"], 1)
+NARROW = {"latent_dim": 256, "filters": (16, 32, 64)}
+
 RECIPES = [
+    Recipe(
+        name="ae-hippocampus",
+        model=lambda **own: ConvAutoencoder(SIZE, **NARROW, **own),
+        use="Whole volumes as 256 numbers: features, search, maps.",
+        limits="It learned from 144 volumes of one hospital, and knows only that crop of the head.",
+        phantoms=(lambda size, seed: head_volume(sources.HIPPOCAMPUS["size"], seed),),
+        **WHOLE,
+    ),
+    Recipe(
+        name="vae-hippocampus",
+        model=lambda **own: VAE(SIZE, **NARROW, **own),
+        use="Whole volumes as 256 smooth numbers; draws new ones from the learned prior.",
+        limits="It learned from 144 volumes of one hospital, and knows only that crop of the head.",
+        **WHOLE,
+    ),
     Recipe(
         name="vqvae-hippocampus",
         model=lambda **own: VQVAE(
             (None, None, None, 1), latent_dim=8, codebook_size=1024, filters=(48,), blocks=2, **own
         ),
-        data=(Part(sources.HIPPOCAMPUS),),
-        modality="MR",
-        subject="volumes of the region of the hippocampus (T1-weighted MR)",
         use="MR volumes of any size as whole numbers; a start for segmenting them.",
         limits="It learned from 144 volumes of one hospital; each code stands for 4×4×4 voxels and knows little of the "
         "whole.",
@@ -23,5 +51,6 @@ RECIPES = [
         batch_size=8,
         learning_rate=1e-3,
         augment={"shift": 3.0, "warp": 0.1, "contrast": 0.15, "flip": True},
+        **SHARED,
     ),
 ]

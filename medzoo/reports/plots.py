@@ -122,15 +122,17 @@ def save_heat_map(path, image, heat, boxes, title):
 
 
 def save_outlines(path, images, truth, found, titles, title):
-    """Images with the outlines of masks: found ones orange, true ones (if given) blue."""
+    """Images with the outlines of masks, layers of 0 and 1 `(N, H, W, K)`: found ones orange, true ones (if given)
+    blue."""
     columns = min(4, len(images))
     rows = -(-len(images) // columns)
     figure, axes = _figure(rows, columns, cell=2.6)
     for i, axis in enumerate(axes.flat[: len(images)]):
         _show(axis, images[i], titles[i])
         for masks, color in ((truth, "C0"), (found, "C1")):
-            if masks is not None and (masks[i] > 0).any():
-                axis.contour(masks[i] > 0, levels=[0.5], colors=color, linewidths=1)
+            for layer in () if masks is None else np.moveaxis(masks[i], -1, 0):
+                if layer.any():
+                    axis.contour(layer, levels=[0.5], colors=color, linewidths=1)
     figure.suptitle(title, fontsize=9)
     _save(figure, path, 120)
 

@@ -1,4 +1,4 @@
-"""Turn a folder of images, however large, into latents: Parquet files, written piece by piece."""
+"""Turn a folder of images or volumes, however large, into latents: Parquet files, written piece by piece."""
 
 import hashlib
 import itertools
@@ -13,25 +13,26 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.files import same_settings, written_whole
 from medzoo.images.listing import frames_of, list_files
+from medzoo.images.read_volume import list_volumes
 from medzoo.models import VAE
-from medzoo.models.checks import images_only
 from medzoo.zoo.presets import load, weights_digest
 
-BATCH = 64  # images encoded at once
+BATCH = 64  # images encoded at once; volumes go one by one
 SETTINGS = "encode.json"
 
 
 def encode_folder(model, source, out, shard=1000, processes=1, engine="processes", files=None):
-    """Encodes all images below a folder; yields `(images, errors)` as each piece is done.
+    """Encodes all images below a folder (or volumes, as the model takes); yields `(images, errors)` by pieces.
 
         for images, errors in encode_folder("ae-chestxray-64", "archive/", "latents/", processes=8): ...
         paths, latents = medzoo.datasets.load_latents("latents/")
 
     `out` gets one Parquet file for each `shard` files, each written whole or not at all. Rows: `path` (below `source`),
-    `frame` (of files with several), `sha256` (of the file), `height`, `width` (as encoded), `latents`, `latent_shape`,
-    and `error`, which says why a file could not be read; then the others are empty. Of a VAE `latents` are the means of
-    the posterior, and `log_variance` (float16) makes draws from it possible, see `medzoo.datasets.from_latents`. No tag
-    of a file is stored. The same call again goes on with the pieces that are missing.
+    `frame` (of files with several), `sha256` (of the file; a series of DICOM files, a folder, has none), `height`,
+    `width` (as encoded; of volumes `depth` too), `latents`, `latent_shape`, and `error`, which says why a file could
+    not be read; then the others are empty. Of a VAE `latents` are the means of the posterior, and `log_variance`
+    (float16) makes draws from it possible, see `medzoo.datasets.from_latents`. No tag of a file is stored. The same
+    call again goes on with the pieces that are missing.
 
     Args:
         model: anything `medzoo.load` takes.
@@ -41,14 +42,14 @@ def encode_folder(model, source, out, shard=1000, processes=1, engine="processes
         processes: that work at the same time, on one machine or, with Ray, anywhere in the cluster.
         engine: `"processes"`, or `"ray"`: Ray Data (`pip install "medzoo[ray]"`), on the cluster that RAY_ADDRESS names
             or a local one; all machines must see `source` and `out`.
-        files: what `list_files(source)` gave, where it was asked already; a large archive is not searched twice then.
+        files: what `listed(model, source)` gave, where it was asked already; a large archive is not searched twice.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
         ValueError: `out` holds latents of other images or of another model; an unknown engine.
     """
     source, out = Path(source).absolute(), Path(out).absolute()
-    files = list_files(source) if files is None else files
+    files = listed(model, source) if files is None else files
     pieces = [files[i : i + shard] for i in range(0, len(files), shard)]
     out.mkdir(parents=True, exist_ok=True)
     same_settings(out / SETTINGS, _settings(model, files, shard))
@@ -67,6 +68,14 @@ def encode_folder(model, source, out, shard=1000, processes=1, engine="processes
             yield from pool.map(work, missing)
 
 
+def listed(model, source):
+    """Paths below a folder of what `encode_folder` encodes: images, or for a model of volumes NIfTI files and folders
+    of DICOM series."""
+    if _loaded(str(model)).axes == 2:
+        return list_files(source)
+    return [path.relative_to(source).as_posix() for path in list_volumes(source)]
+
+
 def _threads(count):
     """Processes that share a machine must not each take all of its cores; to be set before a framework is imported."""
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
@@ -77,11 +86,11 @@ def encode_piece(model, source, out, piece):
     """Encodes one piece `(index, paths)` and writes its file; returns how many images and errors there were."""
     index, paths = piece
     encoder, rows = _loaded(model), []
-    with ThreadPoolExecutor(4) as pool:  # files are read while others are encoded
-        read = pool.map(partial(_read, encoder, Path(source)), paths)
+    with ThreadPoolExecutor(4) as pool:  # files are read while others are encoded; of volumes memory holds one
+        read = (pool.map if encoder.axes == 2 else map)(partial(_read, encoder, Path(source)), paths)
         images = itertools.chain.from_iterable(read)
         for _, group in itertools.groupby(images, lambda row: None if row["image"] is None else row["image"].shape):
-            while batch := list(itertools.islice(group, BATCH)):
+            while batch := list(itertools.islice(group, BATCH if encoder.axes == 2 else 1)):
                 rows += _encoded(encoder, batch)
     _write(Path(out) / _name(index), rows)
     errors = sum(row["error"] is not None for row in rows)
@@ -90,9 +99,7 @@ def encode_piece(model, source, out, piece):
 
 @cache
 def _loaded(model):
-    encoder = load(model)
-    images_only(encoder, "encode")
-    return encoder
+    return load(model)
 
 
 def _read(encoder, source, name):
@@ -100,9 +107,10 @@ def _read(encoder, source, name):
     path, rows = source / name, []
     facts = {"path": name, "frame": None, "sha256": None, "error": None, "image": None}
     try:
-        with open(path, "rb") as file:
-            facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-        for frame in frames_of(path):
+        if path.is_file():
+            with open(path, "rb") as file:
+                facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        for frame in frames_of(path) if encoder.axes == 2 else [None]:
             rows.append({**facts, "frame": frame, "image": encoder.preprocess(path, frame=frame)[0]})
     except (ImageError, OSError) as error:
         rows.append({**facts, "error": str(error)})
@@ -120,7 +128,8 @@ def _encoded(encoder, batch):
             latents = encoder.encode(images)
         for row, latent in zip(batch, latents, strict=True):
             row |= {"latents": latent.ravel(), "latent_shape": list(latent.shape)}
-            row["height"], row["width"] = row["image"].shape[:2]
+            *depth, row["height"], row["width"], _ = row["image"].shape
+            row |= {"depth": depth[0]} if depth else {}
     for row in batch:
         del row["image"]
     return batch
@@ -144,6 +153,8 @@ def _write(path, rows):
             ("error", pyarrow.string()),
         ]
     )
+    if any("depth" in row for row in rows):
+        schema = schema.append(pyarrow.field("depth", pyarrow.int32()))
     if any("log_variance" in row for row in rows):
         schema = schema.append(pyarrow.field("log_variance", pyarrow.list_(pyarrow.float16())))
     with written_whole(path) as part:

@@ -1,5 +1,8 @@
 """Frozen features as a table: one row of numbers an image, for scikit-learn and the like."""
 
+import itertools
+import os
+
 import numpy as np
 from keras import ops
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -8,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from medzoo.images.archive import to_float
 from medzoo.images.intensity import resize
 from medzoo.images.listing import list_images
+from medzoo.images.read_volume import list_volumes
 from medzoo.layers import pooling
 from medzoo.progress import track
 from medzoo.zoo.presets import loaded
@@ -39,12 +43,24 @@ def _row(model, kind, batch):
     found = []
     if kind != "deep":
         latents = model.encode(batch)
-        if latents.ndim == 3:  # codes
+        if latents.ndim == 1 + model.axes:  # codes
             latents = model.quantizer.lookup(latents)
         found.append(pooling.in_cells(ops.convert_to_tensor(latents)))
     if kind != "latents":
         found.append(pooling.deep(model.encoder.stage_outputs(ops.convert_to_tensor(batch))))
     return np.concatenate([ops.convert_to_numpy(part) for part in found], axis=1)
+
+
+def features_of(model, given, kind="latents", batch_size=64):
+    """`features` of whatever `model.preprocess` takes; files are read as they are needed, and where the model takes any
+    size they may be of unlike ones."""
+    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
+        return features(model, model.preprocess(given), kind, batch_size)
+    rows, read = [], map(model.preprocess, track(given, "encoding", fewest=100))
+    for _, alike in itertools.groupby(read, np.shape):
+        while batch := list(itertools.islice(alike, batch_size if model.axes == 2 else 1)):
+            rows.append(features(model, np.concatenate(batch), kind))
+    return np.concatenate(rows)
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -58,7 +74,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         resize: bring images of another size to the model's (a spatial model's: to the nearest multiples of its
             `downsampling`) instead of refusing them.
 
-    `transform` takes arrays `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], or a list of image files.
+    `transform` takes arrays `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], or a list of image files; for a
+    preset of volumes arrays with a depth, or a list of what `read_volume` takes.
     """
 
     def __init__(self, model="vae-chestxray-64", kind="latents", resize=False):
@@ -83,7 +100,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             X = [str(path) for path in X]
         if self.resize and isinstance(X, np.ndarray):
             X = fit_size(self.model_, X)
-        return features(self.model_, self.model_.preprocess(X), self.kind)
+        return features_of(self.model_, X, self.kind)
 
 
 def names_of_features(model, kind="latents"):
@@ -109,7 +126,6 @@ def size_for(model, images):
 
 
 def features_of_files(model, folder, kind="latents"):
-    """Files below a folder, and their features one row a file; one at a time, with a progress bar."""
-    files = list_images(folder)
-    rows = [features(model, model.preprocess(file), kind)[0] for file in track(files, "encoding")]
-    return files, np.stack(rows)
+    """Files below a folder (for a model of volumes, see `list_volumes`), and their features one row a file."""
+    files = list_images(folder) if model.axes == 2 else list_volumes(folder)
+    return files, features_of(model, files, kind)

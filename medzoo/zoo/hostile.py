@@ -6,6 +6,7 @@ import math
 import numbers
 
 from medzoo.errors import PresetError
+from medzoo.layers.frequencies import SHARE
 from medzoo.models.flow_prior import FlowPrior
 
 # name: (smallest, largest) of numbers, alone or in lists; None where a number may be missing
@@ -99,7 +100,8 @@ def _least_weights(arguments):
         shape = arguments.get("image_shape", (64, 64, 1))
         total = sum(2 * blocks * 2 * 3 ** (len(shape) - 1) * width**2 for width in filters)
         if arguments.get("bottleneck", "vector") == "vector" and None not in shape:
-            total += 2 * math.prod(shape) * arguments.get("latent_dim", 64)
+            seen = math.prod(shape) * (SHARE**3 if len(shape) == 4 else 1)  # of volumes by their low frequencies
+            total += 2 * int(seen) * arguments.get("latent_dim", 64)
         return int(total + arguments.get("codebook_size", 0) * arguments.get("latent_dim", 0))
     except (TypeError, ValueError):
         return 0  # not numbers where numbers should be: the constructor says so

@@ -4,8 +4,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from medzoo.images.intensity import resize
 from medzoo.reports.plots import save_grid
-from medzoo.tasks.features import features
+from medzoo.tasks.features import features_of
 from medzoo.zoo.presets import loaded
 
 
@@ -44,7 +45,7 @@ class SimilarCases(BaseEstimator):
         return order, np.take_along_axis(similarity, order, axis=1)
 
     def draw(self, path, asked, known, indices):
-        """Writes a PNG: each image that was asked for, and beside it those that were found.
+        """Writes a PNG: each image that was asked for (of a volume the middle slice), and beside it those found.
 
         Args:
             path: of the PNG.
@@ -53,7 +54,8 @@ class SimilarCases(BaseEstimator):
         """
         read = self.model_.preprocess
         rows = [[read(f), *(read(known[i]) for i in r)] for f, r in zip(asked, indices, strict=True)]
-        images = np.concatenate([image for row in rows for image in row])
+        images = [image if image.ndim == 4 else image[:, image.shape[1] // 2] for row in rows for image in row]
+        images = np.concatenate([resize(image, images[0].shape[1:3]) for image in images])
         save_grid(path, images, columns=indices.shape[1] + 1, title="left: asked; then the most similar")
 
     def save(self, path):
@@ -72,10 +74,14 @@ class SimilarCases(BaseEstimator):
             search.table_, search.mean_, search.scale_ = stored["table"], stored["mean"], stored["scale"]
         return search
 
-    def _features(self, X):
+    def load_model(self):
+        """Loads the preset, as `fit` and `query` do by themselves; returns the search."""
         if not hasattr(self, "model_"):
             self.model_ = loaded(self.model)
-        return features(self.model_, self.model_.preprocess(X), self.kind)
+        return self
+
+    def _features(self, X):
+        return features_of(self.load_model().model_, X, self.kind)
 
     def _standardised(self, table):
         table = (table - self.mean_) / self.scale_

@@ -3,6 +3,12 @@
 import numpy as np
 
 
+def layers(masks, classes, multi_label=False):
+    """Masks as one layer of 0 and 1 for each label: `(N, H, W)` of the labels 0 to `classes` - 1, or `(N, H, W,
+    classes)` if they may overlap, to `(N, H, W, K)`; the background is none."""
+    return masks if multi_label else np.stack([(masks == k).astype("uint8") for k in range(1, classes)], axis=-1)
+
+
 def dice(truth, found, label=1):
     """Dice overlap of one class, `(N,)`, from integer masks `(N, H, W)`; 1 where both are empty."""
     a, b = (np.reshape(m == label, (len(m), -1)) for m in (truth, found))

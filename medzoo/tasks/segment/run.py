@@ -4,37 +4,38 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from PIL import Image
 
-from medzoo.errors import ImageError
 from medzoo.files import write_json, written_whole
-from medzoo.images.masks import load_masks
 from medzoo.images.read import read_image
+from medzoo.images.read_volume import read_volume
+from medzoo.images.volume import cut_to, put_back
+from medzoo.images.write import write_labels
+from medzoo.models.tiles import padded, tile_for
 from medzoo.reports.bootstrap import summary
 from medzoo.reports.plots import save_outlines
-from medzoo.tasks.segment.measures import dice, hausdorff
+from medzoo.tasks.segment.data import split_pairs
+from medzoo.tasks.segment.measures import dice, hausdorff, layers
 from medzoo.tasks.segment.pairs import MovedPairs
 from medzoo.tasks.segment.segmenter import Segmenter
 from medzoo.tasks.shared.data import SIZE
 from medzoo.tasks.shared.fit import fit_best
 from medzoo.zoo.presets import loaded
 
-HELD_OUT = 0.15  # share of the pairs that chooses the epoch, and as many that are reported on
-BATCH = 8
+BATCH = {2: 8, 3: 4}  # images, volumes
 
 
 def train_segmenter(
-    model, images, masks, out, *, size=SIZE, epochs=30, seed=0, pretrained=True, verbose=2, command=None
+    model, images, masks, out, *, size=None, epochs=30, seed=0, pretrained=True, verbose=2, command=None
 ):
     """Trains a segmenter and writes `segmenter.keras`, `report.json` and `report.png`.
 
-    15% of the pairs choose the epoch, another 15% are reported on.
-
     Args:
         model: a medzoo model, or anything `medzoo.load` takes.
-        images, masks: folders, see `load_masks`.
+        images, masks: folders, see `load_masks`: 15% of the pairs choose the epoch, another 15% are reported on. Or an
+            npz archive, see `load_mask_archive`, and `None`.
         out: folder to write to; made if it is not there.
-        size: side in pixels, for a model that takes any.
+        size: side in pixels, for a model that takes any; by default 256. Of volumes of any size `(depth, height,
+            width)`: what is cut out of their middle to learn from.
         epochs, verbose: of the training.
         seed: of the training, and of what is held out.
         pretrained: `False` starts from random weights, as a control.
@@ -44,63 +45,104 @@ def train_segmenter(
 
     Raises:
         ImageError: fewer than ten pairs; or as `load_masks`.
+        ValueError: no size for volumes.
     """
     model, out = loaded(model), Path(out)
-    x, y = load_masks(images, masks, model.image_shape[:2] if model.image_shape[0] else size)
-    count = round(HELD_OUT * len(x))
-    if count < 2:
-        raise ImageError(f"{images}: {len(x)} pairs; expected 10 or more, so that some can be held out.")
-    order = np.random.default_rng(seed).permutation(len(x))
-    test, validation, train = order[:count], order[count : 2 * count], order[2 * count :]
+    parts, names = split_pairs(images, masks, _size(model, size), seed)
+    (x, y), (test, truth) = parts["train"], parts["test"]
+    several = y.ndim == x.ndim
+    classes = y.shape[-1] if several else 1 + max(1, *(int(own.max()) for _, own in parts.values()))
     keras.utils.set_random_seed(seed)
-    segmenter = Segmenter.from_pretrained(model, max(2, int(y.max()) + 1), pretrained=pretrained)
-    pairs = MovedPairs(x[train], y[train], BATCH, seed=seed)
-    seen = {"validation_data": (x[validation], y[validation]), "verbose": verbose}
+    segmenter = Segmenter.from_pretrained(model, classes, pretrained=pretrained, multi_label=several)
+    pairs = MovedPairs(x, y, BATCH[model.axes], seed=seed)
+    seen = {"validation_data": parts["val"], "batch_size": BATCH[model.axes], "verbose": verbose}
     fit_best(segmenter, pairs, epochs=epochs, steps=len(pairs), learning_rate=2e-3, **seen)
-    found, truth = segmenter.segment(x[test]), y[test]
+    truth, found = (layers(m, classes, several) for m in (truth, segmenter.segment(test)))
     result = {
         "command": command,
-        "images": {"train": len(train), "validation": len(validation), "test": len(test)},
-        "size": list(x.shape[1:3]),
+        "images": dict(zip(("train", "validation", "test"), (len(own) for own, _ in parts.values()), strict=True)),
+        "size": list(x.shape[1:-1]),
         "backend": keras.backend.backend(),
-        **_agreement(truth, found, segmenter.num_classes),
+        **_agreement(truth, found, names or range(1, 1 + truth.shape[-1])),
     }
     out.mkdir(parents=True, exist_ok=True)
     with written_whole(out / "segmenter.keras") as part:
         segmenter.save(part)
     write_json(out / "report.json", result)
-    titles = [f"Dice {value:.2f}" for value in dice(truth, found, 1)]
-    save_outlines(out / "report.png", x[test][:16], truth[:16], found[:16], titles, f"{model.name}: held-out images")
+    titles = [f"Dice {value:.2f}" for value in dice(truth[..., 0], found[..., 0])]
+    shown = _flat(test[:16], truth[:16], found[:16])
+    save_outlines(out / "report.png", *shown, titles, f"{model.name}: held-out images")
     return segmenter, result
 
 
-def _agreement(truth, found, classes):
+def _size(model, size):
+    if model.image_shape[0]:
+        return model.image_shape[:-1]
+    if model.axes == 3 and (size is None or np.isscalar(size)):
+        raise ValueError(
+            f"{model.name}: size={size}; expected three numbers, (depth, height, width) of what is learned."
+        )
+    return SIZE if size is None else size
+
+
+def _flat(images, *masks):
+    """Images and layers of masks; of volumes the axial slice that the first mask fills most."""
+    if images.ndim == 4:
+        return images, *masks
+    fill = masks[0].sum(axis=(2, 3, 4)).argmax(axis=1)
+    return tuple(array[np.arange(len(array)), fill] for array in (images, *masks))
+
+
+def _agreement(truth, found, names):
     """Dice and Hausdorff distance of each label with intervals, and how often one of the two masks is empty."""
-    labels = range(1, classes)
-    distances = {k: hausdorff(truth, found, k) for k in labels}
+    pairs = {name: (truth[..., k], found[..., k]) for k, name in enumerate(names)}
+    distances = {name: hausdorff(*pair) for name, pair in pairs.items()}
     return {
-        "dice": {k: summary(dice(truth, found, k)) for k in labels},
+        "dice": {name: summary(dice(*pair)) for name, pair in pairs.items()},
         "hausdorff_95_pixels": {k: summary(d[np.isfinite(d)]) for k, d in distances.items() if np.isfinite(d).any()},
-        "one_mask_empty": {k: int((~np.isfinite(d)).sum()) for k, d in distances.items()},
+        "one_mask_empty": {name: int((~np.isfinite(d)).sum()) for name, d in distances.items()},
     }
 
 
-def outline(segmenter, file, out, size=SIZE, name=None):
-    """Writes the mask of an image file (labels as grey values, NAME-mask.png) and a picture with its outline, NAME.png.
+def outline(segmenter, file, out, size=None, name=None):
+    """Writes what a segmenter finds in a file, and a picture of its outlines, NAME.png.
+
+    Of an image NAME-mask.png, labels as grey values, or NAME-mask.tif where labels may overlap, a page for each. Of a
+    volume NAME-mask.nii.gz, on the grid of the file; the picture shows the axial slice where most is found.
 
     Args:
         segmenter: a `Segmenter`.
-        file: an image file.
+        file: an image file; of volumes what `read_volume` takes.
         out: folder to write to.
-        size: side in pixels, for a model that takes any.
-        name: of the pictures; by default the file's.
+        size: side in pixels, for a model that takes any image; volumes keep theirs.
+        name: of what is written; by default the file's.
 
-    Returns: the integer mask `(H, W)`.
+    Returns: the integer mask `(H, W)`, `(D, H, W)`, or `(H, W, K)`.
     """
-    own, name = segmenter.image_shape[:2], name or Path(file).stem
-    image = read_image(file, own if own[0] else size, segmenter.preprocess and segmenter.preprocess.window)[None]
-    mask = segmenter.segment(image)
-    with written_whole(Path(out) / f"{name}-mask.png") as part:
-        Image.fromarray(mask[0].astype("uint8")).save(part)
-    save_outlines(Path(out) / f"{name}.png", image, None, mask, [Path(file).name], None)
-    return mask[0]
+    own, out, name = segmenter.image_shape[:-1], Path(out), name or Path(file).name.partition(".")[0]
+    window = segmenter.preprocess and segmenter.preprocess.window
+    if segmenter.axes == 3:
+        volume = read_volume(file)
+        image = volume.images(window=window)
+        mask = _segmented(segmenter, image)
+        out.mkdir(parents=True, exist_ok=True)
+        volume.save(mask.astype("int16"), out / f"{name}-mask.nii.gz", overwrite=True)
+    else:
+        image = read_image(file, own if own[0] else size or SIZE, window)
+        mask = segmenter.segment(image[None])[0]
+        write_labels(out / f"{name}-mask", mask)
+    found = layers(mask[None], segmenter.num_classes, segmenter.multi_label)
+    image, found = _flat(image[None], found)
+    save_outlines(out / f"{name}.png", image, None, found, [Path(file).name], None)
+    return mask
+
+
+def _segmented(segmenter, images):
+    """The mask of a volume `(D, H, W, 1)`; a model of one size looks at its middle, and the rest is background."""
+    own = segmenter.image_shape[:-1]
+    if own[0]:
+        mask = segmenter.segment(cut_to(images, own)[None])[0]
+        return put_back(np.zeros(images.shape[:3], mask.dtype), mask)
+    stack = padded(images[None], segmenter)
+    mask = segmenter.segment(stack, tile=tile_for(stack))[0]
+    return mask[tuple(slice(side) for side in images.shape[:3])]

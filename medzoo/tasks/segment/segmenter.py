@@ -9,6 +9,7 @@ from keras import ops
 from medzoo.layers.blocks import ACTIVATION
 from medzoo.layers.grids import convolution, to_space
 from medzoo.models.checks import check_shape
+from medzoo.models.tiles import in_tiles
 from medzoo.tasks.shared.on_encoder import OnEncoder
 
 
@@ -194,10 +195,16 @@ class Segmenter(OnEncoder):
     def compile(self, optimizer="adam", loss=None, **kwargs):
         super().compile(optimizer=optimizer, loss=loss or DiceCrossEntropy(self.multi_label), **kwargs)
 
-    def segment(self, x):
+    def segment(self, x, tile=None):
         """Integer masks, shaped like the images without channels, the likeliest class of each pixel; of several labels
-        0 and 1 for each, `(N, H, W, num_classes)`."""
-        found = self.predict(x, verbose=0)
+        0 and 1 for each, `(N, H, W, num_classes)`.
+
+        Args:
+            x: images, as `predict` takes them.
+            tile: of large ones, see `Autoencoder.reconstruct`.
+        """
+        predict = partial(self.predict, verbose=0)
+        found = predict(x) if tile is None else in_tiles(predict, x, tile, None, self)
         return (found > 0.5).astype("uint8") if self.multi_label else found.argmax(axis=-1)
 
     def get_config(self):

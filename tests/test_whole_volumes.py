@@ -1,0 +1,151 @@
+"""What takes folders of images takes folders of volumes, for a model of volumes; what does not says so."""
+
+import nibabel
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import SMALL, VOLUMES
+from keras import ops
+
+import medzoo
+from medzoo.cli import main
+from medzoo.images.datasets import load_latents
+from medzoo.images.phantom import head_volume
+from medzoo.images.write import write_png
+from medzoo.layers.frequencies import LowFrequencies
+from medzoo.layers.grids import to_depth, to_space
+from medzoo.models import ConvAutoencoder
+from medzoo.tasks.encode import encode_folder
+from medzoo.tasks.explore import SimilarCases
+from medzoo.tasks.features import FeatureExtractor
+
+NAME = "vqvae-hippocampus"
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Six drawn heads of unlike sizes, two of each seed."""
+    folder = tmp_path_factory.mktemp("heads")
+    for i in range(6):
+        values = head_volume((16 + 4 * (i % 3), 24, 20), i // 2)[..., 0]
+        nibabel.save(nibabel.Nifti1Image((200 * values).T.astype("uint8"), np.eye(4)), folder / f"{i}.nii.gz")
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_low_frequencies_are_an_orthonormal_part_of_the_cosine_transform():
+    from scipy.fft import dctn
+
+    volumes = np.random.default_rng(0).random((2, 10, 12, 9, 3)).astype("float32")
+    low = LowFrequencies((10, 12, 9), 3)
+    assert low.kept == (4, 5, 4)
+    numbers = ops.convert_to_numpy(low.of(volumes))
+    wanted = dctn(volumes, axes=(1, 2, 3), norm="ortho")[:, :4, :5, :4]
+    assert numbers.reshape(2, 3, 4, 5, 4) == pytest.approx(np.moveaxis(wanted, -1, 1), abs=1e-4)
+    back = ops.convert_to_numpy(low.back(numbers))
+    assert back.shape == volumes.shape
+    assert ops.convert_to_numpy(low.of(back)) == pytest.approx(numbers, abs=1e-4)
+
+
+def test_vector_model_of_volumes_starts_as_the_pca_of_their_low_frequencies():
+    volumes = np.stack([head_volume((8, 16, 16), seed) for seed in range(12)])
+    model = ConvAutoencoder((8, 16, 16, 1), latent_dim=11, patch=(2, 4, 4), **SMALL)
+    low = LowFrequencies((8, 16, 16), 1)
+    model.initialize_from_pca(volumes)
+    wanted = np.clip(ops.convert_to_numpy(low.back(low.of(volumes))), 0, 1)  # of 12 volumes 11 components are all
+    assert model.reconstruct(volumes) == pytest.approx(wanted, abs=0.05)
+
+
+@pytest.mark.parametrize("factor", [2, 4, (1, 2, 4)])
+def test_blocks_become_channels_and_back(factor):
+    x = np.random.default_rng(0).random((2, 4, 8, 8, 3)).astype("float32")
+    deep = ops.convert_to_numpy(to_depth(x, factor))
+    f = np.broadcast_to(factor, 3)
+    assert deep[1, 0, 1, 0].reshape(*f, 3) == pytest.approx(x[1, : f[0], f[1] : 2 * f[1], : f[2]])
+    assert np.array_equal(ops.convert_to_numpy(to_space(deep, factor)), x)
+
+
+def test_tiles_of_volumes_overlap_by_a_third_if_nothing_is_said():
+    model = VOLUMES["vae-volume"]()
+    volume = head_volume((20, 64, 56), 0)[None]
+    assert np.array_equal(model.reconstruct(volume, tile=48), model.reconstruct(volume, tile=48, overlap=16))
+
+
+def test_features_of_volumes_of_unlike_sizes_are_those_of_each(heads):
+    files = sorted(heads.iterdir())
+    table = FeatureExtractor(NAME, kind="both").fit(None).transform(files)
+    one = FeatureExtractor(NAME, kind="both").fit(None).transform(files[:1])
+    assert table.shape == (6, 2 * 64 * 8 + 3 * 48)
+    assert table[:1] == pytest.approx(one, abs=1e-5)
+
+
+def test_a_volume_is_most_similar_to_itself(heads, tmp_path):
+    files = sorted(heads.iterdir())
+    search = SimilarCases(NAME).fit(files)
+    found, _ = search.query(files[2:4], n=2)
+    assert found[:, 0].tolist() == [2, 3]
+    result = run("similar", NAME, heads, files[4], "-o", tmp_path / "s.png")
+    assert result.exit_code == 0, result.output
+    assert "4.nii.gz" in result.output.splitlines()[1]
+    assert (tmp_path / "s.png").is_file()
+
+
+def test_volumes_are_encoded_to_parquet(heads, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (heads / "broken.nii.gz").write_bytes(b"no volume")
+    assert list(encode_folder(NAME, heads, tmp_path / "z", shard=4)) == [(4, 0), (2, 1)]
+    rows = [row for file in sorted((tmp_path / "z").glob("part-*")) for row in parquet.read_table(file).to_pylist()]
+    (heads / "broken.nii.gz").unlink()
+    assert [row["path"] for row in rows if row["error"]] == ["broken.nii.gz"]
+    model = medzoo.load(NAME)
+    for row in rows[:-1]:
+        x = model.preprocess(heads / row["path"])
+        assert (row["depth"], row["height"], row["width"]) == x.shape[1:4]
+        assert np.array_equal(np.array(row["latents"]).reshape(row["latent_shape"]), model.encode(x)[0])
+    with pytest.raises(ValueError, match="latents of several shapes"):
+        load_latents(tmp_path / "z")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("anomaly", NAME, "HEADS", "HEADS", "-o", "OUT"), "NIfTI files are volumes: take a preset of volumes"),
+        (("encode", "ae-chestxray", "HEADS", "-o", "OUT"), "NIfTI files are volumes: take a preset of volumes"),
+        (("adapt", NAME, "FILMS", "FILMS", "-o", "OUT"), "a model of volumes; adapt takes images"),
+        (("denoise", "FILM", "--model", NAME, "-o", "OUT"), "a model of volumes; denoise takes images"),
+    ],
+)
+def test_what_takes_images_only_says_so(heads, tmp_path, command, message):
+    films = tmp_path / "films"
+    films.mkdir()
+    for seed in range(3):
+        write_png(films / f"{seed}.png", np.round(255 * head_volume((4, 32, 32), seed)[2, ..., 0]).astype("uint8"))
+    places = {"HEADS": heads, "OUT": tmp_path / "out", "FILMS": films, "FILM": films / "0.png"}
+    result = run(*(places.get(word, word) for word in command))
+    assert result.exit_code != 0
+    assert message in result.output
+
+
+@pytest.mark.slow
+def test_segment_command_takes_volumes_and_writes_labels_on_their_grid(heads, tmp_path):
+    for i in range(12):
+        volume = head_volume((16, 24, 20), i)[..., 0].T
+        mask = volume > np.quantile(volume, 0.9)
+        for folder, values in (("x", 200 * volume), ("y", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values.astype("uint8"), np.eye(4)), tmp_path / folder / f"{i}.nii.gz")
+    result = run("segment", NAME, tmp_path / "x", tmp_path / "y", heads, "-o", tmp_path / "out", "--epochs", 12)
+    assert "expected (depth, height, width)" in result.output
+    arguments = ["-o", tmp_path / "out", "--epochs", 12, "--size", "16x24x20"]
+    result = run("segment", NAME, tmp_path / "x", tmp_path / "y", heads, *arguments)
+    assert result.exit_code == 0, result.output
+    made, own = nibabel.load(tmp_path / "out" / "00005-5-mask.nii.gz"), nibabel.load(heads / "5.nii.gz")
+    assert made.shape == own.shape
+    assert np.allclose(made.affine, own.affine)
+    truth = own.get_fdata() > np.quantile(own.get_fdata(), 0.9)
+    found = made.get_fdata() == 1
+    assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.6
+    assert (tmp_path / "out" / "00005-5.png").is_file()
