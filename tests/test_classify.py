@@ -1,11 +1,14 @@
 import keras
 import numpy as np
 import pytest
+from conftest import SMALL
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 import medzoo
 from medzoo.images.phantom import chest_phantom
+from medzoo.models import ConvAutoencoder
 from medzoo.reports.classification import auc, calibration_error, measure, sensitivity, temperature, with_temperature
+from medzoo.reports.subgroups import by_subgroup
 from medzoo.tasks.classify import Classifier, class_weights, fine_tune
 
 
@@ -116,6 +119,98 @@ def test_temperature_undoes_overconfidence():
     boasting = with_temperature(honest, 1 / 3)
     assert temperature(boasting, labels) == pytest.approx(3, rel=0.1)
     assert with_temperature(boasting, 3.0) == pytest.approx(honest, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def trained(labelled):
+    films, labels = labelled
+    classifier = Classifier.from_pretrained(ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL), 2, pretrained=False)
+    return fine_tune(classifier, films, labels, (films, labels), epochs=(12, 0), learning_rates=(1e-2, 0))
+
+
+def test_calibration_changes_how_sure_it_is_and_not_what_it_finds(trained, labelled, tmp_path):
+    films, labels = labelled
+    wrong = np.where(np.arange(48) % 4 == 0, 1 - labels, labels)  # a quarter of the labels: 75% is what it should say
+    before = trained.predict(films, verbose=0)
+    trained.calibrate(films, wrong)
+    after = trained.predict(films, verbose=0)
+    assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
+    assert float(trained.temperature) > 1
+    assert after.max(axis=1).mean() == pytest.approx(0.75, abs=0.05)
+    trained.save(tmp_path / "c.keras")
+    assert keras.saving.load_model(tmp_path / "c.keras").predict(films, verbose=0) == pytest.approx(after, abs=1e-6)
+
+
+def test_explanation_peaks_where_the_finding_is(trained, labelled):
+    films, labels = labelled
+    inside = 0
+    for film in films[labels == 1][:8]:
+        heat = trained.explain(film, target=1)
+        assert heat.shape == (32, 32)
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+        inside += 5 <= row <= 18 and 5 <= column <= 18
+        assert trained.explain(film, target=0) == pytest.approx(-heat, abs=1e-3)
+    assert inside >= 7
+
+
+def test_it_carries_what_its_images_look_like(trained, labelled, tmp_path):
+    films, _ = labelled
+    with pytest.raises(ValueError, match="set_usual"):
+        trained.belongs(films)
+    trained.set_usual(films)
+    trained.save(tmp_path / "c.keras")
+    copy = keras.saving.load_model(tmp_path / "c.keras")
+    assert (copy.belongs(films) > 0.01).mean() > 0.9
+    noise = np.random.default_rng(0).random((6, 32, 32, 1)).astype("float32")
+    assert copy.belongs(noise).max() < 0.01
+
+
+def test_results_are_told_apart_by_subgroup():
+    labels = np.arange(40) % 2
+    scores = np.where(np.arange(40) < 20, 0.2 + 0.6 * labels, 0.8 - 0.6 * labels)  # right in half of them
+    probabilities = np.stack([1 - scores, scores], axis=1)
+    columns = {
+        "sex": np.array(["F"] * 20 + ["M"] * 20),
+        "age": np.array([str(n) for n in range(20, 60)]),
+        "view": np.array(["PA"] * 39 + [""]),
+    }
+    found = by_subgroup(probabilities, labels, columns)
+    assert found["sex"]["F"]["auc"]["mean"] == 1
+    assert found["sex"]["M"]["auc"]["mean"] == 0
+    assert list(found["age"]) == ["20 to 29", "30 to 39", "40 to 49", "50 to 59"]
+    assert found["view"]["unknown"] == {"images": 1}
+
+
+def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_path):
+    import csv
+    import json
+
+    from click.testing import CliRunner
+    from PIL import Image
+
+    from medzoo.cli import main
+
+    lines = ["file,label,split,Patient Sex,Patient ID"]
+    for i in range(48):
+        film = np.round(255 * chest_phantom(32, i)[..., 0] * (0.5 + 0.5 * (i % 2))).astype("uint8")
+        Image.fromarray(film).save(tmp_path / f"{i}.png")
+        split = "train" if i < 24 else "val" if i < 32 else "test"
+        lines.append(f"{i}.png,{('dark', 'bright')[i % 2]},{split},{'FM'[i // 2 % 2]},{i}")
+    (tmp_path / "new").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32)).astype("uint8")
+    Image.fromarray(noise).save(tmp_path / "new" / "noise.png")
+    Image.fromarray(film).save(tmp_path / "new" / "film.png")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    arguments = ["classify", preset, tmp_path / "new", "--data", tmp_path / "t.csv", "-o", tmp_path / "out"]
+    result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--size", 32, "--epochs", "5,0"]])
+    assert result.exit_code == 0, result.output
+    assert "Patient Sex F: AUC 1.000" in result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert {s: own["images"] for s, own in report["subgroups"]["Patient Sex"].items()} == {"F": 8, "M": 8}
+    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
+    assert [row["bright"] > row["dark"] for row in rows] == [True, rows[1]["bright"] > rows[1]["dark"]]
+    assert float(rows[1]["usual"]) < 0.01
+    assert (tmp_path / "out" / "00000-film.png").is_file()
 
 
 def test_command_writes_classifier_and_report(preset, tmp_path):

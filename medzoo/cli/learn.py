@@ -21,6 +21,7 @@ from medzoo.cli.shared import (
 
 @click.command()
 @click.argument("name")
+@click.argument("new", nargs=-1, type=ImageFiles())
 @click.option("--data", required=True, type=EXISTING, help="Labelled images: npz, folder, DICOM tree or CSV.")
 @out_option("Folder for classifier and report.")
 @labelled_options
@@ -28,38 +29,48 @@ from medzoo.cli.shared import (
 @click.option("--seed", default=0, show_default=True)
 @click.option("--random", is_flag=True, help="From random weights instead: what is the pretraining worth?")
 @overwrite_option
-def classify(name, data, out, size, epochs, seed, random, overwrite, **how):
-    """Train a classifier on a preset's encoder: writes classifier.keras, report.json and report.png.
+def classify(name, new, data, out, size, epochs, seed, random, overwrite, **how):
+    """Train a classifier on a preset's encoder: writes classifier.keras, report.json and report.png; then classify NEW
+    images: writes predictions.csv and for each image what in it speaks for the class found.
 
-    The validation split chooses the epoch and the temperature; the report is on the test split. A CSV whose labels are
-    joined by | gives a classifier of several findings.
+    The validation split chooses the epoch and the temperature; the report is on the test split, and on its subgroups
+    where a CSV has columns such as sex, age, view or scanner. A CSV whose labels are joined by | gives a classifier of
+    several findings.
 
     \b
     Example:
         medzoo classify ae-chestxray-64 --data pneumoniamnist_28.npz -o pneumonia/
-        medzoo classify ae-chestxray --data films/ --size 224 --group 'person\\d+|IM-\\d+' -o pneumonia/
+        medzoo classify ae-chestxray new/ --data films/ --size 224 --group 'person\\d+|IM-\\d+' -o pneumonia/
         medzoo classify ae-chestxray --data labels.csv --size 224 -o findings/
     """
-    from medzoo.reports.bootstrap import show
-    from medzoo.tasks.classify import train_classifier
+    from medzoo.tasks.classify import classify_files, train_classifier
+    from medzoo.zoo.presets import load
 
     nothing_there([out / "classifier.keras"], overwrite)
-    result = train_classifier(
-        name,
-        data,
-        out,
-        size=size,
-        epochs=numbers(epochs),
-        seed=seed,
-        pretrained=not random,
-        command=said(),
-        **reading(**how),
-    )
+    model = load(name)
+    files = files_for(model, new)
+    own = {"size": size, "epochs": numbers(epochs), "seed": seed, "pretrained": not random, "command": said()}
+    classifier, result = train_classifier(model, data, out, **own, **reading(**how))
     click.echo(f"{name} on {data.name}, split {result['split']}")
+    for line in lines_of(result):
+        click.echo(line)
+    for row in classify_files(classifier, files, list(result["classes"]), out) if files else ():
+        click.echo(", ".join(f"{key} {value}" for key, value in row.items() if key != "file") + f"  {row['file']}")
+    click.echo(f"wrote {out}")
+
+
+def lines_of(result):
+    """What a classifier's report says, in lines."""
+    from medzoo.reports.bootstrap import show
+
     for finding, value in result.get("auc_of", {}).items():
-        click.echo(f"  {finding}: AUC {show(value, 3)}")
+        yield f"  {finding}: AUC {show(value, 3)}"
     accuracy = f", accuracy {show(result['accuracy'], 3)}" if "accuracy" in result else " on average"
-    click.echo(f"AUC {show(result['auc'], 3)}{accuracy}; wrote {out}")
+    yield f"AUC {show(result['auc'], 3)}{accuracy}"
+    for column, parts in result["subgroups"].items():
+        for value, own in parts.items():
+            auc = f"AUC {show(own['auc'], 3)}" if own.get("auc") else "no AUC"
+            yield f"  {column} {value}: {auc}, {own['images']} images"
 
 
 @click.command()

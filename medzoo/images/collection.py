@@ -24,6 +24,7 @@ class Collection:
         class_names: list of str, or `None` without labels.
         targets: integers `(N,)`; 0 and 1 `(N, K)` where an image may have several findings; or `None`.
         groups: whose each image is, `(N,)`, or `None` if nobody knows.
+        subgroups: of a table `{column: array (N,)}`, see `medzoo.reports.subgroups`.
         kept: the classes that were asked for, or `None` for all.
         skipped: `{path: reason}` of files that could not be used, with `on_error="skip"`.
     """
@@ -37,6 +38,7 @@ class Collection:
     groups: np.ndarray | None
     read: object  # function of a list of sources: (array of those that can be read, their indices)
     kept: list | None = None
+    subgroups: dict = field(default_factory=dict)
     skipped: dict = field(default_factory=dict)
     _loaded: dict = field(default_factory=dict, repr=False)
 
@@ -68,6 +70,10 @@ class Collection:
     def patients(self, split="train"):
         """Whose each image is, `(N,)`, or `None` if nobody knows."""
         return None if self.groups is None else self.groups[self._load(split)[1]]
+
+    def subgroups_of(self, split="train"):
+        """`{column: what it says of each image of a split, array of str}`."""
+        return {name: values[self._load(split)[1]] for name, values in self.subgroups.items()}
 
     def paths(self, split="train"):
         """Where each image is from: `path`, or `path#frame`; of an archive `split#index`."""
@@ -109,6 +115,7 @@ class Collection:
             where=self.where[chosen],
             targets=self.targets[chosen],
             groups=None if self.groups is None else self.groups[chosen],
+            subgroups={name: values[chosen] for name, values in self.subgroups.items()},
             kept=list(asked),
             _loaded={},
         )
@@ -177,7 +184,8 @@ def open_collection(
             that matches), or the name of a column. By default a table's column of that kind, and the PatientID of DICOM
             files.
         columns: `{"path": ..., "label": ..., "split": ..., "group": ...}`, a table's own names for them; by default
-            what they are usually called, see `medzoo.images.labelled.COLUMNS`.
+            what they are usually called, see `medzoo.images.labelled.COLUMNS`. `"subgroups"`: names joined by `|` of
+            columns that results are told apart by; by default those called sex, age, view, scanner and the like.
         seed: of the split, where none is given: about 70, 15 and 15% of each class, no patient in two of them.
         window: see `read_image`.
         cache: folder that decoded images are kept in for the next time; by default they stay in memory, or beyond 2 GiB
@@ -220,6 +228,7 @@ def open_collection(
     read = Reader(path.name, found.root, size, window, cache, on_error)
     split_by = "given" if found.where is not None else "image" if found.groups is None else "patient"
     collection = Collection(path.name, found.sources, where, split_by, class_names, targets, found.groups, read)
+    collection.subgroups = {name: np.array(values) for name, values in found.subgroups.items()}
     return collection if classes is None else collection.only(classes)
 
 

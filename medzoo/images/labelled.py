@@ -2,7 +2,7 @@
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ COLUMNS = {  # what a table's columns are usually called, in lower case
     "split": ("split", "fold", "set"),
     "group": ("group", "patient", "patient_id", "patientid", "patient id", "subject", "subject_id"),
 }
+SUBGROUPS = ("sex", "gender", "age", "view", "race", "ethnicity", "site", "hospital", "scanner", "manufacturer")
 NONE = ("", "no finding", "no_finding", "normal")  # among several findings joined by |: none of them
 
 
@@ -33,6 +34,7 @@ class Found:
         where: split of each, array of str, or `None`.
         names: label of each as it is written, or `None`.
         groups: whose each is, array, or `None`.
+        subgroups: of a table `{column: what it says of each image}`, those that results are to be told apart by.
     """
 
     root: Path
@@ -40,6 +42,7 @@ class Found:
     where: np.ndarray | None
     names: list | None
     groups: np.ndarray | None
+    subgroups: dict = field(default_factory=dict)
 
 
 def in_folder(root, group):
@@ -104,8 +107,8 @@ def _matches(root, sources, pattern):
 def in_table(path, group, columns):
     """`Found` in a CSV file; `group` and `columns` as in `open_collection`."""
     rows, header = _rows(path)
-    if unknown := set(columns) - set(COLUMNS):
-        raise ImageError(f"{path}: columns {sorted(unknown)}; expected some of {', '.join(COLUMNS)}.")
+    if unknown := set(columns) - {*COLUMNS, "subgroups"}:
+        raise ImageError(f"{path}: columns {sorted(unknown)}; expected some of {', '.join(COLUMNS)}, subgroups.")
     wanted = {**columns, **({"group": group} if group else {})}
     found = {kind: _column(path, header, kind, wanted.get(kind)) for kind in COLUMNS}
     if found["path"] is None:
@@ -116,7 +119,15 @@ def in_table(path, group, columns):
     sources = _located(path, [split_frame(value) for value in values["path"]])
     where = values["split"] and np.array([_split_name(path, v) for v in values["split"]])
     groups = values["group"] and np.array(values["group"])
-    return Found(path.parent, sources, where, values["label"], groups)
+    asked = columns["subgroups"].split("|") if "subgroups" in columns else _subgroups(header, found)
+    subgroups = {name: [row[_column(path, header, None, name)].strip() for row in rows] for name in asked}
+    return Found(path.parent, sources, where, values["label"], groups, subgroups)
+
+
+def _subgroups(header, known):
+    """The columns that are called as those are which results are usually told apart by, e.g. `Patient Gender`."""
+    words = {name: name.strip().lower().replace("_", " ").removeprefix("patient ").split(" ")[0] for name in header}
+    return [name for name, word in words.items() if word in SUBGROUPS and name not in known.values()]
 
 
 def _rows(path):

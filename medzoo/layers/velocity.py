@@ -118,7 +118,7 @@ class Velocity(keras.layers.Layer):
         super().__init__(**kwargs)
         self.latent_shape, self.filters, self.blocks = tuple(latent_shape), tuple(filters), blocks
         self.classes, self.grid = classes, len(latent_shape) == 3
-        self.width = 4 * self.filters[0]
+        self.width = (4 if self.grid else 1) * self.filters[0]
         self.embed = [keras.layers.Dense(self.width, name=f"embed_{i}") for i in range(2)]
         self.of_class = keras.layers.Embedding(classes + 1, self.width, name="of_class") if classes else None
         self.norm = keras.layers.GroupNormalization(GROUPS, name="norm")

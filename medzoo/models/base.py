@@ -14,10 +14,10 @@ from medzoo.models.compiled import Compiled
 from medzoo.models.preprocessed import Preprocessed
 from medzoo.models.steps import OwnLoss
 from medzoo.models.tiles import in_tiles
-from medzoo.models.usual import Usual
+from medzoo.models.usual import KnowsItsImages
 
 
-class Autoencoder(Preprocessed, OwnLoss):
+class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
     """A convolutional autoencoder of images with values in [0, 1].
 
     `model(x)` gives the reconstruction, shaped like x; `encode(x)` the latents; `decode(latents)` images, and
@@ -46,7 +46,6 @@ class Autoencoder(Preprocessed, OwnLoss):
     """
 
     input_range = (0.0, 1.0)
-    usual = None  # what its validation images look like, of models that `medzoo.load` loaded; see `belongs`
     numbers_per_latent = 1  # what the encoder gives for each: 1, or 2 for a mean and a log-variance
     bottlenecks = ("vector", "spatial")
 
@@ -221,28 +220,6 @@ class Autoencoder(Preprocessed, OwnLoss):
     def compile_from_config(self, config):  # Keras asks for this where compile is overridden
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
-
-    def belongs(self, x):
-        """How usual images are among those that a preset learned from: of the shares of its validation images that are
-        reconstructed no better, look no more usual to its encoder, and in which light and dark lie no more as usual,
-        the smallest one, times three.
-
-        Below 0.01 an image is stranger than 99 in 100 of them: another organ, modality or orientation, inverted, or of
-        another scanner. It says nothing of disease. Takes images as `encode`; returns float32 `(N,)`, 0 to 1.
-
-        Raises:
-            ValueError: nothing is known of the model's images: it is no preset, or was trained on since (`fit` forgets
-                it; `set_usual(images)` learns it anew).
-        """
-        if self.usual is None:
-            raise ValueError(f"{self.name}: what its images look like is not known; call set_usual(validation_images).")
-        check_images(self, x)
-        return self.usual.share(self, x)
-
-    def set_usual(self, *images):
-        """Learns what images look like, for `belongs`: float arrays `(N, H, W, channels)` in [0, 1] that the model was
-        not trained on, a hundred or more; each array may have a size of its own."""
-        self.usual = Usual.of(self, images)
 
     def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
         """`keras.Model.fit`, after a look at the data: values must be in [0, 1], for a dataset in its first batch."""

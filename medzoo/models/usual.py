@@ -12,13 +12,45 @@ RARE, SIGMAS = 0.01, 2.33  # a share of the images, and how far from the middle 
 UNUSUAL = 0.01  # what commands and the web page warn below
 
 
+class KnowsItsImages:
+    """Mixin for models with an encoder: how usual are images among those that it learned from?
+
+    Attributes: `usual`, a `Usual` or `None`; presets and classifiers that `medzoo classify` trained have one.
+    """
+
+    usual = None
+
+    def belongs(self, x):
+        """How usual images are among those that the model learned from: of the shares of its validation images that are
+        reconstructed no better (if it reconstructs), look no more usual to its encoder, and in which light and dark lie
+        no more as usual, the smallest one, times their number.
+
+        Below 0.01 an image is stranger than 99 in 100 of them: another organ, modality or orientation, inverted, or of
+        another scanner. It says nothing of disease. Takes images as `encode` or `predict`; returns float32 `(N,)`, 0 to
+        1.
+
+        Raises:
+            ValueError: nothing is known of the model's images: it is no preset, or was trained on since (`fit` forgets
+                it; `set_usual(images)` learns it anew).
+        """
+        if self.usual is None:
+            raise ValueError(f"{self.name}: what its images look like is not known; call set_usual(validation_images).")
+        check_images(self, x)
+        return self.usual.share(self, x)
+
+    def set_usual(self, *images):
+        """Learns what images look like, for `belongs`: float arrays `(N, H, W, channels)` in [0, 1] that the model was
+        not trained on, a hundred or more; each array may have a size of its own."""
+        self.usual = Usual.of(self, images)
+
+
 class Usual:
     """What a model's validation images look like: how well it reconstructs them, what its encoder sees in them, and how
     light and dark lie in them.
 
     Args:
         psnr: `(median, scale)` of the reconstruction's PSNR in dB; scale: how far the lowest 1% lies below the median,
-            in standard deviations of a normal distribution.
+            in standard deviations of a normal distribution. `None` for a model that reconstructs nothing.
         deep, layout: dicts of `mean` and `deviation` over the images of what `medzoo.layers.pooling` makes of the
             encoder's stages (`deep`) and of the image itself (`in_cells`), and of `distance`, `(median, scale)` of the
             logarithm of the mean squared standardised difference from the mean; scale: to the highest 1%.
@@ -28,14 +60,15 @@ class Usual:
     """
 
     def __init__(self, psnr, deep, layout):
-        self.psnr = tuple(float(n) for n in psnr)
+        self.psnr = psnr and tuple(float(n) for n in psnr)
         self.looks = []
         for look in (deep, layout):
             mean, deviation = (np.asarray(look[key], "float32") for key in ("mean", "deviation"))
             distance = tuple(float(n) for n in look["distance"])
-            if mean.ndim != 1 or mean.shape != deviation.shape or (len(distance), len(self.psnr)) != (2, 2):
+            pairs = [distance, *([self.psnr] if self.psnr else [])]
+            if mean.ndim != 1 or mean.shape != deviation.shape or any(len(pair) != 2 for pair in pairs):
                 raise ValueError("usual: mean and deviation of unlike length, or not two numbers of PSNR or distance.")
-            if min(distance[1], self.psnr[1], deviation.min()) <= 0:
+            if min(deviation.min(), *(scale for _, scale in pairs), 1.0) <= 0:
                 raise ValueError("usual: deviations and scales must be positive.")
             self.looks.append((mean, deviation, distance))
 
@@ -45,23 +78,25 @@ class Usual:
         for images in parts:
             check_images(model, images)
         found = [_seen(model, images) for images in parts]
-        psnr, *rows = (np.concatenate(part) for part in zip(*found, strict=True))
-        middle, low = np.median(psnr), np.quantile(psnr, RARE)
-        return cls((middle, max(middle - low, 1e-3) / SIGMAS), *(_look(r) for r in rows))
+        *psnr, deep, layout = (np.concatenate(part) for part in zip(*found, strict=True))
+        if psnr:
+            middle, low = np.median(psnr), np.quantile(psnr, RARE)
+            psnr = (middle, max(middle - low, 1e-3) / SIGMAS)
+        return cls(psnr or None, _look(deep), _look(layout))
 
     def share(self, model, images):
         """See `Autoencoder.belongs`."""
         from scipy.stats import norm
 
-        psnr, *rows = _seen(model, images)
-        strange = [(self.psnr[0] - psnr) / self.psnr[1]]
+        *psnr, deep, layout = _seen(model, images)
+        rows, strange = (deep, layout), [(self.psnr[0] - values) / self.psnr[1] for values in psnr if self.psnr]
         for seen, (mean, deviation, (middle, scale)) in zip(rows, self.looks, strict=True):
             strange.append((_distance(seen, mean, deviation) - middle) / scale)
         return np.minimum(1, len(strange) * norm.sf(np.max(strange, axis=0))).astype("float32")
 
     def get_config(self):
         looks = [dict(zip(("mean", "deviation", "distance"), map(_short, look), strict=True)) for look in self.looks]
-        return {"psnr": _short(self.psnr), "deep": looks[0], "layout": looks[1]}
+        return {"psnr": self.psnr and _short(self.psnr), "deep": looks[0], "layout": looks[1]}
 
 
 def _short(numbers):
@@ -77,11 +112,13 @@ def _look(rows):
 
 
 def _seen(model, images):
-    """PSNR of the reconstructions, `(N,)`; what the encoder's stages see, `(N, D)`; light and dark, `(N, D')`."""
+    """PSNR of the reconstructions, `(N,)`, if the model makes any; what the encoder's stages see, `(N, D)`; light and
+    dark, `(N, D')`."""
     parts = []
     for i in range(0, len(images), AT_ONCE):
         x = ops.convert_to_tensor(images[i : i + AT_ONCE])
-        rows = (metrics.psnr(x, model.reconstruct(images[i : i + AT_ONCE])),)
+        made = hasattr(model, "reconstruct")
+        rows = (metrics.psnr(x, model.reconstruct(images[i : i + AT_ONCE])),) if made else ()
         rows += (pooling.deep(model.encoder.stage_outputs(x)), pooling.in_cells(x))
         parts.append([ops.convert_to_numpy(row) for row in rows])
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -121,6 +121,17 @@ def save_heat_map(path, image, heat, boxes, title):
     _save(figure, path, 120)
 
 
+def save_explanation(path, image, heat, title):
+    """An image, beside the same with a heat map over it: red speaks for what was found, blue against."""
+    figure, axes = _figure(1, 2, cell=3.2)
+    for axis in axes[0]:
+        _show(axis, image)
+    most = np.abs(heat).max() or 1.0
+    axes[0, 1].imshow(heat, cmap="seismic", vmin=-most, vmax=most, alpha=0.4)
+    figure.suptitle(title, fontsize=9)
+    _save(figure, path, 120)
+
+
 def save_outlines(path, images, truth, found, titles, title):
     """Images with the outlines of masks, layers of 0 and 1 `(N, H, W, K)`: found ones orange, true ones (if given)
     blue."""

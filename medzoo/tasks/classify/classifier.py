@@ -3,10 +3,13 @@
 import keras
 import numpy as np
 from keras import ops
+from scipy.ndimage import gaussian_filter
 
 from medzoo.layers import pooling
-from medzoo.models.checks import check_shape
+from medzoo.models.checks import check_shape, images_only
 from medzoo.recipes.augment import Augmented, Batches
+from medzoo.reports.classification import temperature
+from medzoo.tasks.explore import occlusion
 from medzoo.tasks.shared.fit import fit_best
 from medzoo.tasks.shared.on_encoder import OnEncoder
 
@@ -25,7 +28,7 @@ class Classifier(OnEncoder):
     The head sees what `medzoo.tasks.features` calls "both": the latents, pooled in cells, and mean, deviation and
     largest value of every filter of every stage of the encoder; all of it normalised by batch normalisation. `predict`
     gives probabilities `(N, num_classes)`; labels are integers, or with `multi_label` 0 and 1 `(N, num_classes)`, and
-    each finding has a probability of its own.
+    each finding has a probability of its own. `calibrate` on validation images makes them mean what they say.
 
     Args:
         encoder: an `Encoder`, see `medzoo.layers.blocks`.
@@ -64,6 +67,7 @@ class Classifier(OnEncoder):
         pooled = (None, pooling.cells_of(self.encoder) + 3 * sum(self.encoder.filters))
         self.normalization.build(pooled)
         self.head.build(pooled)
+        self.temperature = self.add_weight((), "ones", trainable=False, name="temperature")
 
     def unfreeze(self):
         """Lets `fit` train the encoder too; compile again afterwards, with a smaller learning rate."""
@@ -75,7 +79,7 @@ class Classifier(OnEncoder):
         latents = self.encoder.latents(x, stages)[..., : self.encoder.latent_dim]
         pooled = ops.concatenate([pooling.in_cells(latents), pooling.deep(stages)], axis=1)
         hidden = self.normalization(pooled, training=training)
-        scores = self.head(self.dropout(hidden, training=training))
+        scores = self.head(self.dropout(hidden, training=training)) / self.temperature
         return ops.sigmoid(scores) if self.multi_label else ops.softmax(scores)
 
     def compile(self, optimizer="adam", loss=None, metrics=None, **kwargs):
@@ -86,6 +90,36 @@ class Classifier(OnEncoder):
             usual = "sparse_categorical_crossentropy", ["accuracy"]
         metrics = usual[1] if metrics is None else metrics
         super().compile(optimizer=optimizer, loss=loss or usual[0], metrics=list(metrics), **kwargs)
+
+    def calibrate(self, x, y):
+        """Sets the temperature that scores are divided by (Guo et al. 2017, arXiv:1706.04599) to the one that suits
+        images and labels best which the classifier was not trained on; the classes found stay the same."""
+        found = self.predict(x if isinstance(x, keras.utils.PyDataset) else Batches(x), verbose=0)
+        self.temperature.assign(self.temperature * temperature(found, y))
+
+    def explain(self, image, target=None, patch=None):
+        """What in an image speaks for a class: how its log-odds fall where a square of the image gives way to its own
+        blur (occlusion, Zeiler & Fergus 2014, arXiv:1311.2901). Covering shows what this classifier uses, not why; the
+        cause may be beside the finding, a marker or a tube.
+
+        Args:
+            image: float32 `(H, W, 1)` in [0, 1].
+            target: class or finding; by default the most probable one.
+            patch: side of the squares in pixels, by default an eighth of the shorter side; they overlap by half.
+
+        Returns: float32 `(H, W)`, above 0 where the image speaks for the class, below 0 where against.
+        """
+        images_only(self, "explain")
+        side = min(image.shape[:2])
+        patch = patch or max(2, side // 8)
+        target = int(self.predict(image[None], verbose=0)[0].argmax()) if target is None else target
+
+        def log_odds(images):
+            p = np.clip(self.predict(Batches(images), verbose=0)[:, target].astype("float64"), 1e-7, 1 - 1e-7)
+            return np.log(p / (1 - p))
+
+        blurred = gaussian_filter(image[..., 0], side / 12)[..., None]
+        return occlusion(log_odds, image, patch, blurred, max(1, patch // 2))
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout.rate, "multi_label": self.multi_label}

@@ -1,18 +1,28 @@
 """From a preset and labelled images to a classifier and a report on its test images."""
 
+import csv
+import logging
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from medzoo.files import write_json, written_whole
+from medzoo.images.archive import to_float
+from medzoo.models.usual import UNUSUAL
+from medzoo.progress import track
 from medzoo.recipes.augment import Batches
 from medzoo.reports import classification
-from medzoo.reports.plots import save_classification
+from medzoo.reports.plots import save_classification, save_explanation
+from medzoo.reports.subgroups import by_subgroup
 from medzoo.tasks.classify.classifier import Classifier, fine_tune
 from medzoo.tasks.features import fit_size, size_for
 from medzoo.tasks.shared.data import open_for
+from medzoo.zoo.preprocess import Preprocess
 from medzoo.zoo.presets import loaded
+
+log = logging.getLogger("medzoo")
+MOST = 1000  # validation images at most that the classifier learns the looks of its images from
 
 
 def train_classifier(
@@ -20,7 +30,8 @@ def train_classifier(
 ):
     """Trains a classifier and writes `classifier.keras`, `report.json`, `report.png` and `probabilities.npz`.
 
-    The validation split chooses the epoch and the temperature; the report is on the test split.
+    The validation split chooses the epoch and the temperature, and shows the classifier what its images look like (see
+    `Classifier.belongs`); the report is on the test split, and on its subgroups where a table names some.
 
     Args:
         model: a medzoo model, or anything `medzoo.load` takes.
@@ -33,7 +44,7 @@ def train_classifier(
         command: for the report.
         reading: options of `open_collection`.
 
-    Returns: the report, JSON-ready.
+    Returns: `(classifier, report)`: its `preprocess` reads files as in training; the report is JSON-ready.
     """
     keras.utils.set_random_seed(seed)
     model, out = loaded(model), Path(out)
@@ -53,16 +64,19 @@ def train_classifier(
         seed=seed,
         verbose=verbose,
     )
-    found = {s: classifier.predict(Batches(images[s]), verbose=0) for s in ("val", "test")}
-    t = classification.temperature(found["val"], labels["val"])
-    probabilities = classification.with_temperature(found["test"], t, several)
+    classifier.calibrate(Batches(images["val"]), labels["val"])
+    classifier.preprocess = Preprocess(images["train"].shape[1:-1], reading.get("window"))
+    some = np.asarray(images["val"][:MOST])
+    classifier.set_usual(to_float(some) if some.dtype == np.uint8 else some)
+    probabilities = classifier.predict(Batches(images["test"]), verbose=0)
     result = {
         "command": command,
         **collection.facts(),
-        "size": list(images["test"].shape[1:3]),
-        "temperature": round(t, 4),
+        "size": list(images["test"].shape[1:-1]),
+        "temperature": round(float(classifier.temperature), 4),
         "backend": keras.backend.backend(),
         **classification.measure(probabilities, labels["test"], names),
+        "subgroups": by_subgroup(probabilities, labels["test"], collection.subgroups_of("test"), names),
     }
     out.mkdir(parents=True, exist_ok=True)
     with written_whole(out / "classifier.keras") as part:
@@ -70,4 +84,37 @@ def train_classifier(
     write_json(out / "report.json", result)
     save_classification(out / "report.png", probabilities, labels["test"], names, f"{model.name}, {collection.name}")
     np.savez_compressed(out / "probabilities.npz", test=probabilities, labels=labels["test"], class_names=names)
-    return result
+    return classifier, result
+
+
+def classify_files(classifier, files, names, out):
+    """Classifies files: writes `predictions.csv` and for each image `NAME.png`, what in it speaks for the class found.
+
+    Args:
+        classifier: as `train_classifier` gives it.
+        files: what its `preprocess` reads.
+        names: of the classes.
+        out: folder to write to; made if it is not there.
+
+    Returns: list of dicts of the file, the probability of each class, and how `usual` the file is, see
+        `Classifier.belongs`; what is strange is warned of.
+    """
+    out, rows = Path(out), []
+    out.mkdir(parents=True, exist_ok=True)
+    for number, file in enumerate(track(files, "classifying")):
+        x = classifier.preprocess(file)
+        probabilities, usual = classifier.predict(x, verbose=0)[0], float(classifier.belongs(x)[0])
+        if usual < UNUSUAL:
+            log.warning("%s: unlike the images that the classifier learned from (usual: %.1e).", file, usual)
+        found = {name: round(float(p), 4) for name, p in zip(names, probabilities, strict=True)}
+        rows.append({"file": str(file), **found, "usual": round(usual, 4)})
+        if classifier.axes == 2:
+            best = int(probabilities.argmax())
+            title = f"{Path(file).name}: {names[best]}, probability {probabilities[best]:.2f}"
+            name = f"{number:05d}-{Path(file).name.partition('.')[0]}.png"
+            save_explanation(out / name, x[0], classifier.explain(x[0], best), title)
+    with written_whole(out / "predictions.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["file", *names, "usual"])
+        table.writeheader()
+        table.writerows(rows)
+    return rows

@@ -1,5 +1,7 @@
 """What single latents stand for."""
 
+from itertools import product
+
 import numpy as np
 
 from medzoo.models.gradients import input_gradient
@@ -27,28 +29,32 @@ def traverse(model, image, latent, span=3.0, steps=7, scale=1.0):
     return model.decode(z)
 
 
-def occlusion(function, image, patch=8, fill=None):
+def occlusion(function, image, patch=8, fill=None, stride=None):
     """How a number changes when parts of an image are covered (Zeiler & Fergus 2014, arXiv:1311.2901).
 
     Args:
         function: images `(N, height, width, 1)` to numbers `(N,)`, e.g. `lambda x: model.encode(x)[:, 3]`.
         image: float32 `(height, width, 1)`.
         patch: side of the covered squares in pixels.
-        fill: grey value that covers; by default the image's mean.
+        fill: grey value that covers, or an image to be seen in the covered parts; by default the image's mean.
+        stride: pixels from one square to the next; by default `patch`. Where squares overlap their changes are
+            averaged.
 
     Returns: float32 `(height, width)`: the number of the whole image minus that of the covered one.
     """
     height, width, _ = image.shape
-    fill = image.mean() if fill is None else fill
-    corners = [(i, j) for i in range(0, height, patch) for j in range(0, width, patch)]
-    covered = np.repeat(image[None], len(corners), axis=0)
-    for x, (i, j) in zip(covered, corners, strict=True):
-        x[i : i + patch, j : j + patch] = fill
-    change = function(image[None])[0] - function(covered)
-    result = np.empty((height, width), "float32")
-    for value, (i, j) in zip(change, corners, strict=True):
-        result[i : i + patch, j : j + patch] = value
-    return result
+    stride = stride or patch
+    cover = np.broadcast_to(image.mean() if fill is None else fill, image.shape)
+    starts = (range(0, max(side - patch, 0) + stride, stride) for side in (height, width))
+    places = [(slice(i, i + patch), slice(j, j + patch)) for i, j in product(*starts)]
+    covered = np.repeat(image[None], len(places), axis=0)
+    for x, place in zip(covered, places, strict=True):
+        x[place] = cover[place]
+    total, times = np.zeros((2, height, width), "float32")
+    for value, place in zip(function(image[None])[0] - function(covered), places, strict=True):
+        total[place] += value
+        times[place] += 1
+    return total / times
 
 
 def integrated_gradients(function, image, baseline=None, steps=32):

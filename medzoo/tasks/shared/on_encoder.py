@@ -5,11 +5,12 @@ import keras
 from medzoo.layers.grids import together
 from medzoo.models.checks import check_data, check_training_data
 from medzoo.models.preprocessed import Preprocessed
+from medzoo.models.usual import KnowsItsImages, Usual
 from medzoo.models.workers import SeveralWorkers
 from medzoo.zoo.presets import loaded
 
 
-class OnEncoder(Preprocessed, SeveralWorkers):
+class OnEncoder(Preprocessed, KnowsItsImages, SeveralWorkers):
     """A Keras model on an encoder's stages; subclasses add `build_head`, `call` and a default loss.
 
     Args:
@@ -63,6 +64,7 @@ class OnEncoder(Preprocessed, SeveralWorkers):
 
     def fit(self, x=None, *args, **kwargs):
         check_training_data(self, x)
+        self.usual = None  # its encoder changes
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
@@ -79,9 +81,14 @@ class OnEncoder(Preprocessed, SeveralWorkers):
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "image_shape": list(self.image_shape),
             "num_classes": self.num_classes,
+            **({"usual": self.usual.get_config()} if self.usual else {}),
         }
         return self.with_preprocess(config)
 
     @classmethod
     def from_config(cls, config):
-        return super().from_config({**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
+        config = {**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])}
+        usual = config.pop("usual", None)
+        model = super().from_config(config)
+        model.usual = usual and Usual(**usual)
+        return model
