@@ -5,7 +5,7 @@
 Writes OUT.json, OUT.md and OUT.png. All figures are means over the same test images: bits per pixel, PSNR, SSIM.
 
 - JPEG, JPEG 2000, WebP, AVIF: whole files as Pillow writes them, 8-bit grey.
-- Codec: whole files as `medzoo.compress` writes them, one image each; also lossless and with a bounded error.
+- Codec: whole files as `medzoo.compress` writes them, one image each.
 - VQ-VAE: cross-entropy of the codes under the code frequencies of the training images, which is what an arithmetic
   coder with that table would need; not a file.
 - PCA (of square patches), AE and VAE: latents rounded to multiples of a step, each channel coded as above under its own
@@ -100,42 +100,11 @@ def pca(train, patch, components):
     return encode, decode
 
 
-def coded(images, model, quality, max_error=None):
+def coded(images, model, quality):
     """Bits per pixel and reconstructions through `medzoo.compress`, one file an image."""
-    files = [medzoo.compress([image], model, quality, max_error) for image in images]
+    files = [medzoo.compress([image], model, quality) for image in images]
     restored = np.stack([medzoo.decompress(file, model)[0] for file in files])
     return 8 * sum(map(len, files)) / images[..., 0].size, to_float(restored)[..., None]
-
-
-EXACT = {
-    "PNG": {"format": "PNG", "optimize": True},
-    "JPEG 2000": {"format": "JPEG2000", "irreversible": False, "no_jp2": True},
-    "WebP": {"format": "WEBP", "lossless": True, "method": 6},
-}
-
-
-def exact(data, names):
-    """Yields (method, largest error, bits per pixel) of lossless and near-lossless files."""
-    images = load_npz(data, "test")
-    for name, options in EXACT.items():
-        if name == "WebP":  # knows colours only
-            sizes = [_size(Image.fromarray(np.repeat(image, 3, axis=-1)), options) for image in images]
-        else:
-            sizes = [_size(Image.fromarray(image[..., 0]), options) for image in images]
-        yield name, 0, 8 * sum(sizes) / images.size
-    for name in names:
-        model = medzoo.load(name)
-        if isinstance(model, medzoo.Codec):
-            for max_error in (0, 1, 2, 4):
-                bits, restored = coded(images, model, None, max_error)
-                found = np.abs(np.round(255 * restored) - images).max()
-                yield name, int(found), bits
-
-
-def _size(picture, options):
-    buffer = io.BytesIO()
-    picture.save(buffer, **options)
-    return buffer.tell()
 
 
 def points(data, names):
@@ -200,16 +169,12 @@ def main(data, models, out):
         rows.append(row)
         click.echo(f"{curve:24} {setting:12} {bits:7.4f} bpp {row['psnr']:6.2f} dB")
     command = f"python benchmarks/rate_distortion.py --data {data.name} --models {models} --out {out}"
-    lossless = [
-        {"method": m, "largest_error": e, "bits_per_pixel": round(b, 4)} for m, e, b in exact(data, models.split(","))
-    ]
     facts = {
         "command": command,
         "data": data.name,
         "images": len(images),
         "size": images.shape[1:3],
         "points": rows,
-        "lossless": lossless,
     }
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     cells = [
@@ -218,9 +183,6 @@ def main(data, models, out):
     text = f"# Rate and distortion\n\n{len(images)} test images of `{data.name}`. `{command}`\n\n"
     text += f"![curves]({out.name}.png)\n\n"
     text += table(["", "setting", "bits per pixel", "PSNR, dB", "SSIM"], cells) + "\n"
-    text += "\n## Lossless, and with a largest error in grey values\n\n"
-    cells = [[r["method"], r["largest_error"], f"{r['bits_per_pixel']:.3f}"] for r in lossless]
-    text += table(["", "largest error", "bits per pixel"], cells) + "\n"
     out.with_suffix(".md").write_text(text, encoding="utf-8")
     draw(rows, out.with_suffix(".png"), f"{len(images)} test images of {data.name}")
 

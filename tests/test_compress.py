@@ -17,9 +17,11 @@ from medzoo.errors import CompressedFileError
 from medzoo.images.phantom import chest_phantom
 from medzoo.layers.prior import SCALES, InterlacedPrior, logistic_nats, order
 from medzoo.models import Codec
-from medzoo.tasks.compress import compress, decompress, exact
+from medzoo.tasks.compress import compress, decompress, exact, streams
+from medzoo.tasks.compress.files import contents
 
 pytest.importorskip("constriction")
+pytest.importorskip("imagecodecs")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,27 @@ def test_lossless_gives_every_bit_back(codec, name):
     (back,) = decompress(compress([IMAGES[name]], codec, max_error=0), codec)
     assert back.dtype == IMAGES[name].dtype
     assert np.array_equal(back, IMAGES[name])
+
+
+def test_lossless_needs_no_preset_and_is_as_small_as_the_better_of_two_formats():
+    import imagecodecs
+
+    for image in (film(256, 200), film(256, 128, dtype="uint16", noise=20), IMAGES["noise"]):
+        data = compress([image], max_error=0)
+        assert np.array_equal(decompress(data)[0], image)
+        xl = imagecodecs.jpegxl_encode(image, lossless=True, effort=9)
+        assert len(data) <= min(len(xl), len(imagecodecs.jpegls_encode(image))) + 32
+    found = contents(data)
+    assert (found["preset"], found["images"][0]["quality"], found["images"][0]["max_error"]) == ("", None, 0)
+    assert found["images"][0]["coded"] in ("JPEG XL", "JPEG-LS")
+
+
+def test_streams_that_are_no_pictures_are_refused():
+    with pytest.raises(CompressedFileError, match="not readable as JPEG XL"):
+        streams.decode(1, b"no picture", 0, "uint8")
+    kind, data = streams.encode(film(32, 32, dtype="uint16"))
+    with pytest.raises(CompressedFileError, match="uint16 as JPEG XL; expected uint8"):
+        streams.decode(kind, data, 0, "uint8")
 
 
 @pytest.mark.parametrize("max_error", [1, 3, 10])
@@ -145,7 +168,8 @@ def test_other_weights_are_refused(codec):
         (([np.zeros((4, 4))],), "float64"),
         (([np.zeros((4, 4, 3), "uint8")],), "expected uint8 or uint16"),
         (([np.zeros((8, 8), "uint8")], None, 9), "quality=9"),
-        (([np.zeros((8, 8), "uint8")], None, 2, -1), "max_error=-1"),
+        (([np.zeros((8, 8), "uint8")], None, None, -1), "max_error=-1"),
+        (([np.zeros((8, 8), "uint8")], None, 2, 0), "exclude each other"),
         (([np.zeros((8, 8), "uint8")], "ae-chestxray-64"), "expected a preset of the family Codec"),
     ],
 )

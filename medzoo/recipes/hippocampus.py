@@ -33,7 +33,7 @@ RECIPES = [
     Recipe(
         name="vae-hippocampus",
         model=lambda **own: VAE(SIZE, **NARROW, **own),
-        use="Whole volumes as 256 smooth numbers; draws new ones from the learned prior.",
+        use="Whole volumes as 256 smooth numbers; draws new ones.",
         limits="It learned from 144 volumes of one hospital, and knows only that crop of the head.",
         **WHOLE,
     ),

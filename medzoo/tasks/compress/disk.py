@@ -37,7 +37,7 @@ def compress_each(
     files, targets, model=DEFAULT, quality=None, max_error=None, names=True, on_error="raise", skipped=None
 ):
     """As `compress_files`, a file for each image: `targets` are as many paths as `files`."""
-    model, after, good = loaded(model), 0, _usable(files, on_error, skipped)
+    model, after, good = loaded(model) if max_error is None else None, 0, _usable(files, on_error, skipped)
     files, targets = ([them[i] for i in good] for them in (files, targets))
     for file, target, image in zip(files, targets, _Reading(files), strict=True):
         data = compress([image], model, quality, max_error, [_place(file).name] if names else None)

@@ -1,14 +1,14 @@
-"""Images to bytes by a `Codec` and back.
+"""Images to bytes by a `Codec` and back; without loss by JPEG XL or JPEG-LS.
 
     data = compress([film], quality=2)      # bytes
     films = decompress(data)                # list of arrays
 
-A film's latents are coded by the codec's prior; with `max_error` the residual of every pixel follows, under
-distributions fitted to the film itself. The range coder is constriction's (Bamler 2022, arXiv:2201.01741); all it
-is told is computed in whole numbers (`medzoo.tasks.compress.exact`), so a file can be read on any machine.
+Lossy: a film's latents are coded by the codec's prior. The range coder is constriction's (Bamler 2022,
+arXiv:2201.01741); all it is told is computed in whole numbers (`medzoo.tasks.compress.exact`), so a file can be read on
+any machine. With `max_error`: see `medzoo.tasks.compress.streams`.
 
-File: `MZC`, version, name of the preset and the first bytes of the sha256 of the weights that decode; for each film
-sizes, range, quality, a checksum of its pixels and the coded words; at the end a checksum of all.
+File: `MZC`, version, name of the preset and the first bytes of the sha256 of the weights that decode (no name and no
+bytes where none are needed); for each film what its `Head` holds and the coded bytes; at the end a checksum of all.
 """
 
 import hashlib
@@ -20,11 +20,13 @@ import numpy as np
 
 from medzoo.errors import CompressedFileError
 from medzoo.models import Codec
-from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, code_residual, constriction
+from medzoo.tasks.compress import streams
+from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, constriction
 from medzoo.tasks.compress.exact import ExactCodec
 from medzoo.zoo.presets import loaded
 
-MAGIC, VERSION = b"MZC", 1
+MAGIC, VERSION = b"MZC", 2
+LATENTS = 0  # kind of a film; those of `streams` follow
 _exact_codecs = {}  # the last one used, by digest of its weights
 DEFAULT = "codec-chestxray-256"
 
@@ -34,29 +36,35 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None):
 
     Args:
         images: list of uint8 or uint16 arrays `(H, W)` or `(H, W, 1)`, of any sizes.
-        model: name or folder of a preset of the family `Codec`, or a `Codec`.
-        quality: of the lossy part, 0 (smallest) to the codec's best; by default the codec's own, and 0 with
-            `max_error`, where the residual brings the rest.
+        model: name or folder of a preset of the family `Codec`, or a `Codec`; not needed with `max_error`.
+        quality: of the lossy codec, 0 (smallest) to its best; by default the codec's own.
         max_error: `None`: lossy; 0: lossless; n: no grey value is off by more than n.
         names: one for each image, to be kept in the file; by default none.
 
     Raises:
-        ValueError: images of another type or shape, an unknown quality.
+        ValueError: images of another type or shape, an unknown quality, a quality beside `max_error`.
     """
-    model, exact, digest = _codec(model)
-    if quality is None:
-        quality = model.quality if max_error is None else 0
-    if not 0 <= quality < len(model.tradeoffs):
-        raise ValueError(f"compress: quality={quality}; expected 0 to {len(model.tradeoffs) - 1}.")
-    if max_error is not None and max_error < 0:
-        raise ValueError(f"compress: max_error={max_error}; expected 0 (lossless) or more, or None.")
     names = list(names) if names is not None else [""] * len(images)
     if len(names) != len(images):
         raise ValueError(f"compress: {len(names)} names for {len(images)} images.")
-    name = model.name.encode()
+    if max_error is None:
+        model, exact, digest = _codec(model)
+        quality = model.quality if quality is None else quality
+        if not 0 <= quality < len(model.tradeoffs):
+            raise ValueError(f"compress: quality={quality}; expected 0 to {len(model.tradeoffs) - 1}.")
+        name = model.name.encode()
+    else:
+        if max_error < 0:
+            raise ValueError(f"compress: max_error={max_error}; expected 0 (lossless) or more, or None.")
+        if quality is not None:
+            raise ValueError(f"compress: quality={quality} and max_error={max_error} exclude each other.")
+        name, digest = b"", b""
     out = [MAGIC, bytes([VERSION, len(name)]), name, digest, _varint(len(images))]
     for image, title in zip(images, names, strict=True):
-        out.append(_one(model, exact, _checked(image), quality, max_error, title))
+        image = _checked(image)
+        out.append(
+            _learned(model, exact, image, quality, title) if max_error is None else _stream(image, max_error, title)
+        )
     data = b"".join(out)
     return data + struct.pack("<I", zlib.crc32(data))
 
@@ -73,9 +81,11 @@ def decompress(data, model=None, with_names=False):
         CompressedFileError: not such a file, damaged, or made with other weights.
     """
     reader, name, found = _opened(data)
-    model, exact, digest = _codec(model or name)
-    if found != digest:
-        raise CompressedFileError(f"made with weights {found.hex()} of {name}; those at hand are {digest.hex()}.")
+    exact = None
+    if name:
+        _, exact, digest = _codec(model or name)
+        if found != digest:
+            raise CompressedFileError(f"made with weights {found.hex()} of {name}; those at hand are {digest.hex()}.")
     images, names = zip(*(_read_one(reader, exact) for _ in range(reader.varint())), strict=True)
     return (list(images), list(names)) if with_names else list(images)
 
@@ -83,8 +93,9 @@ def decompress(data, model=None, with_names=False):
 def contents(data):
     """What compressed bytes hold, read without decoding a pixel; JSON-ready.
 
-    Returns: dict of the `preset`, the first bytes of its `weights`' digest, `bytes`, and of each of the `images` name,
-        height, width, bits, quality, largest error (`None`: lossy) and bytes.
+    Returns: dict of the `preset` and the first bytes of its `weights`' digest (both empty where nothing is lossy),
+        `bytes`, and of each of the `images` name, height, width, bits, how it is coded, quality (`None`: not lossy),
+        largest error (`None`: lossy) and bytes.
 
     Raises:
         CompressedFileError: not such a file, or damaged.
@@ -93,9 +104,11 @@ def contents(data):
     images = []
     for _ in range(reader.varint()):
         start, head = reader.at, Head.read(reader)
-        reader.take(4 * head.words)
+        reader.take(head.length)
+        lossy = head.kind == LATENTS
         facts = {"name": head.title, "height": head.height, "width": head.width, "bits": head.bits}
-        facts |= {"quality": head.quality, "max_error": head.max_error - 1 if head.max_error else None}
+        facts |= {"coded": "latents" if lossy else streams.KINDS[head.kind].name}
+        facts |= {"quality": head.setting if lossy else None, "max_error": None if lossy else head.setting}
         images.append({**facts, "bytes": reader.at - start})
     return {"format": "MZC", "bytes": len(data), "preset": name, "weights": digest.hex(), "images": images}
 
@@ -107,9 +120,10 @@ def _opened(data):
         raise CompressedFileError("not a compressed file of medzoo (it does not begin with MZC).")
     if (version := reader.take(1)[0]) != VERSION:
         raise CompressedFileError(f"version {version} of the format; this medzoo reads {VERSION}. Update medzoo.")
-    if len(data) < 12 or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+    if len(data) < 10 or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
         raise CompressedFileError("the checksum does not match: the file is damaged or cut short.")
-    return reader, reader.take(reader.take(1)[0]).decode(), reader.take(8)
+    name = reader.take(reader.take(1)[0]).decode()
+    return reader, name, reader.take(8 if name else 0)
 
 
 def _codec(model):
@@ -137,34 +151,34 @@ def _checked(image):
 
 @dataclass
 class Head:
-    """What stands before an image's words."""
+    """What stands before an image's bytes: numbers of seven bits a byte, its title, the checksum of its pixels."""
 
+    kind: int  # LATENTS, or one of `streams.KINDS`
     height: int
     width: int
-    bits: int
-    low: int
-    high: int
-    quality: int
-    max_error: int  # plus one; 0 for lossy
-    words: int
+    bits: int  # 8 or 16
+    low: int  # of the latents' picture: the values that are 0 ...
+    high: int  # ... and 1
+    setting: int  # of latents the quality, of a stream the largest error
+    length: int  # bytes that follow
     title: str
     checksum: int
 
     def pack(self):
-        numbers = (self.height, self.width, self.bits, self.low, self.high - self.low)
-        numbers += (self.quality, self.max_error, self.words)
         title = self.title.encode()
-        return b"".join(map(_varint, (*numbers, len(title)))) + title + struct.pack("<I", self.checksum)
+        numbers = (self.kind, self.height, self.width, self.bits, self.low, self.high - self.low, self.setting)
+        return b"".join(map(_varint, (*numbers, self.length, len(title)))) + title + struct.pack("<I", self.checksum)
 
     @classmethod
     def read(cls, reader):
-        height, width, bits, low, span, quality, max_error, words, length = (reader.varint() for _ in range(9))
-        title = reader.take(length).decode()
-        return cls(height, width, bits, low, low + span, quality, max_error, words, title, reader.checksum())
+        kind, height, width, bits, low, span, setting, length, letters = (reader.varint() for _ in range(9))
+        if kind != LATENTS and kind not in streams.KINDS:
+            raise CompressedFileError(f"an image of kind {kind}; this medzoo knows {LATENTS} to {max(streams.KINDS)}.")
+        title = reader.take(letters).decode()
+        return cls(kind, height, width, bits, low, low + span, setting, length, title, reader.checksum())
 
 
-def _one(model, exact, image, quality, max_error, title):
-
+def _learned(model, exact, image, quality, title):
     # 8 bits keep the range that the codec was trained on; 16 bits are stretched to what the image uses.
     low, high = (0, 255) if image.dtype == np.uint8 else (int(image.min()), max(int(image.max()), int(image.min()) + 1))
     height, width = image.shape
@@ -175,43 +189,41 @@ def _one(model, exact, image, quality, max_error, title):
     coder = Encoder(constriction().queue.RangeEncoder())
     code_latents(coder, exact, latents, quality)
     picture = exact.picture(latents, quality, low, high)[:height, :width]
-    if max_error is not None:
-        step = 2 * max_error + 1
-        residual = np.floor((image.astype("int64") - picture + max_error) / step).astype("int64")
-        code_residual(coder, residual, picture)
-        picture = np.clip(picture + step * residual, low, high)
     words = coder.coder.get_compressed().astype("<u4").tobytes()
-    head = Head(
-        height,
-        width,
-        8 * image.itemsize,
-        low,
-        high,
-        quality,
-        0 if max_error is None else max_error + 1,
-        len(words) // 4,
-        title,
-        zlib.crc32(picture.astype("<u2").tobytes()),
-    )
-    result = head.pack() + words
-    _read_one(_Reader(result), exact)  # what cannot be read back raises now, while the original is there
-    return result
+    head = Head(LATENTS, *image.shape, 8 * image.itemsize, low, high, quality, len(words), title, _checksum(picture))
+    return _readable(head.pack() + words, exact)
+
+
+def _stream(image, max_error, title):
+    kind, coded = streams.encode(image, max_error)
+    stored = _checksum(streams.decode(kind, coded, max_error, image.dtype))
+    head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), title, stored)
+    return _readable(head.pack() + coded, None)
+
+
+def _readable(data, exact):
+    """The bytes; what cannot be read back raises now, while the original is there."""
+    _read_one(_Reader(data), exact)
+    return data
+
+
+def _checksum(picture):
+    return zlib.crc32(picture.astype("<u2").tobytes())
 
 
 def _read_one(reader, exact):
-
     head = Head.read(reader)
-    words = np.frombuffer(reader.take(4 * head.words), "<u4").astype("uint32")
-    coder = Decoder(constriction().queue.RangeDecoder(words))
-    shape = (-(-head.height // exact.f), -(-head.width // exact.f), sum(exact.groups))
-    latents = np.zeros(shape)
-    code_latents(coder, exact, latents, head.quality)
-    picture = exact.picture(latents, head.quality, head.low, head.high)[: head.height, : head.width]
-    if head.max_error:
-        residual = np.zeros(picture.shape, "int64")
-        code_residual(coder, residual, picture)
-        picture = np.clip(picture + (2 * head.max_error - 1) * residual, head.low, head.high)
-    if zlib.crc32(picture.astype("<u2").tobytes()) != head.checksum:
+    coded = reader.take(head.length)
+    if head.kind == LATENTS:
+        if exact is None or head.length % 4:
+            raise CompressedFileError("latents without the name of a preset, or cut short.")
+        coder = Decoder(constriction().queue.RangeDecoder(np.frombuffer(coded, "<u4").astype("uint32")))
+        latents = np.zeros((-(-head.height // exact.f), -(-head.width // exact.f), sum(exact.groups)))
+        code_latents(coder, exact, latents, head.setting)
+        picture = exact.picture(latents, head.setting, head.low, head.high)[: head.height, : head.width]
+    else:
+        picture = streams.decode(head.kind, coded, head.setting, f"uint{head.bits}")
+    if picture.shape != (head.height, head.width) or _checksum(picture) != head.checksum:
         raise CompressedFileError("decoded to other pixels than were stored; the weights or medzoo are not the same.")
     return picture.astype(f"uint{head.bits}"), head.title
 
