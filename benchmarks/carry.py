@@ -27,7 +27,7 @@ from medzoo.tasks.classify import fine_tune
 from medzoo.tasks.explore import drift
 from medzoo.tasks.features import features
 
-SIDE, SEEDS, NAME = 64, 3, "ae-chestxray-64"
+SIDE, SEEDS, STEPS, NAME = 64, 3, 22, "ae-chestxray-64"
 PATIENTS = r"(person\d+|IM-\d+|NORMAL2-IM-\d+)"
 
 
@@ -63,7 +63,7 @@ def trained(own, prepare, seed):
     keras.utils.set_random_seed(seed)
     classifier = medzoo.Classifier.from_pretrained(NAME, 2)
     (x, y), (v, w) = own["train"], own["val"]
-    fine_tune(classifier, prepare(x), y, (prepare(v), w), epochs=(5, 10), seed=seed)
+    fine_tune(classifier, prepare(x), y, (prepare(v), w), epochs=(5, 10), steps=STEPS, seed=seed)
     classifier.calibrate(prepare(v), w)
     classifier.set_usual(prepare(v))
     return classifier

@@ -191,12 +191,8 @@ def save(out, curves, lossless, pace):
         ("Megapixels a second", ["", "to compress", "to restore", "compressing, to the quickest"], paces),
         ("Points of the curves", ["films", "", "bits a pixel", "PSNR, dB", "MS-SSIM"], points),
     ]
-    facts = {
-        "bjontegaard": differences,
-        "lossless": lossless,
-        "pace": {k: list(map(float, v)) for k, v in pace.items()},
-    }
-    write(out, "Compress", tables, facts, explained())
+    pace = {name: list(map(float, both)) for name, both in pace.items()}
+    write(out, "Compress", tables, {"bjontegaard": differences, "lossless": lossless, "pace": pace}, explained())
 
 
 def _percent(value):
