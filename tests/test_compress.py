@@ -325,3 +325,48 @@ def test_a_file_for_each_image_and_what_is_in_them(codec, tmp_path):
     damaged = CliRunner().invoke(main, ["info", str(files[1])])
     assert damaged.exit_code == 1
     assert "00001-film.mzc: the checksum" in damaged.output
+
+
+# --- DICOM ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [["--lossless"], ["--max-error", "3"], []])
+def test_technical_tags_come_back_in_a_dicom_file_without_a_patient(codec, tmp_path, how):
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    source = pydicom.dcmread(get_testdata_file("MR_small.dcm"))
+    values = np.abs(source.pixel_array).astype("uint16")
+    source.PixelRepresentation, source.PixelData = 0, values.tobytes()
+    source.PatientName, source.PatientComments, source.RescaleIntercept = "Doe^Jane", "Jane's knee", "-5"
+    source.SmallestImagePixelValue = source.LargestImagePixelValue = 0
+    source.save_as(tmp_path / "jane.dcm")
+    arguments = ["compress", tmp_path / "jane.dcm", "-o", tmp_path / "x.mzc", "--keep-tags", "--no-names", *how]
+    result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--model", codec]])
+    assert result.exit_code == 0, result.output
+    arguments = ["decompress", tmp_path / "x.mzc", "-o", tmp_path / "out", "--model", codec]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    (made,) = (tmp_path / "out").iterdir()
+    back = pydicom.dcmread(made)
+    assert back.SOPClassUID.name == "Secondary Capture Image Storage"
+    assert (back.Modality, back.RescaleIntercept) == ("MR", -5)
+    assert back.PixelSpacing == source.PixelSpacing
+    assert back.SOPInstanceUID != source.SOPInstanceUID
+    assert b"Jane" not in made.read_bytes() + (tmp_path / "x.mzc").read_bytes()
+    off = np.abs(back.pixel_array.astype(int) - values).max()
+    assert off <= (0 if "--lossless" in how else 3 if how else 4096)
+    assert (back.get("LossyImageCompression") == "01") == ("--lossless" not in how)
+    assert medzoo.read_image(made, window=(600, 1600)).shape == (64, 64, 1)
+
+
+def test_tags_that_are_no_tags_are_refused(tmp_path):
+    from medzoo.images.secondary import write_secondary
+
+    with pytest.raises(ValueError, match="RGB, 16 bits for uint16"):
+        write_secondary(tmp_path / "a.dcm", film(dtype="uint16"), {"PhotometricInterpretation": "RGB"})
+    with pytest.raises(ValueError, match="tags that DICOM does not allow"):
+        write_secondary(tmp_path / "a.dcm", film(), {"BitsStored": "eight"})
+    assert not (tmp_path / "a.dcm").exists()
+    data = compress([film(16, 16)], max_error=0, tags=[{"Modality": "DX"}])
+    assert contents(data)["images"][0]["tags"] == {"Modality": "DX"}

@@ -120,13 +120,15 @@ def denoise(images, out, model, strength, overwrite):
 @click.option("--lossless", is_flag=True, help="Every bit of the pixels comes back.")
 @click.option("--max-error", type=int, help="No grey value is off by more.")
 @click.option("--names/--no-names", default=True, show_default=True, help="Keep the files' names (patients' names?).")
+@click.option("--keep-tags", is_flag=True, help="Of DICOM files keep technical tags; none that names anybody.")
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be used; list them beside OUT.")
 @overwrite_option
-def compress(images, out, each, model, quality, lossless, max_error, names, skip_broken, overwrite):
+def compress(images, out, each, model, quality, lossless, max_error, names, keep_tags, skip_broken, overwrite):
     """Compress grey images (PNG, JPEG, npy, DICOM; 8 or 16 bits) of files and folders to one file.
 
     Lossy by a codec trained on such images; with --lossless or --max-error as JPEG XL or JPEG-LS, whichever is smaller.
-    Of DICOM files the stored pixel values are kept, and no tags.
+    Of DICOM files the stored pixel values are kept, and with --keep-tags what they mean (modality, spacing, rescale,
+    window): then medzoo decompress gives DICOM files.
 
     \b
     Example:
@@ -144,18 +146,18 @@ def compress(images, out, each, model, quality, lossless, max_error, names, skip
     listed = out.with_name(f"{out.name}-skipped.txt") if skip_broken else None
     nothing_there([*(targets if each else [out]), *([listed] if listed else [])], overwrite)
     how = {"on_error": "skip" if skip_broken else "raise", "skipped": listed}
-    given = (model or DEFAULT, quality, 0 if lossless else max_error, names)
+    given = (model or DEFAULT, quality, 0 if lossless else max_error, names, keep_tags)
     count, before, after = (compress_each if each else compress_files)(files, targets, *given, **how)
     click.echo(f"{count} images, {before:,} bytes -> {after:,} bytes ({before / after:.1f} times smaller)")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@out_option("Folder for PNG files.")
+@out_option("Folder for PNG and DICOM files.")
 @click.option("--model", help="Preset folder, where the one named in the file is not in the zoo.")
 @overwrite_option
 def decompress(file, out, model, overwrite):
-    """Write the images of a compressed FILE as PNG, 8 or 16 bits.
+    """Write the images of a compressed FILE as PNG, 8 or 16 bits, or where tags were kept as DICOM without a patient.
 
     \b
     Example:
@@ -163,10 +165,11 @@ def decompress(file, out, model, overwrite):
     """
     from medzoo.tasks.compress import decompress_file
 
-    pictures = decompress_file(file, model)
-    targets = {out / name: image for name, image in pictures.items()}
+    targets = decompress_file(file, out, model)
     nothing_there(targets, overwrite)
-    _write_pngs(targets)
+    out.mkdir(parents=True, exist_ok=True)
+    for write in targets.values():
+        write()
     click.echo(f"wrote {len(targets)} images to {out}")
 
 

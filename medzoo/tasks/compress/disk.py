@@ -1,24 +1,34 @@
 """Files of images to compressed files and back."""
 
+from functools import partial
 from pathlib import Path
 
 from medzoo.errors import CompressedFileError
 from medzoo.files import told_apart, write_whole
+from medzoo.images.dicom import is_dicom
 from medzoo.images.listing import read_all, report
 from medzoo.images.read import read_stored, split_frame
+from medzoo.images.secondary import technical_tags, write_secondary
+from medzoo.images.write import write_png
 from medzoo.progress import track
-from medzoo.tasks.compress.files import DEFAULT, compress, contents, decompress
+from medzoo.tasks.compress.files import DEFAULT, LATENTS, compress, contents, decoded
 from medzoo.zoo.presets import loaded
 
+# What DICOM calls the ways in which pixels were changed (PS3.3 C.7.6.1.1.5); the codec's is medzoo's own.
+METHODS = {LATENTS: "MEDZOO_MZC", 1: "ISO_18181_1", 2: "ISO_14495_1"}
 
-def compress_files(files, out, model=DEFAULT, quality=None, max_error=None, names=True, on_error="raise", skipped=None):
+
+def compress_files(
+    files, out, model=DEFAULT, quality=None, max_error=None, names=True, tags=False, on_error="raise", skipped=None
+):
     """Compresses image files, read one at a time, to one file; see `compress`.
 
     Args:
-        files: paths; of DICOM files the stored pixel values are kept, and no tags.
+        files: paths; of DICOM files the stored pixel values are kept.
         out: file to write, whole or not at all.
         model, quality, max_error: see `compress`.
         names: keep the files' names.
+        tags: of DICOM files keep the technical tags too, see `medzoo.images.secondary.KEPT`.
         on_error: `"raise"`: one error that names every file that cannot be used; `"skip"`: leave these out.
         skipped: with `"skip"`, file that lists them with the reasons, or `None`.
 
@@ -28,35 +38,47 @@ def compress_files(files, out, model=DEFAULT, quality=None, max_error=None, name
         ImageError: files that cannot be used, or none that can.
     """
     files = [files[i] for i in _usable(files, on_error, skipped)]
-    data = compress(_Reading(files), model, quality, max_error, [_place(f).name for f in files] if names else None)
+    kept = [_place(f).name for f in files] if names else None, [_tags(f) for f in files] if tags else None
+    data = compress(_Reading(files), model, quality, max_error, *kept)
     write_whole(out, data)
     return len(files), _size(files), len(data)
 
 
 def compress_each(
-    files, targets, model=DEFAULT, quality=None, max_error=None, names=True, on_error="raise", skipped=None
+    files, targets, model=DEFAULT, quality=None, max_error=None, names=True, tags=False, on_error="raise", skipped=None
 ):
     """As `compress_files`, a file for each image: `targets` are as many paths as `files`."""
     model, after, good = loaded(model) if max_error is None else None, 0, _usable(files, on_error, skipped)
     files, targets = ([them[i] for i in good] for them in (files, targets))
     for file, target, image in zip(files, targets, _Reading(files), strict=True):
-        data = compress([image], model, quality, max_error, [_place(file).name] if names else None)
+        kept = [_place(file).name] if names else None, [_tags(file)] if tags else None
+        data = compress([image], model, quality, max_error, *kept)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, data)
         after += len(data)
     return len(files), _size(files), after
 
 
-def decompress_file(file, model=None):
-    """The images of a compressed file by the names of pictures to write: `{"film.png": uint8 or uint16 (H, W)}`.
+def decompress_file(file, out, model=None):
+    """The images of a compressed file as `{path to write: function that writes it there}`: PNG, and where an image's
+    DICOM tags were kept a DICOM file (Secondary Capture, no patient).
 
     Raises:
         CompressedFileError: see `decompress`; names the file.
     """
-    images, names = _named(file, lambda data: decompress(data, model, with_names=True))
+    found = _named(file, lambda data: list(decoded(data, model)))
     # A name in a file from elsewhere must not lead out of the folder.
-    stems = [Path(name.replace("\\", "/")).stem or f"{i:05d}" for i, name in enumerate(names)]
-    return dict(zip((f"{title}.png" for title in told_apart(stems)), images, strict=True))
+    stems = [Path(head.title.replace("\\", "/")).stem or f"{i:05d}" for i, (_, head) in enumerate(found)]
+    targets = {}
+    for title, (pixels, head) in zip(told_apart(stems), found, strict=True):
+        path = Path(out) / (f"{title}.dcm" if head.tags else f"{title}.png")
+        if head.tags:
+            ratio = pixels.nbytes / max(1, head.length), METHODS.get(head.kind, "")
+            exact = head.kind != LATENTS and head.setting == 0
+            targets[path] = partial(write_secondary, path, pixels, head.tags, None if exact else ratio)
+        else:
+            targets[path] = partial(write_png, path, pixels)
+    return targets
 
 
 def contents_of(file):
@@ -81,6 +103,10 @@ def _usable(files, on_error, skipped):
 
 def _place(file):
     return split_frame(file)[0]
+
+
+def _tags(file):
+    return technical_tags(_place(file)) if is_dicom(_place(file)) else {}
 
 
 def _size(files):

@@ -12,6 +12,7 @@ bytes where none are needed); for each film what its `Head` holds and the coded 
 """
 
 import hashlib
+import json
 import struct
 import zlib
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _exact_codecs = {}  # the last one used, by digest of its weights
 DEFAULT = "codec-chestxray-256"
 
 
-def compress(images, model=DEFAULT, quality=None, max_error=None, names=None):
+def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, tags=None):
     """Images to one compressed file's bytes.
 
     Args:
@@ -40,13 +41,15 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None):
         quality: of the lossy codec, 0 (smallest) to its best; by default the codec's own.
         max_error: `None`: lossy; 0: lossless; n: no grey value is off by more than n.
         names: one for each image, to be kept in the file; by default none.
+        tags: one dict for each image, JSON-ready, to be kept too, see `medzoo.images.secondary`; by default none.
 
     Raises:
         ValueError: images of another type or shape, an unknown quality, a quality beside `max_error`.
     """
-    names = list(names) if names is not None else [""] * len(images)
-    if len(names) != len(images):
-        raise ValueError(f"compress: {len(names)} names for {len(images)} images.")
+    names = [""] * len(images) if names is None else list(names)
+    tags = [{}] * len(images) if tags is None else list(tags)
+    if not len(names) == len(tags) == len(images):
+        raise ValueError(f"compress: {len(names)} names and {len(tags)} tags for {len(images)} images.")
     if max_error is None:
         model, exact, digest = _codec(model)
         quality = model.quality if quality is None else quality
@@ -60,11 +63,10 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None):
             raise ValueError(f"compress: quality={quality} and max_error={max_error} exclude each other.")
         name, digest = b"", b""
     out = [MAGIC, bytes([VERSION, len(name)]), name, digest, _varint(len(images))]
-    for image, title in zip(images, names, strict=True):
-        image = _checked(image)
-        out.append(
-            _learned(model, exact, image, quality, title) if max_error is None else _stream(image, max_error, title)
-        )
+    for image, title, own in zip(images, names, tags, strict=True):
+        image, kept = _checked(image), (title, own)
+        lossy = max_error is None
+        out.append(_learned(model, exact, image, quality, kept) if lossy else _stream(image, max_error, kept))
     data = b"".join(out)
     return data + struct.pack("<I", zlib.crc32(data))
 
@@ -80,14 +82,21 @@ def decompress(data, model=None, with_names=False):
     Raises:
         CompressedFileError: not such a file, damaged, or made with other weights.
     """
+    found = list(decoded(data, model))
+    images = [image for image, _ in found]
+    return (images, [head.title for _, head in found]) if with_names else images
+
+
+def decoded(data, model=None):
+    """Yields `(array, Head)` of each image; arguments and errors as those of `decompress`."""
     reader, name, found = _opened(data)
     exact = None
     if name:
         _, exact, digest = _codec(model or name)
         if found != digest:
             raise CompressedFileError(f"made with weights {found.hex()} of {name}; those at hand are {digest.hex()}.")
-    images, names = zip(*(_read_one(reader, exact) for _ in range(reader.varint())), strict=True)
-    return (list(images), list(names)) if with_names else list(images)
+    for _ in range(reader.varint()):
+        yield _read_one(reader, exact)
 
 
 def contents(data):
@@ -109,7 +118,7 @@ def contents(data):
         facts = {"name": head.title, "height": head.height, "width": head.width, "bits": head.bits}
         facts |= {"coded": "latents" if lossy else streams.KINDS[head.kind].name}
         facts |= {"quality": head.setting if lossy else None, "max_error": None if lossy else head.setting}
-        images.append({**facts, "bytes": reader.at - start})
+        images.append({**facts, **({"tags": head.tags} if head.tags else {}), "bytes": reader.at - start})
     return {"format": "MZC", "bytes": len(data), "preset": name, "weights": digest.hex(), "images": images}
 
 
@@ -151,7 +160,8 @@ def _checked(image):
 
 @dataclass
 class Head:
-    """What stands before an image's bytes: numbers of seven bits a byte, its title, the checksum of its pixels."""
+    """What stands before an image's bytes: numbers of seven bits a byte, its title, its tags (JSON, deflated; no bytes
+    for none), the checksum of its pixels."""
 
     kind: int  # LATENTS, or one of `streams.KINDS`
     height: int
@@ -162,23 +172,39 @@ class Head:
     setting: int  # of latents the quality, of a stream the largest error
     length: int  # bytes that follow
     title: str
+    tags: dict
     checksum: int
 
     def pack(self):
-        title = self.title.encode()
+        title, tags = self.title.encode(), zlib.compress(json.dumps(self.tags).encode(), 9) if self.tags else b""
         numbers = (self.kind, self.height, self.width, self.bits, self.low, self.high - self.low, self.setting)
-        return b"".join(map(_varint, (*numbers, self.length, len(title)))) + title + struct.pack("<I", self.checksum)
+        counts = b"".join(map(_varint, (*numbers, self.length, len(title), len(tags))))
+        return counts + title + tags + struct.pack("<I", self.checksum)
 
     @classmethod
     def read(cls, reader):
-        kind, height, width, bits, low, span, setting, length, letters = (reader.varint() for _ in range(9))
+        kind, height, width, bits, low, span, setting, length, letters, more = (reader.varint() for _ in range(10))
         if kind != LATENTS and kind not in streams.KINDS:
             raise CompressedFileError(f"an image of kind {kind}; this medzoo knows {LATENTS} to {max(streams.KINDS)}.")
-        title = reader.take(letters).decode()
-        return cls(kind, height, width, bits, low, low + span, setting, length, title, reader.checksum())
+        title, tags = reader.take(letters).decode(), _tags(reader.take(more))
+        return cls(kind, height, width, bits, low, low + span, setting, length, title, tags, reader.checksum())
 
 
-def _learned(model, exact, image, quality, title):
+def _tags(data):
+    """The dict of deflated JSON; a megabyte at most."""
+    if not data:
+        return {}
+    try:
+        unpacked = zlib.decompressobj()
+        tags = json.loads(unpacked.decompress(data, 2**20))
+        if unpacked.unconsumed_tail or not isinstance(tags, dict):
+            raise ValueError("no dict, or too long")
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise CompressedFileError(f"tags that cannot be read ({error}).") from error
+    return tags
+
+
+def _learned(model, exact, image, quality, kept):
     # 8 bits keep the range that the codec was trained on; 16 bits are stretched to what the image uses.
     low, high = (0, 255) if image.dtype == np.uint8 else (int(image.min()), max(int(image.max()), int(image.min()) + 1))
     height, width = image.shape
@@ -190,14 +216,14 @@ def _learned(model, exact, image, quality, title):
     code_latents(coder, exact, latents, quality)
     picture = exact.picture(latents, quality, low, high)[:height, :width]
     words = coder.coder.get_compressed().astype("<u4").tobytes()
-    head = Head(LATENTS, *image.shape, 8 * image.itemsize, low, high, quality, len(words), title, _checksum(picture))
+    head = Head(LATENTS, *image.shape, 8 * image.itemsize, low, high, quality, len(words), *kept, _checksum(picture))
     return _readable(head.pack() + words, exact)
 
 
-def _stream(image, max_error, title):
+def _stream(image, max_error, kept):
     kind, coded = streams.encode(image, max_error)
     stored = _checksum(streams.decode(kind, coded, max_error, image.dtype))
-    head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), title, stored)
+    head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), *kept, stored)
     return _readable(head.pack() + coded, None)
 
 
@@ -225,7 +251,7 @@ def _read_one(reader, exact):
         picture = streams.decode(head.kind, coded, head.setting, f"uint{head.bits}")
     if picture.shape != (head.height, head.width) or _checksum(picture) != head.checksum:
         raise CompressedFileError("decoded to other pixels than were stored; the weights or medzoo are not the same.")
-    return picture.astype(f"uint{head.bits}"), head.title
+    return picture.astype(f"uint{head.bits}"), head
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------

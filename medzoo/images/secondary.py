@@ -1,0 +1,94 @@
+"""The technical tags of a DICOM file, and a DICOM file made of pixels and such tags: nothing that names anybody."""
+
+import numpy as np
+
+from medzoo.files import written_whole
+from medzoo.images.dicom import parse
+
+# What is kept, a list: everything else (names, dates, places, UIDs, private tags, free text) is left.
+KEPT = (
+    "Modality",
+    "PhotometricInterpretation",
+    "BitsStored",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "KVP",
+    "BodyPartExamined",
+    "ViewPosition",
+    "ImageLaterality",
+    "PatientOrientation",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+GREY = ("MONOCHROME1", "MONOCHROME2")
+
+
+def technical_tags(path):
+    """The tags in `KEPT` that a DICOM file has, JSON-ready: `{keyword: str, or list of str}`."""
+    dataset, found = parse(path, stop_before_pixels=True, specific_tags=list(KEPT)), {}
+    for tag in KEPT:
+        value = dataset.get(tag)
+        if value not in (None, ""):
+            several = dataset[tag].VM > 1
+            found[tag] = [str(v) for v in value] if several else str(value)
+    return found
+
+
+def write_secondary(path, pixels, tags, lossy=None):
+    """Writes a DICOM file of the class Secondary Capture, with no patient and UIDs of its own, whole or not at all.
+
+    Args:
+        path: .dcm to write.
+        pixels: uint8 or uint16 `(H, W)`, stored values.
+        tags: from `technical_tags`; others than these are left out.
+        lossy: `(ratio, method)` where compression changed the pixels, for the tags that must say so, else `None`.
+
+    Raises:
+        ValueError: tags that do not describe grey values, or that DICOM does not allow.
+    """
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    new, meta = Dataset(), FileMetaDataset()
+    new.SOPClassUID = meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    new.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for empty in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"):
+        setattr(new, empty, "")
+    new.ReferringPhysicianName = new.AccessionNumber = new.PatientOrientation = ""
+    new.StudyInstanceUID, new.SeriesInstanceUID = generate_uid(), generate_uid()
+    new.SeriesNumber, new.InstanceNumber, new.Modality, new.ConversionType = "1", "1", "OT", "WSD"
+    new.PhotometricInterpretation, bits = "MONOCHROME2", 8 * pixels.itemsize
+    new.BitsStored = bits
+    try:
+        for tag in KEPT:
+            if tag in tags:
+                setattr(new, tag, int(tags[tag]) if tag == "BitsStored" else tags[tag])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: tags that DICOM does not allow ({error}).") from error
+    if new.PhotometricInterpretation not in GREY or not 0 < new.BitsStored <= bits or pixels.ndim != 2:
+        raise ValueError(
+            f"{path}: {new.PhotometricInterpretation}, {new.BitsStored} bits for {pixels.dtype} {pixels.shape}; "
+            f"expected grey values of at most {bits} bits."
+        )
+    if lossy is not None:
+        ratio, method = lossy
+        new.LossyImageCompression = "01"
+        new.LossyImageCompressionRatio, new.LossyImageCompressionMethod = f"{ratio:.4g}", method
+    new.Rows, new.Columns = pixels.shape
+    new.SamplesPerPixel, new.PixelRepresentation = 1, 0
+    new.BitsAllocated, new.HighBit = bits, new.BitsStored - 1
+    data = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<"))).tobytes()
+    new.PixelData = data + b"\0" * (len(data) % 2)
+    new["PixelData"].VR = "OW"
+    new.file_meta = meta
+    with written_whole(path) as part:
+        new.save_as(part, enforce_file_format=True)
