@@ -5,11 +5,12 @@
 DIR holds chestxray_256.npz (adults, USA; pneumonia as reports name it) and pediatric_cxr (children, China). Films are
 brought to 64 pixels. A `Classifier` for pneumonia on `ae-chestxray-64` learns from the labelled films of one hospital
 and is used on the test films of both, without any label of the other. AUC with 95% intervals over films, averaged over
-three seeds; "called unusual" is the share of test films that the classifier's own `belongs` puts below 0.01, of which
-`medzoo classify` warns; "drift" is the AUC of a classifier that tells the two hospitals' films apart. Standardised:
-each film brought to one mean and contrast before. What single numbers know of pneumonia: AUC of the mean grey value, of
-the contrast, and of how much brighter the middle is than the rim. The picture shows, at each hospital, the mean of the
-pneumonia films less the mean of the others, after standardising: red where they are brighter.
+three seeds; "called unusual" is the share of test films that the classifier's own `belongs` puts below 0.01; "shift" is
+its `shift` of them all, in standard deviations: `medzoo classify` warns of both, of the latter above 0.5; "drift" is
+the AUC of a classifier that tells the two hospitals' films apart. Standardised: each film brought to one mean and
+contrast before. What single numbers know of pneumonia: AUC of the mean grey value, of the contrast, and of how much
+brighter the middle is than the rim. The picture shows, at each hospital, the mean of the pneumonia films less the mean
+of the others, after standardising: red where they are brighter.
 """
 
 from pathlib import Path
@@ -72,17 +73,19 @@ def trained(own, prepare, seed):
 def carried(own, other, prepare):
     """AUC at home and away, and the share of test films called unusual there."""
     rows = {"home": own["test"], "away": other["test"]}
-    scores, unusual = {place: [] for place in rows}, {place: [] for place in rows}
+    scores, unusual, shift = ({place: [] for place in rows} for _ in range(3))
     for seed in range(SEEDS):
         classifier = trained(own, prepare, seed)
         for place, (x, _) in rows.items():
             scores[place].append(classifier.predict(prepare(x), verbose=0)[:, 1])
             unusual[place].append((classifier.belongs(prepare(x)) < 0.01).mean())
+            shift[place].append(classifier.shift(prepare(x)))
     result = {}
     for place, (_, y) in rows.items():
         each = scores[place]
         value = interval_of(lambda i, e=each, y=y: np.mean([auc(s[i], y[i]) for s in e]), len(y), 1000)
-        result[place] = {"auc": value, "unusual": round(float(np.mean(unusual[place])), 3)}
+        means = {key: round(float(np.mean(own[place])), 3) for key, own in (("unusual", unusual), ("shift", shift))}
+        result[place] = {"auc": value, **means}
     return result
 
 
@@ -118,13 +121,14 @@ def main(data, out):
     for home, away in ((first, second), (second, first)):
         for way, prepare in ways.items():
             own = results[f"{home}, {way}"] = carried(found[home], found[away], prepare)
-            cells = [f(own[place]) for place in ("home", "away") for f in (_auc, _unusual)]
+            cells = [f(own[place]) for place in ("home", "away") for f in (_auc, _unusual, _shift)]
             rows.append([home, way, *cells, round(apart[way], 3)])
     single = {
         name: {k: round(float(auc(v, own["test"][1])), 3) for k, v in numbers(own["test"][0]).items()}
         for name, own in found.items()
     }
-    header = ["trained on", "films", "AUC at home", "called unusual", "AUC away", "called unusual", "drift, AUC"]
+    header = ["trained on", "films", "AUC at home", "called unusual", "shift"]
+    header += ["AUC away", "called unusual", "shift", "drift, AUC"]
     tables = [
         ("Carried over", header, rows),
         ("What single numbers know", ["", *found], [[k, *(single[n][k] for n in found)] for k in single[first]]),
@@ -138,6 +142,10 @@ def _auc(own):
 
 def _unusual(own):
     return f"{own['unusual']:.0%}"
+
+
+def _shift(own):
+    return f"{own['shift']:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,190 +1,207 @@
-"""Rate and distortion on one archive: PCA, JPEG, JPEG 2000, WebP, AVIF and the models of the zoo, side by side.
+"""Compressed films of two hospitals: our codec beside the formats that everyone has.
 
-    python benchmarks/rate_distortion.py --data chestxray_256.npz --out benchmarks/rate-distortion
+    python benchmarks/rate_distortion.py --data DIR --cache DIR --out benchmarks/rate-distortion
 
-Writes OUT.json, OUT.md and OUT.png. All figures are means over the same test images: bits per pixel, PSNR, SSIM.
-
-- JPEG, JPEG 2000, WebP, AVIF: whole files as Pillow writes them, 8-bit grey.
-- Codec: whole files as `medzoo.compress` writes them, one image each.
-- VQ-VAE: cross-entropy of the codes under the code frequencies of the training images, which is what an arithmetic
-  coder with that table would need; not a file.
-- PCA (of square patches), AE and VAE: latents rounded to multiples of a step, each channel coded as above under its own
-  histogram over the training images. A channel's step is such that a change of all its latents by one step changes the
-  pixels by `step` (root mean square); one point for each.
+DIR holds chestxray_256.npz (102 test films of the hospital that the codec learned from) and jsrt_256.npz (80 of another
+one). Whole files, one film each, grey, 8 bits: `medzoo.compress`; JPEG, JPEG 2000 (its own rate control), WebP and AVIF
+(speed 2, 4:0:0) by Pillow; JPEG XL and JPEG-LS by imagecodecs. Bjøntegaard's difference: bits of our codec for equal
+PSNR, or equal MS-SSIM, as a share of the other's; logarithm of the rate along monotone cubics (PCHIP), over what both
+reach of 30 to 44 dB; mean over films and 95% interval; negative: ours is smaller. Pace: megapixels a second on one
+core, encoding and decoding, relative to each other in one run.
 """
 
 import io
-import json
+import os
+import time
 from pathlib import Path
 
 import click
 import numpy as np
 from PIL import Image
+from results import explained, remembered, write
 
 import medzoo
 from medzoo import metrics
-from medzoo.evaluate.reconstruction import cut, join
 from medzoo.images.archive import load_npz, to_float
-from medzoo.reports.tables import table
+from medzoo.reports.bootstrap import show, summary
 
-CODECS = {
-    "JPEG": [{"format": "JPEG", "quality": q, "optimize": True} for q in (3, 6, 10, 20, 35, 60)],
-    "JPEG 2000": [
-        {"format": "JPEG2000", "quality_mode": "rates", "quality_layers": [r], "irreversible": True, "no_jp2": True}
-        for r in (320, 160, 80, 53, 40, 20)
-    ],
-    "WebP": [{"format": "WEBP", "quality": q, "method": 6} for q in (0, 10, 30, 50, 70, 90)],
-    "AVIF": [{"format": "AVIF", "quality": q, "speed": 4} for q in (15, 30, 40, 50, 60, 75)],
-}
-STEPS = (0.005, 0.01, 0.02, 0.04, 0.08)  # of grey values from 0 to 1
+CODEC, RANGE = "codec-chestxray-256", (30.0, 44.0)
+HOSPITALS = {"NIH, test films": "chestxray_256.npz", "JSRT, never trained on": "jsrt_256.npz"}
 
 
-def codec(images, options):
-    """Bits per pixel and reconstructions."""
-    bits, restored = 0, []
-    for image in images:
-        buffer = io.BytesIO()
-        Image.fromarray(image[..., 0]).save(buffer, **options)
-        bits += 8 * buffer.tell()
-        restored.append(np.asarray(Image.open(buffer).convert("L")))
-    return bits / images[..., 0].size, to_float(np.stack(restored)[..., None])
+def pillow(kind, settings, **options):
+    """`[(encode, decode)]` of a format of Pillow's."""
+
+    def of(own):
+        def encode(image):
+            buffer = io.BytesIO()
+            Image.fromarray(image).save(buffer, kind, **options, **own)
+            return buffer.getvalue()
+
+        return encode, lambda data: np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+
+    return [of(own) for own in settings]
 
 
-def code_length(train, test, low, size):
-    """Bits for integers `test` under the histogram of `train`, each at least `low`, `size` different ones."""
-    counts = np.bincount(np.clip(train - low, 0, size - 1), minlength=size) + 1.0
-    bits = -np.log2(counts / counts.sum())
-    return bits[np.clip(test - low, 0, size - 1)].sum()
+def formats():
+    """`{name: [(encode, decode) for each setting]}` of what loses something, and of what loses nothing."""
+    import imagecodecs as ic
+
+    codec = medzoo.load(CODEC)
+    ours = [(lambda x, q=q: medzoo.compress([x], codec, q), _ours(codec)) for q in range(len(codec.tradeoffs))]
+    distances = (1, 1.5, 2.5, 4, 6, 9, 14)
+    lossy = {
+        CODEC: ours,
+        "JPEG": pillow("JPEG", [{"quality": q} for q in (3, 6, 10, 20, 35, 60)], optimize=True),
+        "JPEG 2000": pillow(
+            "JPEG2000",
+            [{"quality_layers": [r]} for r in (320, 160, 80, 53, 40, 20)],
+            quality_mode="rates",
+            irreversible=True,
+            no_jp2=True,
+        ),
+        "WebP": pillow("WEBP", [{"quality": q} for q in (0, 10, 30, 50, 70, 90)], method=6),
+        "AVIF": pillow("AVIF", [{"quality": q} for q in (10, 20, 30, 40, 50, 60)], speed=2, subsampling="4:0:0"),
+        "JPEG XL": [(lambda x, d=d: ic.jpegxl_encode(x, distance=d, effort=7), ic.jpegxl_decode) for d in distances],
+    }
+    exact = {
+        "medzoo, lossless": (lambda x: medzoo.compress([x], max_error=0), _ours(None)),
+        "JPEG XL": (lambda x: ic.jpegxl_encode(x, lossless=True, effort=9), ic.jpegxl_decode),
+        "JPEG-LS": (ic.jpegls_encode, ic.jpegls_decode),
+        "JPEG 2000": pillow("JPEG2000", [{}], irreversible=False, no_jp2=True)[0],
+        "PNG": pillow("PNG", [{}], optimize=True)[0],
+        **{f"medzoo, error ≤ {n}": (lambda x, n=n: medzoo.compress([x], max_error=n), _ours(None)) for n in (1, 2, 4)},
+    }
+    return lossy, exact
 
 
-def quantised(encode, decode, train, images):
-    """One (step, bits per pixel, reconstructions) for each of STEPS; latents have their channels on the last axis."""
-    latents_train, latents = encode(train), encode(images)
-    gains = pixel_change(decode, latents_train[:: len(train) // 16])
-    for step in STEPS:
-        symbols_train, symbols = (np.round(x * gains / step).astype(int) for x in (latents_train, latents))
-        bits = 0
-        for channel in range(latents.shape[-1]):
-            a, b = symbols_train[..., channel].ravel(), symbols[..., channel].ravel()
-            low, high = min(a.min(), b.min()), max(a.max(), b.max())
-            bits += code_length(a, b, low, high - low + 1)
-        yield step, bits / images[..., 0].size, decode((symbols * step / gains).astype("float32"))
+def _ours(codec):
+    return lambda data: medzoo.decompress(data, codec)[0]
 
 
-def pixel_change(decode, latents):
-    """Root-mean-square change of the pixels for a change of all latents of a channel by one, for each channel."""
-    rng, before, gains = np.random.default_rng(0), decode(latents), []
-    for channel in range(latents.shape[-1]):
-        size = 0.05 * latents[..., channel].std()
-        moved = latents.copy()
-        moved[..., channel] += size * rng.choice((-1, 1), latents.shape[:-1])
-        gains.append(np.sqrt(np.square(decode(moved) - before).mean()) / size)
-    return np.array(gains)
+def measured(images, encode, decode):
+    """Of each film bits a pixel, PSNR and MS-SSIM, `(N, 3)`; and megapixels a second each way."""
+    start = time.perf_counter()
+    files = [encode(image) for image in images]
+    middle = time.perf_counter()
+    back = np.stack([decode(data) for data in files])
+    end = time.perf_counter()
+    bits = np.array([8 * len(data) for data in files]) / images[0].size
+    truth, found = to_float(images)[..., None], to_float(back)[..., None]
+    quality = [metrics.per_image(f, truth, found) for f in (metrics.psnr, metrics.ms_ssim)]
+    pace = images.size / 1e6 / np.array([middle - start, end - middle])
+    return {"films": np.stack([bits, *quality], axis=1), "pace": pace}
 
 
-def pca(train, patch, components):
-    """Encoder and decoder of a PCA of patches."""
-    from sklearn.decomposition import PCA
+def bjontegaard(ours, other, column):
+    """Relative difference of bits of each film, `(N,)`; NaN where the two reach no common quality.
 
-    fitted = PCA(components, random_state=0).fit(cut(train, patch)[::7])
+    Args:
+        ours, other: `(settings, N, 3)`.
+        column: 1 for PSNR, 2 for MS-SSIM (in dB, -10 lg(1 - x)).
+    """
+    from scipy.interpolate import PchipInterpolator
 
-    def encode(images):
-        n, height, width, _ = images.shape
-        return fitted.transform(cut(images, patch)).reshape(n, height // patch, width // patch, components)
+    def curve(points):
+        quality = points[:, column] if column == 1 else -10 * np.log10(np.maximum(1e-6, 1 - points[:, column]))
+        order = np.argsort(quality)
+        keep = np.concatenate([[True], np.diff(quality[order]) > 1e-6])
+        return quality[order][keep], np.log(points[:, 0])[order][keep]
 
-    def decode(latents):
-        n, rows, columns, _ = latents.shape
-        restored = fitted.inverse_transform(latents.reshape(-1, components))
-        return np.clip(join(restored, (n, rows * patch, columns * patch, 1), patch), 0, 1).astype("float32")
-
-    return encode, decode
-
-
-def coded(images, model, quality):
-    """Bits per pixel and reconstructions through `medzoo.compress`, one file an image."""
-    files = [medzoo.compress([image], model, quality) for image in images]
-    restored = np.stack([medzoo.decompress(file, model)[0] for file in files])
-    return 8 * sum(map(len, files)) / images[..., 0].size, to_float(restored)[..., None]
-
-
-def points(data, names):
-    """Yields (curve, setting, bits per pixel, reconstructions)."""
-    train, images = load_npz(data, "train"), load_npz(data, "test")
-    for name, settings in CODECS.items():
-        for options in settings:
-            bits, restored = codec(images, options)
-            setting = options["quality"] if "quality" in options else f"1:{options['quality_layers'][0]}"
-            yield name, str(setting), bits, restored
-    stored = images
-    train, images = to_float(train), to_float(images)
-    for components in (4, 16):
-        for step, bits, restored in quantised(*pca(train, 8, components), train, images):
-            yield f"PCA, 8×8 patches, {components}", f"step {step}", bits, restored
-    for name in names:
-        model = medzoo.load(name)
-        if isinstance(model, medzoo.Codec):
-            for quality in range(len(model.tradeoffs)):
-                yield name, f"quality {quality}", *coded(stored, model, quality)
+    result = []
+    for film in range(ours.shape[1]):
+        (a, rate_a), (b, rate_b) = (curve(points[:, film]) for points in (ours, other))
+        low, high = max(a[0], b[0]), min(a[-1], b[-1])
+        if column == 1:
+            low, high = max(low, RANGE[0]), min(high, RANGE[1])
+        if high - low < 0.2:
+            result.append(np.nan)
             continue
-        if isinstance(model, medzoo.VQVAE):
-            codes_train, codes = model.encode(train), model.encode(images)
-            bits = code_length(codes_train.ravel(), codes.ravel(), 0, model.quantizer.codebook_size)
-            yield name, "", bits / images[..., 0].size, model.decode(codes)
-            continue
-        for step, bits, restored in quantised(model.encode, model.decode, train, images):
-            yield name, f"step {step}", bits, restored
+        at = np.linspace(low, high, 200)
+        result.append(np.exp(np.mean(PchipInterpolator(a, rate_a)(at) - PchipInterpolator(b, rate_b)(at))) - 1)
+    return np.array(result)
 
 
-def draw(rows, path, title):
+def figure(path, curves):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axis = figure.subplots()
-    for curve in dict.fromkeys(row["curve"] for row in rows):
-        own = sorted((r["bits_per_pixel"], r["psnr"]) for r in rows if r["curve"] == curve)
-        ours = curve in medzoo.list_models()
-        axis.plot(
-            *zip(*own, strict=True), "o-" if ours else "--", label=curve, linewidth=2 if ours else 1, markersize=4
-        )
-    axis.set(xscale="log", xlabel="bits per pixel", ylabel="PSNR, dB", title=title)
-    ticks = (0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.minorticks_off()
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=120)
+    drawing = Figure(figsize=(11, 4.5), layout="constrained")
+    for axis, (hospital, lossy) in zip(drawing.subplots(1, 2, sharey=True), curves.items(), strict=True):
+        for name, points in lossy.items():
+            bits, quality, _ = points.mean(axis=1).T
+            order = np.argsort(bits)
+            own = {"marker": "o", "linewidth": 2} if name == CODEC else {"linestyle": "--", "linewidth": 1}
+            axis.plot(bits[order], quality[order], label=name, **own)
+        axis.set(xscale="log", xlabel="bits per pixel", title=hospital)
+        axis.set_xticks((0.05, 0.1, 0.2, 0.5), ("0.05", "0.1", "0.2", "0.5"))
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    drawing.axes[0].set_ylabel("PSNR, dB")
+    drawing.axes[1].legend(frameon=False)
+    drawing.savefig(path, dpi=100)
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--models", default="ae-chestxray,vae-chestxray,vqvae-chestxray,codec-chestxray-256", show_default=True)
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
+@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
-def main(data, models, out):
-    images = to_float(load_npz(data, "test"))
-    rows = []
-    for curve, setting, bits, restored in points(data, models.split(",")):
-        row = {"curve": curve, "setting": setting, "bits_per_pixel": round(float(bits), 4)}
-        for name, function in (("psnr", metrics.psnr), ("ssim", metrics.ssim)):
-            row[name] = round(float(metrics.per_image(function, images, restored).mean()), 4)
-        rows.append(row)
-        click.echo(f"{curve:24} {setting:12} {bits:7.4f} bpp {row['psnr']:6.2f} dB")
-    command = f"python benchmarks/rate_distortion.py --data {data.name} --models {models} --out {out}"
-    facts = {
-        "command": command,
-        "data": data.name,
-        "images": len(images),
-        "size": images.shape[1:3],
-        "points": rows,
-    }
-    out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    cells = [
-        [r["curve"], r["setting"], f"{r['bits_per_pixel']:.3f}", f"{r['psnr']:.2f}", f"{r['ssim']:.4f}"] for r in rows
+def main(data, cache, out):
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    cache.mkdir(parents=True, exist_ok=True)
+    lossy, exact = formats()
+    curves, lossless, pace = {}, {}, {}
+    for hospital, archive in HOSPITALS.items():
+        images = load_npz(data / archive, "test")[..., 0]
+
+        def of(name, setting, pair, images=images, archive=archive):
+            return remembered(cache, [archive, name, setting], lambda: measured(images, *pair))
+
+        found = {name: [of(name, i, pair) for i, pair in enumerate(pairs)] for name, pairs in lossy.items()}
+        curves[hospital] = {name: np.stack([own["films"] for own in each]) for name, each in found.items()}
+        pace |= {name: np.mean([own["pace"] for own in each], axis=0) for name, each in found.items()}
+        found = {name: of(f"exact {name}", 0, pair) for name, pair in exact.items()}
+        lossless[hospital] = {name: summary(own["films"][:, 0]) for name, own in found.items()}
+        pace |= {f"{name} (lossless)" if name in lossy else name: own["pace"] for name, own in found.items()}
+    figure(out.with_suffix(".png"), curves)
+    save(out, curves, lossless, pace)
+
+
+def save(out, curves, lossless, pace):
+    differences, rows = {}, []
+    for hospital, lossy in curves.items():
+        for name in list(lossy)[1:]:
+            both = [bjontegaard(lossy[CODEC], lossy[name], column) for column in (1, 2)]
+            both = [summary(values[np.isfinite(values)]) for values in both]
+            differences[f"{hospital}, {name}"] = dict(zip(("psnr", "ms_ssim"), both, strict=True))
+            rows.append([hospital, name, *(_percent(value) for value in both)])
+    names = list(next(iter(lossless.values())))
+    exact = [[name, *(show(own[name], 3) for own in lossless.values())] for name in names]
+    quickest = max(both[0] for both in pace.values())
+    paces = [[name, f"{a:.2f}", f"{b:.2f}", f"1/{quickest / a:.0f}"] for name, (a, b) in pace.items()]
+    points = [
+        [hospital, name, *(f"{value:.{n}f}" for value, n in zip(own.mean(axis=0), (3, 2, 4), strict=True))]
+        for hospital, lossy in curves.items()
+        for name, settings in lossy.items()
+        for own in settings
     ]
-    text = f"# Rate and distortion\n\n{len(images)} test images of `{data.name}`. `{command}`\n\n"
-    text += f"![curves]({out.name}.png)\n\n"
-    text += table(["", "setting", "bits per pixel", "PSNR, dB", "SSIM"], cells) + "\n"
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
-    draw(rows, out.with_suffix(".png"), f"{len(images)} test images of {data.name}")
+    tables = [
+        (f"Bits of {CODEC} beside the others'", ["films", "", "equal PSNR", "equal MS-SSIM"], rows),
+        ("Lossless, and with a largest error: bits a pixel", ["", *lossless], exact),
+        ("Megapixels a second", ["", "to compress", "to restore", "compressing, to the quickest"], paces),
+        ("Points of the curves", ["films", "", "bits a pixel", "PSNR, dB", "MS-SSIM"], points),
+    ]
+    facts = {
+        "bjontegaard": differences,
+        "lossless": lossless,
+        "pace": {k: list(map(float, v)) for k, v in pace.items()},
+    }
+    write(out, "Rate and distortion", tables, facts, explained())
+
+
+def _percent(value):
+    low, high = value["interval"]
+    return f"{value['mean']:+.1%} ({low:+.1%} to {high:+.1%})"
 
 
 if __name__ == "__main__":

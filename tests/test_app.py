@@ -36,9 +36,30 @@ def test_a_look_says_what_was_seen_and_how_well(film):
     # A drawn film that is in the set is its own nearest neighbour.
     assert looker.search.query(looker.images[5:6], 1)[0][0, 0] == 5
     strange = looker.read(film)[2][::-1, ::-1]
-    facts = looker.look(("<b>upside down", 1, np.ascontiguousarray(strange)), "vae-chestxray-64")["facts"]
+    upside_down = ("<b>upside down", 1, np.ascontiguousarray(strange), None)
+    facts = looker.look(upside_down, "vae-chestxray-64")["facts"]
     assert any("unlike" in fact for fact in facts)
     assert "<b>" not in page({"facts": facts, "figure": b"", "neighbours": b""})
+
+
+def test_volumes_are_shown_in_three_planes_or_slice_by_slice(film, tmp_path):
+    import nibabel
+
+    from medzoo.images.phantom import head_volume
+
+    head = np.round(200 * head_volume((20, 40, 36), 1)[..., 0].T).astype("uint8")
+    nibabel.save(nibabel.Nifti1Image(head, np.diag([1.0, 1.0, 2.0, 1.0])), tmp_path / "head.nii.gz")
+    looker = Looker()
+    volume = looker.read(tmp_path / "head.nii.gz")
+    assert (volume[2].shape, volume[3]) == ((20, 40, 36, 1), (1.0, 1.0, 2.0))
+    middle, top = (looker.look(volume, "vqvae-hippocampus", place) for place in (0.5, 1.0))
+    assert "seen by vqvae-hippocampus at 20 × 40 × 36" in middle["facts"][0]
+    assert page(middle).count("data:image/png;base64,") == 1
+    assert middle["figure"] != top["figure"]
+    assert "at 32 × 48 × 32" in looker.look(volume, "ae-hippocampus")["facts"][0]
+    assert "axial slice 19 of 20" in looker.look(volume, "vae-medical", 1.0)["facts"][0]
+    with pytest.raises(ValueError, match=r"takes volumes \(NIfTI\); my film.png is an image"):
+        looker.look(looker.read(film), "vqvae-hippocampus")
 
 
 def test_large_images_are_made_smaller_and_broken_ones_refused(tmp_path):

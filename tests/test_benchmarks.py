@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import write_archive
-from PIL import Image, features
+from PIL import Image
+
+from medzoo.images.phantom import chest_phantom
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,8 +51,6 @@ def test_every_result_has_its_page_and_figure(path):
 
 def test_remedies_against_imbalance_make_the_classes_count_alike():
     classify = module("classify")
-    from medzoo.images.phantom import chest_phantom
-
     films = np.stack([chest_phantom(64, seed) for seed in range(40)])
     labels = (np.arange(40) >= 8).astype(int)
     for remedy in ("balanced sampling", "generated images"):
@@ -64,30 +63,25 @@ def test_remedies_against_imbalance_make_the_classes_count_alike():
     assert not any((image == film).all() for image in generated for film in films[:8])
 
 
-def test_code_length_is_the_cross_entropy(benchmark):
-    train = np.repeat([5, 6, 7], [200_000, 100_000, 100_000])
-    assert benchmark.code_length(train, train, 5, 3) / train.size == pytest.approx(1.5, abs=1e-3)
-    assert benchmark.code_length(train, np.array([7]), 5, 3) == pytest.approx(2, abs=1e-3)
+def test_bjontegaards_difference_is_how_many_bits_are_saved(benchmark):
+    quality = np.linspace(28, 46, 7)
+    ours = np.stack([np.exp(0.2 * quality - 9), quality, 1 - 10 ** (-quality / 20)], axis=1)[:, None].repeat(3, axis=1)
+    other = ours.copy()
+    other[..., 0] *= 1.25
+    for column in (1, 2):
+        assert benchmark.bjontegaard(ours, other, column) == pytest.approx(np.full(3, -0.2), abs=1e-3)
+    far = other.copy()
+    far[..., 1] += 30
+    assert np.isnan(benchmark.bjontegaard(ours, far, 1)).all()
 
 
-def test_rate_distortion_writes_a_table_and_a_figure(benchmark, tmp_path, monkeypatch):
-    if not features.check("avif"):
-        monkeypatch.delitem(benchmark.CODECS, "AVIF")
-    data = write_archive(tmp_path / "films.npz", size=64, counts=(24, 4, 4))
-    arguments = ["--data", str(data), "--models", "vqvae-chestxray-64", "--out", str(tmp_path / "rd")]
-    result = CliRunner().invoke(benchmark.main, arguments)
-    assert result.exit_code == 0, result.output
-    points = json.loads((tmp_path / "rd.json").read_text())["points"]
-    for curve in ("JPEG", "JPEG 2000", "WebP", "PCA, 8×8 patches, 4"):
-        own = sorted((p["bits_per_pixel"], p["psnr"]) for p in points if p["curve"] == curve)
-        assert [psnr for _, psnr in own] == sorted(psnr for _, psnr in own), curve  # more bits, better pictures
-    films = np.load(data)["test_images"]
-    total = 0
-    for film in films:
-        buffer = io.BytesIO()
-        Image.fromarray(film).save(buffer, format="JPEG", quality=60, optimize=True)
-        total += 8 * len(buffer.getvalue())
-    jpeg = next(p for p in points if p["curve"] == "JPEG" and p["setting"] == "60")
-    assert jpeg["bits_per_pixel"] == pytest.approx(total / films.size, abs=1e-3)
-    assert Image.open(tmp_path / "rd.png").size[0] > 500
-    assert "| JPEG |" in (tmp_path / "rd.md").read_text()
+def test_a_format_is_measured_by_whole_files(benchmark):
+    films = np.stack([chest_phantom(176, seed)[..., 0] for seed in range(2)])
+    films = np.round(255 * films).astype("uint8")
+    encode, decode = benchmark.pillow("PNG", [{}])[0]
+    found = benchmark.measured(films, encode, decode)
+    buffer = io.BytesIO()
+    Image.fromarray(films[0]).save(buffer, format="PNG")
+    assert found["films"][0, 0] == pytest.approx(8 * len(buffer.getvalue()) / films[0].size)
+    assert found["films"][:, 1] == pytest.approx(100)
+    assert (found["pace"] > 0).all()

@@ -36,6 +36,15 @@ def test_own_images_belong_and_others_do_not(model, films):
         assert (model.belongs(others) < 0.01).mean() > 0.8
 
 
+def test_a_set_of_images_may_be_shifted_although_each_looks_usual(model, films):
+    own = ConvAutoencoder.from_config(model.get_config())
+    own.set_usual(films[:112])
+    assert own.shift(films[112:]) < 0.3
+    assert own.shift(films[112:] ** 1.3) > 0.5
+    with pytest.raises(ValueError, match="shift of 9 images"):
+        model.shift(films[:9])
+
+
 def test_presets_keep_it_and_training_forgets_it(model, films, tmp_path):
     copy = medzoo.load(medzoo.save_preset(model, tmp_path / "preset"))
     assert copy.belongs(films[:4]) == pytest.approx(model.belongs(films[:4]), abs=0.02)

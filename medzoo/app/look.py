@@ -1,4 +1,4 @@
-"""What the web demo shows of one image; knows nothing of the web."""
+"""What the web demo shows of one image or volume; knows nothing of the web."""
 
 import base64
 import io
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medzoo.reports.plots import save_look, save_neighbours
+from medzoo.reports.plots import save_look, save_neighbours, save_planes
 
 LARGEST = 1024  # pixels a side; larger images are made smaller first
+MOST_VOXELS = 2**25  # of a volume: a third of a minute for a preset of volumes
 
 
 class Looker:
@@ -51,32 +52,74 @@ class Looker:
 
     @staticmethod
     def read(path):
-        """`(name, bytes of the file, image)` of an image file, at most `LARGEST` pixels a side.
+        """`(name, bytes of the file, image, None)` of an image file, at most `LARGEST` pixels a side; of a NIfTI file
+        the volume `(D, H, W, 1)`, and in the place of `None` its voxels' millimetres.
 
         Raises:
-            ImageError: a file that cannot be used.
+            ImageError: a file that cannot be used, or a volume of more than `MOST_VOXELS`.
         """
+        from medzoo.errors import ImageError
         from medzoo.images.intensity import resize
+        from medzoo.images.nifti import is_nifti
         from medzoo.images.read import read_image
+        from medzoo.images.read_volume import read_volume
 
         path = Path(path)
+        if is_nifti(path):
+            volume = read_volume(path)
+            if volume.values.size > MOST_VOXELS:
+                raise ImageError(f"{path}: {volume.values.shape} voxels; this page takes {MOST_VOXELS:,} at most.")
+            return path.name, path.stat().st_size, volume.images(), volume.spacing
         image = read_image(path)
         height, width = image.shape[:2]
         if max(height, width) > LARGEST:
             scale = LARGEST / max(height, width)
             image = resize(image, (round(height * scale), round(width * scale)))
-        return path.name, path.stat().st_size, image
+        return path.name, path.stat().st_size, image, None
 
-    def look(self, film, preset):
-        """What one preset makes of an image from `read`.
+    def look(self, film, preset, place=0.5):
+        """What one preset makes of what `read` gave.
 
-        Returns: dict with `figure` and `neighbours` (PNG, bytes) and `facts`, lines of text.
+        Args:
+            place: of a volume, which slices are shown: 0 the lowest, 1 the highest. A preset of images takes the axial
+                one.
+
+        Returns: dict with `figure` (PNG, bytes), `facts`, lines of text, and of images `neighbours` (PNG).
+
+        Raises:
+            ValueError: an image, for a preset of volumes.
         """
+        (name, stored, image, spacing), model = film, self.model(preset)
+        if image.ndim == 4 and model.axes == 3:
+            return self._look_through(name, image, spacing, model, place)
+        if image.ndim == 4:
+            number = round(place * (len(image) - 1))
+            return self._look_at(f"{name}, axial slice {number} of {len(image)}", stored, image[number], model)
+        if model.axes == 3:
+            raise ValueError(f"{preset} takes volumes (NIfTI); {name} is an image.")
+        return self._look_at(name, stored, image, model)
+
+    @staticmethod
+    def _look_through(name, volume, spacing, model, place):
+        from medzoo import metrics
+        from medzoo.images.volume import cut_to
+        from medzoo.models.tiles import padded, tile_for
+
+        own = model.image_shape[:-1]
+        x = cut_to(volume, own)[None] if own[0] else padded(volume[None], model)
+        made = model.reconstruct(x, tile=tile_for(x))
+        sides, latents = (" × ".join(map(str, shape)) for shape in (x.shape[1:4], model.latent_shape(x.shape[1:])))
+        facts = [
+            f"{name}: {' × '.join(map(str, volume.shape[:3]))} voxels, seen by {model.name} at {sides}",
+            f"reconstruction from {latents} latents: PSNR {float(metrics.psnr(x, made)[0]):.2f} dB",
+        ]
+        return {"figure": _png(save_planes, x[0], made[0], spacing, model.name, place), "facts": facts}
+
+    def _look_at(self, name, stored, image, model):
         from medzoo import metrics
         from medzoo.evaluate.look import strange as unlike
         from medzoo.images.intensity import resize
 
-        (name, stored, image), model = film, self.model(preset)
         x = model.preprocess.fit(image)[None]
         reconstruction = model.reconstruct(x)
         small = resize(image, self.images.shape[1:3])[None]
@@ -84,7 +127,7 @@ class Looker:
         psnr, ssim = (float(f(x, reconstruction)[0]) for f in (metrics.psnr, metrics.ssim))
         threshold, latents = self.detector.threshold_, " × ".join(map(str, model.latent_shape(x.shape[1:])))
         facts = [
-            f"{name}: {image.shape[0]} × {image.shape[1]} pixels, seen by {preset} at {x.shape[1]} × {x.shape[2]}",
+            f"{name}: {image.shape[0]} × {image.shape[1]} pixels, seen by {model.name} at {x.shape[1]} × {x.shape[2]}",
             f"reconstruction from {latents} latents: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}",
             f"anomaly score {strange:.1f}, threshold {threshold:.1f}: "
             f"{'unlike' if strange > threshold else 'like'} {self.compared}",
@@ -92,7 +135,7 @@ class Looker:
         ]
         if said := unlike(model, x):
             facts.insert(1, f"this image {said}")
-        figure = _png(save_look, x[0], reconstruction[0], heat, preset)
+        figure = _png(save_look, x[0], reconstruction[0], heat, model.name)
         return {"figure": figure, "neighbours": self._neighbours(small), "facts": facts}
 
     def _compressed(self, file_size, image):
@@ -132,6 +175,7 @@ def page(result):
     pictures = [
         f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(result[key]).decode()}">'
         for key, alt in (("figure", "input, reconstruction, difference, anomaly map"), ("neighbours", "most similar"))
+        if key in result
     ]
     facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in result["facts"])
     return f'<div id="result"><ul>{facts}</ul>{"".join(pictures)}</div>'

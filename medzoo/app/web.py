@@ -12,7 +12,8 @@ from pathlib import Path
 
 LARGEST_UPLOAD = "64mb"
 ABOUT = """# medzoo
-Drop an image: DICOM, PNG, JPEG, TIFF or npy. It stays on this machine, and is deleted as soon as it is read.
+Drop an image (DICOM, PNG, JPEG, TIFF or npy) or a volume (NIfTI). It stays on this machine, and is deleted as soon as
+it is read.
 
 *For research. Not a medical device, not for diagnosis: a reconstruction may invent or lose structures.*"""
 
@@ -26,18 +27,21 @@ def build(looker):
     from medzoo.app.look import page
     from medzoo.zoo.manifest import manifest
 
-    def upload(path, preset):
+    def upload(path, preset, place):
         path = Path(path)
         try:
             film = looker.read(path)
-            return film, page(looker.look(film, preset)), None  # None: the place is free for the next one
+            return film, page(looker.look(film, preset, place)), None  # None: the place is free for the next one
         except (ValueError, OSError) as error:
             raise gr.Error(str(error).replace(str(path), path.name)) from error
         finally:
             shutil.rmtree(path.parent, ignore_errors=True)
 
-    def show(film, preset):
-        return page(looker.look(film, preset)) if film is not None else ""
+    def show(film, preset, place):
+        try:
+            return page(looker.look(film, preset, place)) if film is not None else ""
+        except ValueError as error:
+            raise gr.Error(str(error)) from error
 
     with gr.Blocks(title="medzoo", analytics_enabled=False) as blocks:
         gr.Markdown(ABOUT)
@@ -45,9 +49,11 @@ def build(looker):
         with gr.Row():
             file = gr.File(label="Image", elem_id="upload", scale=2, height=130)
             preset = gr.Dropdown(list(manifest()), value="ae-chestxray", label="Preset", elem_id="preset")
+            place = gr.Slider(0, 1, 0.5, step=0.02, label="Slice of a volume, from below", elem_id="place")
         result = gr.HTML(elem_id="shown")
-        file.upload(upload, [file, preset], [film, result, file], api_visibility="private")
-        preset.change(show, [film, preset], result, api_visibility="private")
+        file.upload(upload, [file, preset, place], [film, result, file], api_visibility="private")
+        preset.change(show, [film, preset, place], result, api_visibility="private")
+        place.release(show, [film, preset, place], result, api_visibility="private")
     return blocks
 
 

@@ -10,6 +10,7 @@ from medzoo.models.checks import check_images
 AT_ONCE = 16  # images
 RARE, SIGMAS = 0.01, 2.33  # a share of the images, and how far from the middle of a normal distribution it lies
 UNUSUAL = 0.01  # what commands and the web page warn below
+SHIFTED = 0.5  # standard deviations that they warn above
 
 
 class KnowsItsImages:
@@ -37,6 +38,23 @@ class KnowsItsImages:
             raise ValueError(f"{self.name}: what its images look like is not known; call set_usual(validation_images).")
         check_images(self, x)
         return self.usual.share(self, x)
+
+    def shift(self, x):
+        """How far images lie, as a set, from those that the model learned from, in standard deviations of single ones:
+        the difference between the means of what its encoder sees, or of where light and dark lie, over all of these
+        numbers (root mean square), less what so few images differ by chance.
+
+        Each of them may look usual by itself and the set still be another hospital's: from about 0.5 on, measure on
+        labelled images from there before believing anything. Takes 10 images or more, as `belongs`; returns a float.
+
+        Raises:
+            ValueError: as `belongs`; fewer than 10 images.
+        """
+        if self.usual is None or len(x) < 10:
+            known = "what its images look like is not known" if self.usual is None else f"shift of {len(x)} images"
+            raise ValueError(f"{self.name}: {known}; expected a model that knows them, and 10 or more.")
+        check_images(self, x)
+        return self.usual.shift(self, x)
 
     def set_usual(self, *images):
         """Learns what images look like, for `belongs`: float arrays `(N, H, W, channels)` in [0, 1] that the model was
@@ -93,6 +111,14 @@ class Usual:
         for seen, (mean, deviation, (middle, scale)) in zip(rows, self.looks, strict=True):
             strange.append((_distance(seen, mean, deviation) - middle) / scale)
         return np.minimum(1, len(strange) * norm.sf(np.max(strange, axis=0))).astype("float32")
+
+    def shift(self, model, images):
+        """See `KnowsItsImages.shift`."""
+        rows, found = _seen(model, images)[-2:], []
+        for seen, (mean, deviation, _) in zip(rows, self.looks, strict=True):
+            squares = np.square((seen.mean(axis=0) - mean) / deviation).mean()
+            found.append(max(0.0, squares - 1 / len(seen)) ** 0.5)
+        return float(max(found))
 
     def get_config(self):
         looks = [dict(zip(("mean", "deviation", "distance"), map(_short, look), strict=True)) for look in self.looks]

@@ -71,16 +71,17 @@ def three_planes(volumes):
     return np.concatenate(padded, axis=1)
 
 
-def save_planes(path, images, reconstructions, spacing, title=None):
-    """The middle of a volume in three planes: input, reconstruction, difference (scale -0.25 to 0.25) below each other.
+def save_planes(path, images, reconstructions, spacing, title=None, place=0.5):
+    """A volume in three planes: input, reconstruction, difference (scale -0.25 to 0.25) below each other.
 
     Args:
         images, reconstructions: `(depth, height, width, 1)` as `Volume.images()` gives them.
         spacing: of the voxels from side to side, front to back and up, in mm.
+        place: of the planes, from 0, the first slice along each axis, to 1, the last; by default the middle.
     """
     across, along, up = spacing
     figure, axes = _figure(3, 3, cell=2.4)
-    d, h, w = (n // 2 for n in images.shape[:3])
+    d, h, w = (min(n - 1, int(place * n)) for n in images.shape[:3])
     rows = {"input": images, "reconstruction": reconstructions, "difference (±0.25)": reconstructions - images}
     for row, (text, volume) in zip(axes, rows.items(), strict=True):
         planes = (

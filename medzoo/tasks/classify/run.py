@@ -9,7 +9,7 @@ import numpy as np
 
 from medzoo.files import write_json, written_whole
 from medzoo.images.archive import to_float
-from medzoo.models.usual import UNUSUAL
+from medzoo.models.usual import SHIFTED, UNUSUAL
 from medzoo.progress import track
 from medzoo.recipes.augment import Batches
 from medzoo.reports import classification
@@ -99,10 +99,11 @@ def classify_files(classifier, files, names, out):
     Returns: list of dicts of the file, the probability of each class, and how `usual` the file is, see
         `Classifier.belongs`; what is strange is warned of.
     """
-    out, rows = Path(out), []
+    out, rows, seen = Path(out), [], []
     out.mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(track(files, "classifying")):
         x = classifier.preprocess(file)
+        seen += [x] if len(seen) < MOST else []
         probabilities, usual = classifier.predict(x, verbose=0)[0], float(classifier.belongs(x)[0])
         if usual < UNUSUAL:
             log.warning("%s: unlike the images that the classifier learned from (usual: %.1e).", file, usual)
@@ -113,6 +114,12 @@ def classify_files(classifier, files, names, out):
             title = f"{Path(file).name}: {names[best]}, probability {probabilities[best]:.2f}"
             name = f"{number:05d}-{Path(file).name.partition('.')[0]}.png"
             save_explanation(out / name, x[0], classifier.explain(x[0], best), title)
+    if len(seen) >= 10 and (away := classifier.shift(np.concatenate(seen))) > SHIFTED:
+        log.warning(
+            "as a set the new images lie %.1f standard deviations from those that the classifier learned from: another "
+            "hospital, scanner or group of patients? Measure on labelled images from there before believing it.",
+            away,
+        )
     with written_whole(out / "predictions.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["file", *names, "usual"])
         table.writeheader()
