@@ -5,9 +5,9 @@
 DIR holds jsrt_256.npz (films of 256 pixels with the outlines of van Ginneken et al. 2006, which may overlap: lungs,
 heart, clavicles; trained on odd films at 128 pixels, measured on the 80 given even ones at 256) and hippocampus (MR
 volumes of 32x48x32 voxels of 1 mm; labels 1 anterior, 2 posterior; the 40 test volumes of the split). Dice, averaged
-over the seeds, with 95% intervals over test images; and pretrained less random, image by image. The rate, the steps and
-the movements are the same for all rows; the weights of the last step are kept, so that nothing is chosen by the test
-images.
+over the seeds, with 95% intervals over test images; and pretrained less random, image by image. The rate and the
+movements are the same for all rows, the steps for both ways; the weights of the last step are kept, so that nothing is
+chosen by the test images.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -30,12 +30,16 @@ from medzoo.tasks.segment import MovedPairs, dice
 
 ORGANS = {"lungs": (1, 2), "heart": (4,), "clavicles": (8, 16)}
 TASKS = {
-    "chest films": {"model": "ae-chestxray", "counts": (10, 104), "batch": 8, "steps": 300, "names": tuple(ORGANS)},
+    "chest films": {
+        "model": "ae-chestxray",
+        "counts": {10: (300, 1), 104: (300, 1)},  # training images: (steps, seeds)
+        "batch": 8,
+        "names": tuple(ORGANS),
+    },
     "hippocampus": {
         "model": "vqvae-hippocampus",
-        "counts": (144,),
+        "counts": {5: (300, 1), 20: (300, 1), 144: (600, 2)},
         "batch": 4,
-        "steps": 300,
         "names": ("anterior", "posterior"),
     },
 }
@@ -66,6 +70,7 @@ def read(data, task):
 def trained(data, task, way, count, seed):
     """Dice of each test image and structure, `(N, K)`."""
     own, splits = TASKS[task], read(data, task)
+    steps, _ = own["counts"][count]
     films = task != "hippocampus"
     images, masks = splits["train"]
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
@@ -75,8 +80,8 @@ def trained(data, task, way, count, seed):
     keras.utils.set_random_seed(seed)
     classes = len(own["names"]) if films else 1 + len(own["names"])
     model = medzoo.Segmenter.from_pretrained(own["model"], classes, WAYS[way], multi_label=films)
-    model.compile(keras.optimizers.Adam(schedule(2e-3, own["steps"]), global_clipnorm=1.0))
-    pairs = MovedPairs(images, masks, own["batch"], own["steps"], seed)
+    model.compile(keras.optimizers.Adam(schedule(2e-3, steps), global_clipnorm=1.0))
+    pairs = MovedPairs(images, masks, own["batch"], steps, seed)
     model.fit(pairs, epochs=1, shuffle=False, verbose=0)
     images, truth = splits["test"]
     if not films:
@@ -102,9 +107,9 @@ def figure(path, results):
             own = [results[task][count][way][name] for count in TASKS[task]["counts"]]
             means = np.array([m["mean"] for m in own])
             ends = np.array([m["interval"] for m in own]).T
-            axis.errorbar(TASKS[task]["counts"], means, np.abs(ends - means), fmt="o-", capsize=3, label=way)
+            axis.errorbar(list(TASKS[task]["counts"]), means, np.abs(ends - means), fmt="o-", capsize=3, label=way)
         axis.set(xscale="log", xlabel=f"training images, {task}", ylabel="Dice", title=name)
-        axis.set_xticks(TASKS[task]["counts"], [str(n) for n in TASKS[task]["counts"]])
+        axis.set_xticks(list(TASKS[task]["counts"]), [str(n) for n in TASKS[task]["counts"]])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
@@ -114,28 +119,30 @@ def figure(path, results):
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
-@click.option("--seeds", default=3, show_default=True)
 @click.option("--jobs", default=2, show_default=True, help="Processes, one core each.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
-def main(data, cache, seeds, jobs, out):
+def main(data, cache, jobs, out):
     cache.mkdir(parents=True, exist_ok=True)
-    every = [(t, w, n, s) for s in range(seeds) for t in TASKS for n in TASKS[t]["counts"][::-1] for w in WAYS]
+    every = [
+        (t, w, n, s) for t in TASKS for n, (_, seeds) in TASKS[t]["counts"].items() for s in range(seeds) for w in WAYS
+    ]
     with ProcessPoolExecutor(jobs, get_context("spawn"), alone) as pool:
         found = dict(zip(every, pool.map(job, [(cache, data, *key) for key in every]), strict=True))
     results, tables = {}, []
     for task, own in TASKS.items():
         names, results[task], cells = own["names"], {}, []
-        for count in own["counts"]:
+        for count, (steps, seeds) in own["counts"].items():
             mean = {way: np.mean([found[task, way, count, s] for s in range(seeds)], axis=0) for way in WAYS}
             mean["pretrained less random"] = mean["pretrained"] - mean["random weights"]
             results[task][count] = {
                 row: {name: summary(values[:, k]) for k, name in enumerate(names)} for row, values in mean.items()
             }
-            cells += [[count, row, *(show(m[n], 3) for n in names)] for row, m in results[task][count].items()]
-        tables.append((f"{task}, on the encoder of {own['model']}", ["training images", "", *names], cells))
+            first = [count, steps, seeds]
+            cells += [[*first, row, *(show(m[n], 3) for n in names)] for row, m in results[task][count].items()]
+        header = ["training images", "steps", "seeds", "", *names]
+        tables.append((f"{task}, on the encoder of {own['model']}", header, cells))
     figure(out.with_suffix(".png"), results)
-    facts = {"backend": keras.backend.backend(), "seeds": seeds, "results": results}
-    write(out, "Segment", tables, facts, explained() + f" Seeds: {seeds}.")
+    write(out, "Segment", tables, {"backend": keras.backend.backend(), "results": results}, explained())
 
 
 if __name__ == "__main__":
