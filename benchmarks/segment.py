@@ -32,13 +32,13 @@ ORGANS = {"lungs": (1, 2), "heart": (4,), "clavicles": (8, 16)}
 TASKS = {
     "chest films": {
         "model": "ae-chestxray",
-        "counts": {10: (300, 1), 104: (300, 1)},  # training images: (steps, seeds)
+        "counts": {10: (300, (0,)), 104: (300, (0,))},  # training images: (steps, seeds)
         "batch": 8,
         "names": tuple(ORGANS),
     },
     "hippocampus": {
         "model": "vqvae-hippocampus",
-        "counts": {5: (300, 1), 20: (300, 1), 144: (600, 2)},
+        "counts": {5: (300, (0, 2)), 20: (300, (0, 1)), 144: (600, (0, 1))},
         "batch": 4,
         "names": ("anterior", "posterior"),
     },
@@ -123,21 +123,19 @@ def figure(path, results):
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, cache, jobs, out):
     cache.mkdir(parents=True, exist_ok=True)
-    every = [
-        (t, w, n, s) for t in TASKS for n, (_, seeds) in TASKS[t]["counts"].items() for s in range(seeds) for w in WAYS
-    ]
+    every = [(t, w, n, s) for t in TASKS for n, (_, seeds) in TASKS[t]["counts"].items() for s in seeds for w in WAYS]
     with ProcessPoolExecutor(jobs, get_context("spawn"), alone) as pool:
         found = dict(zip(every, pool.map(job, [(cache, data, *key) for key in every]), strict=True))
     results, tables = {}, []
     for task, own in TASKS.items():
         names, results[task], cells = own["names"], {}, []
         for count, (steps, seeds) in own["counts"].items():
-            mean = {way: np.mean([found[task, way, count, s] for s in range(seeds)], axis=0) for way in WAYS}
+            mean = {way: np.mean([found[task, way, count, s] for s in seeds], axis=0) for way in WAYS}
             mean["pretrained less random"] = mean["pretrained"] - mean["random weights"]
             results[task][count] = {
                 row: {name: summary(values[:, k]) for k, name in enumerate(names)} for row, values in mean.items()
             }
-            first = [count, steps, seeds]
+            first = [count, steps, len(seeds)]
             cells += [[*first, row, *(show(m[n], 3) for n in names)] for row, m in results[task][count].items()]
         header = ["training images", "steps", "seeds", "", *names]
         tables.append((f"{task}, on the encoder of {own['model']}", header, cells))
