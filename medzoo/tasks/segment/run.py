@@ -55,7 +55,7 @@ def train_segmenter(
     keras.utils.set_random_seed(seed)
     segmenter = Segmenter.from_pretrained(model, classes, pretrained=pretrained, multi_label=several)
     pairs = MovedPairs(x, y, BATCH[model.axes], seed=seed)
-    seen = {"validation_data": parts["val"], "batch_size": BATCH[model.axes], "verbose": verbose}
+    seen = {"validation_data": parts["val"], "batch_size": BATCH[model.axes], "verbose": verbose, "shuffle": False}
     fit_best(segmenter, pairs, epochs=epochs, steps=len(pairs), learning_rate=2e-3, **seen)
     truth, found = (layers(m, classes, several) for m in (truth, segmenter.segment(test)))
     result = {
