@@ -21,6 +21,7 @@ import numpy as np
 from results import alone, explained, write
 
 import medzoo
+from medzoo.images.archive import to_float
 from medzoo.images.intensity import standardize
 from medzoo.reports.bootstrap import interval_of, show
 from medzoo.reports.classification import auc
@@ -42,10 +43,6 @@ def hospitals(data):
         ill = collection.class_names.index("pneumonia")
         found[name] = {s: (medzoo.resize(to_float(x), SIDE), (y == ill).astype(int)) for s, (x, y) in splits.items()}
     return found
-
-
-def to_float(images):
-    return images.astype("float32") / 255
 
 
 def numbers(films):

@@ -22,6 +22,7 @@ import numpy as np
 from results import alone, bars, explained, in_process, quickest, remembered, write
 
 import medzoo
+from medzoo.evaluate.reconstruction import cut, join
 from medzoo.metrics import psnr
 from medzoo.models.tiles import padded
 from medzoo.recipes.training import schedule
@@ -123,20 +124,17 @@ def pca(volumes, side=8, components=8):
     """A function that reconstructs a volume from the PCA of its blocks."""
     from sklearn.decomposition import PCA
 
-    from medzoo.layers.grids import to_depth, to_space
-
-    def blocks(volume):
+    def whole_blocks(volume):
         margins = [(0, -n % side) for n in volume.shape[:3]]
-        return keras.ops.convert_to_numpy(to_depth(np.pad(volume, [*margins, (0, 0)], mode="edge")[None], side))
+        return np.pad(volume, [*margins, (0, 0)], mode="edge")[None]
 
-    seen = np.concatenate([blocks(volume).reshape(-1, side**3) for volume in volumes])
+    seen = np.concatenate([cut(whole_blocks(volume), side) for volume in volumes])
     fitted = PCA(components, svd_solver="covariance_eigh").fit(seen)
 
     def reconstruct(volume):
-        grid = blocks(volume)
-        made = fitted.inverse_transform(fitted.transform(grid.reshape(-1, side**3))).reshape(grid.shape)
-        made = keras.ops.convert_to_numpy(to_space(made.astype("float32"), side))[0]
-        return np.clip(made[tuple(slice(n) for n in volume.shape)], 0, 1)
+        x = whole_blocks(volume)
+        made = fitted.inverse_transform(fitted.transform(cut(x, side))).astype("float32")
+        return np.clip(join(made, x.shape, side)[0][tuple(slice(n) for n in volume.shape)], 0, 1)
 
     return reconstruct
 

@@ -81,7 +81,7 @@ def test_lossless_needs_no_preset_and_is_as_small_as_the_better_of_two_formats()
 def test_streams_that_are_no_pictures_are_refused():
     with pytest.raises(CompressedFileError, match="not readable as JPEG XL"):
         streams.decode(1, b"no picture", 0, "uint8")
-    kind, data = streams.encode(film(32, 32, dtype="uint16"))
+    kind, data, _ = streams.encode(film(32, 32, dtype="uint16"))
     with pytest.raises(CompressedFileError, match="uint16 as JPEG XL; expected uint8"):
         streams.decode(kind, data, 0, "uint8")
 

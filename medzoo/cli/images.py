@@ -167,7 +167,6 @@ def decompress(file, out, model, overwrite):
 
     targets = decompress_file(file, out, model)
     nothing_there(targets, overwrite)
-    out.mkdir(parents=True, exist_ok=True)
     for write in targets.values():
         write()
     click.echo(f"wrote {len(targets)} images to {out}")

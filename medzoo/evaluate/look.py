@@ -7,10 +7,10 @@ from pathlib import Path
 import medzoo.images
 from medzoo import metrics
 from medzoo.images.read_volume import read_volume
-from medzoo.images.volume import cut_to, put_back
+from medzoo.images.volume import through
 from medzoo.images.write import write_png
 from medzoo.models import MaskedAutoencoder
-from medzoo.models.tiles import padded, tile_for
+from medzoo.models.tiles import padded
 from medzoo.models.usual import UNUSUAL
 from medzoo.reports.plots import difference_strip, save_demo, save_planes
 from medzoo.zoo.presets import load
@@ -48,14 +48,11 @@ def compare_volume(model, source, target):
     """
     volume = read_volume(source)
     images = volume.images()
-    if model.image_shape[0] is None:
+    if model.axes == 3:
+        result = through(model.reconstruct, images, model, rest=images)
+    elif model.image_shape[0] is None:
         height, width = images.shape[1:3]
-        stack = padded(images if model.axes == 2 else images[None], model)
-        made = model.reconstruct(stack, tile=tile_for(stack))
-        result = (made if model.axes == 2 else made[0])[: len(images), :height, :width]
-    elif model.axes == 3:
-        middle = cut_to(images, model.image_shape[:3])
-        result = put_back(images, model.reconstruct(middle[None])[0])
+        result = model.reconstruct(padded(images, model))[:, :height, :width]
     else:
         raise ValueError(
             f"{model.name}: takes {model.image_shape[:2]} pixels only; a volume goes slice by slice through "

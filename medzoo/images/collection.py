@@ -227,8 +227,9 @@ def open_collection(
     size = (size, size) if np.isscalar(size) else tuple(size)
     read = Reader(path.name, found.root, size, window, cache, on_error)
     split_by = "given" if found.where is not None else "image" if found.groups is None else "patient"
-    collection = Collection(path.name, found.sources, where, split_by, class_names, targets, found.groups, read)
-    collection.subgroups = {name: np.array(values) for name, values in found.subgroups.items()}
+    subgroups = {name: np.array(values) for name, values in found.subgroups.items()}
+    labelled = class_names, targets, found.groups
+    collection = Collection(path.name, found.sources, where, split_by, *labelled, read, subgroups=subgroups)
     return collection if classes is None else collection.only(classes)
 
 

@@ -32,6 +32,16 @@ DICOM_TAGS = (  # a list of what is shown, not of what is hidden: private and un
     "LossyImageCompression",
 )
 
+OF_PIXELS = {  # of these, what the pixels and the class of a file say by themselves
+    "SOPClassUID",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "PixelRepresentation",
+}
+
 
 def file_facts(path):
     """Technical facts of an image file, JSON-ready; of DICOM files the tags in DICOM_TAGS only.
@@ -60,17 +70,29 @@ def file_facts(path):
 
 
 def _dicom(path):
-    dataset = parse(path, stop_before_pixels=True, specific_tags=list(DICOM_TAGS))
-    try:
+    def said(dataset):
         syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
         facts = {"TransferSyntax": syntax.name if syntax else None}
         for tag in DICOM_TAGS:
             if tag in dataset:
                 element = dataset[tag]
                 facts[tag] = element.value.name if tag == "SOPClassUID" else str(element.value)
+        return facts
+
+    return from_tags(path, DICOM_TAGS, said)
+
+
+def from_tags(path, tags, function):
+    """A function of a DICOM file's data set, of which only these tags are read.
+
+    Raises:
+        ImageError: a file or a tag that cannot be read.
+    """
+    dataset = parse(path, stop_before_pixels=True, specific_tags=list(tags))
+    try:
+        return function(dataset)
     except Exception as error:
         raise ImageError(f"{path}: not readable as DICOM ({type(error).__name__}: {error}).") from error
-    return facts
 
 
 def _nifti(path):

@@ -120,7 +120,8 @@ def in_table(path, group, columns):
     where = values["split"] and np.array([_split_name(path, v) for v in values["split"]])
     groups = values["group"] and np.array(values["group"])
     asked = columns["subgroups"].split("|") if "subgroups" in columns else _subgroups(header, found)
-    subgroups = {name: [row[_column(path, header, None, name)].strip() for row in rows] for name in asked}
+    asked = [_column(path, header, None, name) for name in asked]
+    subgroups = {name: [row[name].strip() for row in rows] for name in asked}
     return Found(path.parent, sources, where, values["label"], groups, subgroups)
 
 

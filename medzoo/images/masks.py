@@ -14,8 +14,7 @@ from medzoo.images.read_volume import read_volume
 from medzoo.images.splits import SPLITS
 from medzoo.images.volume import cut_to
 
-TIFF = (".tif", ".tiff")
-MASK_SUFFIXES = (".png", ".npy", *TIFF)
+MASK_SUFFIXES = (".png", ".npy", ".tif", ".tiff")
 MOST_LABELS = 64  # more different values than this are a picture, not a mask
 
 

@@ -1,30 +1,17 @@
 """The technical tags of a DICOM file, and a DICOM file made of pixels and such tags: nothing that names anybody."""
 
+from pathlib import Path
+
 import numpy as np
 
 from medzoo.files import written_whole
-from medzoo.images.dicom import parse
+from medzoo.images.facts import DICOM_TAGS, OF_PIXELS, from_tags
 
 # What is kept, a list: everything else (names, dates, places, UIDs, private tags, free text) is left.
 KEPT = (
-    "Modality",
-    "PhotometricInterpretation",
-    "BitsStored",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "SliceThickness",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "RescaleType",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "KVP",
-    "BodyPartExamined",
-    "ViewPosition",
+    *(tag for tag in DICOM_TAGS if tag not in OF_PIXELS),
     "ImageLaterality",
     "PatientOrientation",
-    "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
@@ -33,20 +20,19 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 
 def technical_tags(path):
     """The tags in `KEPT` that a DICOM file has, JSON-ready: `{keyword: str, or list of str}`."""
-    dataset, found = parse(path, stop_before_pixels=True, specific_tags=list(KEPT)), {}
-    for tag in KEPT:
-        value = dataset.get(tag)
-        if value not in (None, ""):
-            several = dataset[tag].VM > 1
-            found[tag] = [str(v) for v in value] if several else str(value)
-    return found
+
+    def said(dataset):
+        elements = (dataset[tag] for tag in KEPT if dataset.get(tag) not in (None, ""))
+        return {e.keyword: [str(v) for v in e.value] if e.VM > 1 else str(e.value) for e in elements}
+
+    return from_tags(path, KEPT, said)
 
 
 def write_secondary(path, pixels, tags, lossy=None):
     """Writes a DICOM file of the class Secondary Capture, with no patient and UIDs of its own, whole or not at all.
 
     Args:
-        path: .dcm to write.
+        path: .dcm to write; its folder is made if it is not there.
         pixels: uint8 or uint16 `(H, W)`, stored values.
         tags: from `technical_tags`; others than these are left out.
         lossy: `(ratio, method)` where compression changed the pixels, for the tags that must say so, else `None`.
@@ -90,5 +76,6 @@ def write_secondary(path, pixels, tags, lossy=None):
     new.PixelData = data + b"\0" * (len(data) % 2)
     new["PixelData"].VR = "OW"
     new.file_meta = meta
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as part:
         new.save_as(part, enforce_file_format=True)

@@ -171,6 +171,24 @@ def put_back(values, part):
     return result
 
 
+def through(function, volume, model, rest):
+    """What a function of a model of volumes makes of a volume of any size, `(D, H, W, ...)`.
+
+    Args:
+        function: of a batch, and for a model that takes any size of `tile`: see `Autoencoder.reconstruct`.
+        volume: `(D, H, W, 1)`; beyond 128 voxels a side it goes in tiles.
+        model: of one size, it sees the middle only.
+        rest: what stands where it does not see.
+    """
+    from medzoo.models.tiles import padded, tile_for  # with Keras: files are read without it
+
+    own = model.image_shape[:-1]
+    if own[0]:
+        return put_back(rest, function(cut_to(volume, own)[None])[0])
+    x = padded(volume[None], model)
+    return function(x, tile=tile_for(x))[0][tuple(slice(side) for side in volume.shape[:3])]
+
+
 def onto(grid, values, affine):
     """Values on another grid `(shape, affine)`: the same voxels in another order if these are, else interpolated.
 

@@ -25,17 +25,18 @@ def write_labels(path, mask):
     `medzoo.images.masks.read_mask` reads.
 
     Args:
-        path: without an ending.
+        path: without an ending; its folder is made if it is not there.
 
     Returns: the path, with `.png` or `.tif`.
     """
     from PIL import Image
 
-    path = Path(path)
+    path = Path(path).with_name(Path(path).name + (".png" if mask.ndim == 2 else ".tif"))
     if mask.ndim == 2:
-        write_png(path.with_name(path.name + ".png"), mask.astype("uint8"))
-        return path.with_name(path.name + ".png")
+        write_png(path, mask.astype("uint8"))
+        return path
     first, *others = (Image.fromarray((255 * page).astype("uint8")) for page in np.moveaxis(mask, -1, 0))
-    with written_whole(path.with_name(path.name + ".tif")) as part:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as part:
         first.save(part, format="TIFF", save_all=True, append_images=others, compression="tiff_deflate")
-    return path.with_name(path.name + ".tif")
+    return path

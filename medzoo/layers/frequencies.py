@@ -1,6 +1,7 @@
 """Volumes by their low spatial frequencies."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from keras import ops
@@ -24,7 +25,12 @@ class LowFrequencies:
     def __init__(self, sides, channels):
         self.kept, self.channels = tuple(math.ceil(SHARE * side) for side in sides), channels
         self.numbers = math.prod(self.kept) * channels
-        self.bases = [_cosines(side, kept) for side, kept in zip(sides, self.kept, strict=True)]
+        self.sides = tuple(sides)
+
+    @property
+    def bases(self):
+        # Not with the model: a preset from elsewhere may announce any sides.
+        return [_cosines(side, kept) for side, kept in zip(self.sides, self.kept, strict=True)]
 
     def of(self, volumes):
         """`(batch, depth, height, width, channels)` to `(batch, numbers)`."""
@@ -40,6 +46,7 @@ class LowFrequencies:
         return ops.moveaxis(volumes, 1, -1)
 
 
+@lru_cache(maxsize=16)
 def _cosines(side, kept):
     """`(side, kept)`, orthonormal columns: constant, half a wave, a whole one ..."""
     waves = np.cos(np.pi / side * (np.arange(side)[:, None] + 0.5) * np.arange(kept))

@@ -41,7 +41,8 @@ def in_tiles(function, images, tile, overlap, model):
         own = "x".join(map(str, model.image_shape[:-1]))
         raise ValueError(f"{model.name}: takes {own} pixels only; no tiles.")
     if overlap is None:
-        overlap = 96 if model.axes == 2 else tile // 3 // math.lcm(*model.factors) * math.lcm(*model.factors)
+        step = math.lcm(*model.factors)
+        overlap = 96 if model.axes == 2 else tile // 3 // step * step
     if any(tile % f or overlap % f for f in model.factors) or overlap < 4 or tile <= 2 * overlap:
         raise ValueError(
             f"{model.name}: tile={tile}, overlap={overlap}; expected multiples of {model.downsampling}, the tile "

@@ -86,7 +86,7 @@ class Usual:
             pairs = [distance, *([self.psnr] if self.psnr else [])]
             if mean.ndim != 1 or mean.shape != deviation.shape or any(len(pair) != 2 for pair in pairs):
                 raise ValueError("usual: mean and deviation of unlike length, or not two numbers of PSNR or distance.")
-            if min(deviation.min(), *(scale for _, scale in pairs), 1.0) <= 0:
+            if min(deviation.min(), *(scale for _, scale in pairs)) <= 0:
                 raise ValueError("usual: deviations and scales must be positive.")
             self.looks.append((mean, deviation, distance))
 
@@ -103,7 +103,7 @@ class Usual:
         return cls(psnr or None, _look(deep), _look(layout))
 
     def share(self, model, images):
-        """See `Autoencoder.belongs`."""
+        """See `KnowsItsImages.belongs`."""
         from scipy.stats import norm
 
         *psnr, deep, layout = _seen(model, images)

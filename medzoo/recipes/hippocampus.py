@@ -12,6 +12,7 @@ SHARED = {
 }
 WHOLE = {  # not mirrored: all lie the same way
     **SHARED,
+    "limits": "It learned from 144 volumes of one hospital, and knows only that crop of the head.",
     "epochs": 8,
     "steps": 128,
     "batch_size": 16,
@@ -26,7 +27,6 @@ RECIPES = [
         name="ae-hippocampus",
         model=lambda **own: ConvAutoencoder(SIZE, **NARROW, **own),
         use="Whole volumes as 256 numbers: features, search, maps.",
-        limits="It learned from 144 volumes of one hospital, and knows only that crop of the head.",
         phantoms=(lambda size, seed: head_volume(sources.HIPPOCAMPUS["size"], seed),),
         **WHOLE,
     ),
@@ -34,7 +34,6 @@ RECIPES = [
         name="vae-hippocampus",
         model=lambda **own: VAE(SIZE, **NARROW, **own),
         use="Whole volumes as 256 smooth numbers; draws new ones.",
-        limits="It learned from 144 volumes of one hospital, and knows only that crop of the head.",
         **WHOLE,
     ),
     Recipe(

@@ -92,7 +92,7 @@ def run(recipe, data, out, epochs, seed, strategy):
 
 
 def usual_images(recipe, collections):
-    """Some validation images of each collection, whole, for `Autoencoder.set_usual`."""
+    """Some validation images of each collection, whole, for `set_usual`."""
     size = recipe.size and (recipe.size, recipe.size)
     every = (brought_to(size, c.images("val")) for c in collections)
     return [to_float(images[:: -(-len(images) // FOR_VALIDATION)]) for images in every]

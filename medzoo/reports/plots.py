@@ -111,9 +111,7 @@ def save_heat_map(path, image, heat, boxes, title):
     """Image with boxes, beside the same with the heat map over it."""
     from matplotlib.patches import Rectangle
 
-    figure, axes = _figure(1, 2, cell=3.2)
-    for axis in axes[0]:
-        _show(axis, image)
+    figure, axes = _twice(image)
     axes[0, 1].imshow(heat[..., 0], cmap="inferno", alpha=0.5)
     for top, left, bottom, right in boxes:
         frame = Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor="C1")
@@ -122,11 +120,16 @@ def save_heat_map(path, image, heat, boxes, title):
     _save(figure, path, 120)
 
 
-def save_explanation(path, image, heat, title):
-    """An image, beside the same with a heat map over it: red speaks for what was found, blue against."""
+def _twice(image):
     figure, axes = _figure(1, 2, cell=3.2)
     for axis in axes[0]:
         _show(axis, image)
+    return figure, axes
+
+
+def save_explanation(path, image, heat, title):
+    """An image, beside the same with a heat map over it: red speaks for what was found, blue against."""
+    figure, axes = _twice(image)
     most = np.abs(heat).max() or 1.0
     axes[0, 1].imshow(heat, cmap="seismic", vmin=-most, vmax=most, alpha=0.4)
     figure.suptitle(title, fontsize=9)

@@ -15,9 +15,9 @@ from medzoo.files import same_settings, written_whole
 from medzoo.images.listing import frames_of, list_files
 from medzoo.images.read_volume import list_volumes
 from medzoo.models import VAE
-from medzoo.zoo.presets import load, weights_digest
+from medzoo.tasks.shared.alike import alike
+from medzoo.zoo.presets import image_shape_of, load, weights_digest
 
-BATCH = 64  # images encoded at once; volumes go one by one
 SETTINGS = "encode.json"
 
 
@@ -71,7 +71,7 @@ def encode_folder(model, source, out, shard=1000, processes=1, engine="processes
 def listed(model, source):
     """Paths below a folder of what `encode_folder` encodes: images, or for a model of volumes NIfTI files and folders
     of DICOM series."""
-    if _loaded(str(model)).axes == 2:
+    if len(image_shape_of(model)) == 3:
         return list_files(source)
     return [path.relative_to(source).as_posix() for path in list_volumes(source)]
 
@@ -89,9 +89,8 @@ def encode_piece(model, source, out, piece):
     with ThreadPoolExecutor(4) as pool:  # files are read while others are encoded; of volumes memory holds one
         read = (pool.map if encoder.axes == 2 else map)(partial(_read, encoder, Path(source)), paths)
         images = itertools.chain.from_iterable(read)
-        for _, group in itertools.groupby(images, lambda row: None if row["image"] is None else row["image"].shape):
-            while batch := list(itertools.islice(group, BATCH if encoder.axes == 2 else 1)):
-                rows += _encoded(encoder, batch)
+        for batch in alike(images, lambda row: np.shape(row["image"]), encoder):
+            rows += _encoded(encoder, batch)
     _write(Path(out) / _name(index), rows)
     errors = sum(row["error"] is not None for row in rows)
     return len(rows) - errors, errors

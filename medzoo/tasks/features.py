@@ -1,8 +1,5 @@
 """Frozen features as a table: one row of numbers an image, for scikit-learn and the like."""
 
-import itertools
-import os
-
 import numpy as np
 from keras import ops
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -14,6 +11,8 @@ from medzoo.images.listing import list_images
 from medzoo.images.read_volume import list_volumes
 from medzoo.layers import pooling
 from medzoo.progress import track
+from medzoo.tasks.shared.alike import alike
+from medzoo.zoo.preprocess import are_files
 from medzoo.zoo.presets import loaded
 
 KINDS = ("latents", "deep", "both")
@@ -54,13 +53,10 @@ def _row(model, kind, batch):
 def features_of(model, given, kind="latents", batch_size=64):
     """`features` of whatever `model.preprocess` takes; files are read as they are needed, and where the model takes any
     size they may be of unlike ones."""
-    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
+    if not are_files(given):
         return features(model, model.preprocess(given), kind, batch_size)
-    rows, read = [], map(model.preprocess, track(given, "encoding", fewest=100))
-    for _, alike in itertools.groupby(read, np.shape):
-        while batch := list(itertools.islice(alike, batch_size if model.axes == 2 else 1)):
-            rows.append(features(model, np.concatenate(batch), kind))
-    return np.concatenate(rows)
+    read = map(model.preprocess, track(given, "encoding", fewest=100))
+    return np.concatenate([features(model, np.concatenate(b), kind) for b in alike(read, np.shape, model, batch_size)])
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):

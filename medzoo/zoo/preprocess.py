@@ -12,6 +12,11 @@ from medzoo.images.volume import cut_to
 from medzoo.models.checks import check_images
 
 
+def are_files(given):
+    """Whether something is a list of paths, with one at least."""
+    return isinstance(given, (list, tuple)) and given and all(isinstance(p, (str, os.PathLike)) for p in given)
+
+
 @keras.saving.register_keras_serializable("medzoo")
 class Preprocess:
     """What turns a file or an array into what a model was trained on; `load` attaches one as `model.preprocess`.
@@ -48,7 +53,7 @@ class Preprocess:
             ImageError: a file that cannot be read.
             ValueError: an array of another size, range or type; says which.
         """
-        if isinstance(image, (list, tuple)) and image and all(isinstance(p, (str, os.PathLike)) for p in image):
+        if are_files(image):
             return np.concatenate([self(path) for path in image])
         if isinstance(image, (str, os.PathLike)):
             batch = self._read(image, frame)[None]

@@ -65,6 +65,14 @@ def weights_digest(name):
     return _read_config(folder_of(name))["weights"]["sha256"]
 
 
+def image_shape_of(name):
+    """`image_shape` of the model that `load(name)` builds, from its configuration; raises as it does."""
+    try:
+        return tuple(_read_config(folder_of(name))["model"]["config"]["image_shape"])
+    except (KeyError, TypeError) as error:
+        raise PresetError(f"{name}: its configuration names no image_shape.") from error
+
+
 def folder_of(name):
     """The folder of a preset, its files checked; arguments and errors as those of `load`."""
     name = os.fspath(name)

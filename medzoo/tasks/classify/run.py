@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from medzoo.files import write_json, written_whole
-from medzoo.images.archive import to_float
 from medzoo.models.usual import SHIFTED, UNUSUAL
 from medzoo.progress import track
 from medzoo.recipes.augment import Batches
@@ -66,8 +65,7 @@ def train_classifier(
     )
     classifier.calibrate(Batches(images["val"]), labels["val"])
     classifier.preprocess = Preprocess(images["train"].shape[1:-1], reading.get("window"))
-    some = np.asarray(images["val"][:MOST])
-    classifier.set_usual(to_float(some) if some.dtype == np.uint8 else some)
+    classifier.set_usual(Batches(images["val"], batch_size=MOST)[0])
     probabilities = classifier.predict(Batches(images["test"]), verbose=0)
     result = {
         "command": command,

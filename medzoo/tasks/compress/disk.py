@@ -11,11 +11,9 @@ from medzoo.images.read import read_stored, split_frame
 from medzoo.images.secondary import technical_tags, write_secondary
 from medzoo.images.write import write_png
 from medzoo.progress import track
+from medzoo.tasks.compress import streams
 from medzoo.tasks.compress.files import DEFAULT, LATENTS, compress, contents, decoded
 from medzoo.zoo.presets import loaded
-
-# What DICOM calls the ways in which pixels were changed (PS3.3 C.7.6.1.1.5); the codec's is medzoo's own.
-METHODS = {LATENTS: "MEDZOO_MZC", 1: "ISO_18181_1", 2: "ISO_14495_1"}
 
 
 def compress_files(
@@ -38,8 +36,7 @@ def compress_files(
         ImageError: files that cannot be used, or none that can.
     """
     files = [files[i] for i in _usable(files, on_error, skipped)]
-    kept = [_place(f).name for f in files] if names else None, [_tags(f) for f in files] if tags else None
-    data = compress(_Reading(files), model, quality, max_error, *kept)
+    data = compress(_Reading(files), model, quality, max_error, *_kept(files, names, tags))
     write_whole(out, data)
     return len(files), _size(files), len(data)
 
@@ -51,8 +48,7 @@ def compress_each(
     model, after, good = loaded(model) if max_error is None else None, 0, _usable(files, on_error, skipped)
     files, targets = ([them[i] for i in good] for them in (files, targets))
     for file, target, image in zip(files, targets, _Reading(files), strict=True):
-        kept = [_place(file).name] if names else None, [_tags(file)] if tags else None
-        data = compress([image], model, quality, max_error, *kept)
+        data = compress([image], model, quality, max_error, *_kept([file], names, tags))
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, data)
         after += len(data)
@@ -73,9 +69,7 @@ def decompress_file(file, out, model=None):
     for title, (pixels, head) in zip(told_apart(stems), found, strict=True):
         path = Path(out) / (f"{title}.dcm" if head.tags else f"{title}.png")
         if head.tags:
-            ratio = pixels.nbytes / max(1, head.length), METHODS.get(head.kind, "")
-            exact = head.kind != LATENTS and head.setting == 0
-            targets[path] = partial(write_secondary, path, pixels, head.tags, None if exact else ratio)
+            targets[path] = partial(write_secondary, path, pixels, head.tags, _loss(pixels, head))
         else:
             targets[path] = partial(write_png, path, pixels)
     return targets
@@ -105,8 +99,19 @@ def _place(file):
     return split_frame(file)[0]
 
 
-def _tags(file):
-    return technical_tags(_place(file)) if is_dicom(_place(file)) else {}
+def _kept(files, names, tags):
+    """The names and the technical tags of files as `compress` takes them, each `None` if not asked for."""
+    places = [_place(file) for file in files]
+    found = [technical_tags(place) if is_dicom(place) else {} for place in places] if tags else None
+    return [place.name for place in places] if names else None, found
+
+
+def _loss(pixels, head):
+    """`(ratio, method)` of an image that compression changed, else `None`."""
+    if head.kind != LATENTS and head.setting == 0:
+        return None
+    method = "MEDZOO_MZC" if head.kind == LATENTS else streams.KINDS[head.kind].method
+    return pixels.nbytes / max(1, head.length), method
 
 
 def _size(files):

@@ -50,7 +50,8 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
     tags = [{}] * len(images) if tags is None else list(tags)
     if not len(names) == len(tags) == len(images):
         raise ValueError(f"compress: {len(names)} names and {len(tags)} tags for {len(images)} images.")
-    if max_error is None:
+    lossy = max_error is None
+    if lossy:
         model, exact, digest = _codec(model)
         quality = model.quality if quality is None else quality
         if not 0 <= quality < len(model.tradeoffs):
@@ -65,7 +66,6 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
     out = [MAGIC, bytes([VERSION, len(name)]), name, digest, _varint(len(images))]
     for image, title, own in zip(images, names, tags, strict=True):
         image, kept = _checked(image), (title, own)
-        lossy = max_error is None
         out.append(_learned(model, exact, image, quality, kept) if lossy else _stream(image, max_error, kept))
     data = b"".join(out)
     return data + struct.pack("<I", zlib.crc32(data))
@@ -221,9 +221,8 @@ def _learned(model, exact, image, quality, kept):
 
 
 def _stream(image, max_error, kept):
-    kind, coded = streams.encode(image, max_error)
-    stored = _checksum(streams.decode(kind, coded, max_error, image.dtype))
-    head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), *kept, stored)
+    kind, coded, picture = streams.encode(image, max_error)
+    head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), *kept, _checksum(picture))
     return _readable(head.pack() + coded, None)
 
 

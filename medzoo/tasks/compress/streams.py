@@ -10,13 +10,15 @@ import numpy as np
 
 from medzoo.errors import CompressedFileError
 
-EFFORT = {2**20: 9, 2**40: 7}  # of JPEG XL, for images up to so many pixels: beyond a megapixel 9 takes minutes
+LARGE = 2**20  # pixels, beyond which JPEG XL's greatest effort takes minutes
 
 
 class Kind(NamedTuple):
-    """A format: its name, and the functions of imagecodecs that encode an array and decode bytes."""
+    """A format: its name, what DICOM calls it (PS3.3 C.7.6.1.1.5), and the functions of imagecodecs that encode an
+    array and decode bytes."""
 
     name: str
+    method: str
     encode: object
     decode: object
 
@@ -24,18 +26,25 @@ class Kind(NamedTuple):
 KINDS = {
     1: Kind(
         "JPEG XL",
-        lambda image: _codecs().jpegxl_encode(image, lossless=True, effort=_effort(image)),
+        "ISO_18181_1",
+        lambda image: _codecs().jpegxl_encode(image, lossless=True, effort=7 if image.size > LARGE else 9),
         lambda data: _codecs().jpegxl_decode(data),
     ),
-    2: Kind("JPEG-LS", lambda image: _codecs().jpegls_encode(image), lambda data: _codecs().jpegls_decode(data)),
+    2: Kind(
+        "JPEG-LS",
+        "ISO_14495_1",
+        lambda image: _codecs().jpegls_encode(image),
+        lambda data: _codecs().jpegls_decode(data),
+    ),
 }
 
 
 def encode(image, max_error=0):
-    """`(kind, bytes)` of a uint8 or uint16 image `(H, W)`; with `max_error` n its values are rounded to multiples of
-    2 n + 1 before."""
+    """`(kind, bytes, picture)` of a uint8 or uint16 image `(H, W)`: the picture is what the bytes must decode to; with
+    `max_error` n its values are rounded to multiples of 2 n + 1."""
     rounded = ((image.astype("int64") + max_error) // (2 * max_error + 1)).astype(image.dtype)
-    return min(((kind, own.encode(rounded)) for kind, own in KINDS.items()), key=lambda found: len(found[1]))
+    kind, data = min(((kind, own.encode(rounded)) for kind, own in KINDS.items()), key=lambda found: len(found[1]))
+    return kind, data, _spread(rounded, max_error)
 
 
 def decode(kind, data, max_error, dtype):
@@ -50,12 +59,12 @@ def decode(kind, data, max_error, dtype):
         raise CompressedFileError(f"not readable as {KINDS[kind].name} ({error}).") from error
     if rounded.dtype != dtype:
         raise CompressedFileError(f"{rounded.dtype} as {KINDS[kind].name}; expected {dtype}.")
-    largest = np.iinfo(dtype).max
-    return np.minimum(rounded.astype("int64") * (2 * max_error + 1), largest).astype(dtype)
+    return _spread(rounded, max_error)
 
 
-def _effort(image):
-    return next(effort for size, effort in EFFORT.items() if image.size <= size)
+def _spread(rounded, max_error):
+    spread = rounded.astype("int64") * (2 * max_error + 1)
+    return np.minimum(spread, np.iinfo(rounded.dtype).max).astype(rounded.dtype)
 
 
 def _codecs():

@@ -8,9 +8,8 @@ import numpy as np
 from medzoo.files import write_json, written_whole
 from medzoo.images.read import read_image
 from medzoo.images.read_volume import read_volume
-from medzoo.images.volume import cut_to, put_back
+from medzoo.images.volume import through
 from medzoo.images.write import write_labels
-from medzoo.models.tiles import padded, tile_for
 from medzoo.reports.bootstrap import summary
 from medzoo.reports.plots import save_outlines
 from medzoo.tasks.segment.data import split_pairs
@@ -79,9 +78,7 @@ def _size(model, size):
     if model.image_shape[0]:
         return model.image_shape[:-1]
     if model.axes == 3 and (size is None or np.isscalar(size)):
-        raise ValueError(
-            f"{model.name}: size={size}; expected three numbers, (depth, height, width) of what is learned."
-        )
+        raise ValueError(f"{model.name}: size={size}; expected (depth, height, width) of what is learned from.")
     return SIZE if size is None else size
 
 
@@ -124,9 +121,9 @@ def outline(segmenter, file, out, size=None, name=None):
     if segmenter.axes == 3:
         volume = read_volume(file)
         image = volume.images(window=window)
-        mask = _segmented(segmenter, image)
+        mask = through(segmenter.segment, image, segmenter, rest=np.zeros(image.shape[:3], int))
         out.mkdir(parents=True, exist_ok=True)
-        volume.save(mask.astype("int16"), out / f"{name}-mask.nii.gz", overwrite=True)
+        volume.save(mask, out / f"{name}-mask.nii.gz", overwrite=True)
     else:
         image = read_image(file, own if own[0] else size or SIZE, window)
         mask = segmenter.segment(image[None])[0]
@@ -135,14 +132,3 @@ def outline(segmenter, file, out, size=None, name=None):
     image, found = _flat(image[None], found)
     save_outlines(out / f"{name}.png", image, None, found, [Path(file).name], None)
     return mask
-
-
-def _segmented(segmenter, images):
-    """The mask of a volume `(D, H, W, 1)`; a model of one size looks at its middle, and the rest is background."""
-    own = segmenter.image_shape[:-1]
-    if own[0]:
-        mask = segmenter.segment(cut_to(images, own)[None])[0]
-        return put_back(np.zeros(images.shape[:3], mask.dtype), mask)
-    stack = padded(images[None], segmenter)
-    mask = segmenter.segment(stack, tile=tile_for(stack))[0]
-    return mask[tuple(slice(side) for side in images.shape[:3])]
