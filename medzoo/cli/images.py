@@ -116,7 +116,7 @@ def denoise(images, out, model, strength, overwrite):
 @out_option("File to write, .mzc; with --each a folder.")
 @click.option("--each", is_flag=True, help="A file for each image.")
 @click.option("--model", help="Preset of the family Codec.  [default: codec-chestxray-256]")
-@click.option("--quality", type=int, help="Of lossy files, 0 (smallest) to 3.  [default: 2]")
+@click.option("--quality", type=int, help="Of lossy files, 0 (smallest) to 100.  [default: 50]")
 @click.option("--lossless", is_flag=True, help="Every bit of the pixels comes back.")
 @click.option("--max-error", type=int, help="No grey value is off by more.")
 @click.option("--names/--no-names", default=True, show_default=True, help="Keep the files' names (patients' names?).")

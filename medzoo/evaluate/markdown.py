@@ -57,7 +57,9 @@ def _latents(x):
             "occurs in the training images (and nothing of its neighbours)."
         )
     if "qualities" in x:
-        each = "; ".join(f"{q['bits_per_pixel']:.4f} bits per pixel for {q['psnr']:.2f} dB" for q in x["qualities"])
+        each = "; ".join(
+            f"{q['quality']}: {q['bits_per_pixel']:.4f} bits per pixel, {q['psnr']:.2f} dB" for q in x["qualities"]
+        )
         return head.format("whole numbers") + f" What they cost by the model's own prior, by quality: {each}."
     if "active_units" not in x:
         s = x["standard_deviation"]

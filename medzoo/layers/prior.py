@@ -58,7 +58,7 @@ class InterlacedPrior(keras.layers.Layer):
 
     Args:
         groups: channels of each group.
-        qualities: how many quality levels the latents come in.
+        qualities: how many levels of quality have biases of their own; between them they are interpolated.
         hidden: width of the networks.
         levels: grids from coarse to fine.
     """
@@ -91,14 +91,10 @@ class InterlacedPrior(keras.layers.Layer):
             known: `(batch, h, w, channels + 1)`: groups before, the group itself where known (else 0), and where that
                 is (1 or 0).
             level: of the grid.
-            quality: integers `(batch,)`.
+            quality: `(batch,)`, from 0 to `qualities - 1`, see `between`.
         """
         size = self.groups[k]
-        x = (
-            self.first[k](known)
-            + self.at_level[k][level]
-            + ops.take(self.at_quality[k], quality, axis=0)[:, None, None]
-        )
+        x = self.first[k](known) + self.at_level[k][level] + between(self.at_quality[k], quality)[:, None, None]
         hidden = ops.relu(self.second[k](ops.relu(x[..., : self.hidden])))
         x = x[..., self.hidden :] + self.third[k](hidden)
         return x[..., :size], x[..., size:]
@@ -108,9 +104,9 @@ class InterlacedPrior(keras.layers.Layer):
 
         Args:
             latents: float `(batch, h, w, channels)`.
-            quality: integers `(batch,)`.
+            quality: `(batch,)`, as in `parameters`.
         """
-        latents, quality = ops.convert_to_tensor(latents), ops.convert_to_tensor(quality)
+        latents, quality = ops.convert_to_tensor(latents), ops.convert_to_tensor(quality, "float32")
         total = 0.0
         for k, size in enumerate(self.groups):
             start = sum(self.groups[:k])
@@ -127,6 +123,14 @@ class InterlacedPrior(keras.layers.Layer):
     def get_config(self):
         own = {"groups": list(self.groups), "qualities": self.qualities, "hidden": self.hidden, "levels": self.levels}
         return {**super().get_config(), **own}
+
+
+def between(rows, places):
+    """The rows of a table at places `(batch,)` from 0 to the last one's, in between interpolated: `(batch, width)`."""
+    last = rows.shape[0] - 1
+    low = ops.clip(ops.cast(ops.floor(places), "int32"), 0, max(0, last - 1))
+    share = (places - ops.cast(low, places.dtype))[:, None]
+    return (1 - share) * ops.take(rows, low, axis=0) + share * ops.take(rows, ops.minimum(low + 1, last), axis=0)
 
 
 def logistic_nats(x, mean, log_scale):

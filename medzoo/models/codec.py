@@ -5,42 +5,44 @@ from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
-from medzoo.layers.prior import InterlacedPrior
+from medzoo.layers.prior import InterlacedPrior, between
 from medzoo.models.base import Autoencoder
 
 LARGEST = 1000  # latents are cut to this size; trained ones stay far below
+BEST = 100  # quality of the largest files
 
 
 @keras.saving.register_keras_serializable("medzoo")
 class Codec(Autoencoder):
     """Autoencoder trained for rate and distortion (Ballé et al. 2017, arXiv:1611.01704).
 
-    Loss per image: nats that the latents cost + `tradeoffs[quality]` * squared error summed over pixels, divided by the
-    root of the trade-off so that all qualities count. Latents are multiplied by a learned gain for each channel and
-    quality (Cui et al. 2020, arXiv:2003.02012) and rounded. In training the error sees rounded latents, straight
-    through, and the cost latents with uniform noise (Minnen & Singh 2020, arXiv:2007.08739).
+    Loss per image: nats that the latents cost + trade-off * squared error summed over pixels, divided by the root of
+    the trade-off so that all qualities count. Latents are multiplied by a learned gain for each channel and quality
+    (Cui et al. 2020, arXiv:2003.02012) and rounded. In training the error sees rounded latents, straight through, and
+    the cost latents with uniform noise (Minnen & Singh 2020, arXiv:2007.08739); every image has its own quality.
     `encode` gives int32 latents `(batch, height/f, width/f, latent_dim)`; `medzoo.tasks.compress` makes files of them.
 
     Args:
         image_shape: `(height, width, channels)`; the sides may be `None`.
-        tradeoffs: nats that one unit of squared error is worth, for each quality; more means larger files.
+        tradeoffs: nats that one unit of squared error is worth: at quality 0, at 100, and at even steps between; more
+            means larger files. Between them gains and trade-offs are interpolated, in their logarithms.
         groups, hidden: see `InterlacedPrior`; the groups add up to `latent_dim`.
         others: as in `Autoencoder`; the bottleneck is always spatial.
 
-    Attributes: `quality`, index into `tradeoffs`, of `model(x)` and where `encode` and `decode` are given none.
+    Attributes: `quality`, from 0 to 100, of `model(x)` and where `encode` and `decode` are given none.
     """
 
     bottlenecks = ("spatial",)
-    quality = 2
+    quality = 50
 
     def __init__(
         self,
         image_shape=(None, None, 1),
         *,
-        tradeoffs=(80, 240, 700, 2000),
-        groups=(1, 3, 4, 8),
-        hidden=48,
-        latent_dim=16,
+        tradeoffs=(50, 150, 450, 1300, 4000, 12000),
+        groups=(1, 3, 4, 8, 24),
+        hidden=64,
+        latent_dim=40,
         bottleneck="spatial",
         **kwargs,
     ):
@@ -52,7 +54,6 @@ class Codec(Autoencoder):
         if sum(groups) != latent_dim:
             raise ValueError(f"Codec: groups={groups} add up to {sum(groups)}; expected latent_dim={latent_dim}.")
         self.tradeoffs, self.groups, self.hidden = tuple(tradeoffs), tuple(groups), hidden
-        self.quality = min(self.quality, len(self.tradeoffs) - 1)
         self.prior = InterlacedPrior(groups, len(self.tradeoffs), hidden, dtype="float32")
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
@@ -72,16 +73,20 @@ class Codec(Autoencoder):
     def reported(self):
         return (*super().reported(), "bits_per_pixel")
 
-    def gain(self, quality):
-        """Factors from latents to whole numbers, `(len(quality), 1, 1, latent_dim)`."""
-        return ops.exp(ops.take(self.log_gain, quality, axis=0))[:, None, None]
+    def place(self, quality):
+        """Where a quality lies among the levels: 0 is the first one of `tradeoffs`."""
+        return quality / BEST * (len(self.tradeoffs) - 1)
+
+    def gain(self, places):
+        """Factors from latents to whole numbers, `(len(places), 1, 1, latent_dim)`."""
+        return ops.exp(between(self.log_gain, places))[:, None, None]
 
     def encode(self, x, quality=None):
         """Images to int32 latents; see `Autoencoder.encode`.
 
         Args:
             x: images.
-            quality: index into `tradeoffs`; by default `self.quality`.
+            quality: from 0 (smallest files) to 100; by default `self.quality`.
         """
         return self._in_batches("_encode", x, quality=self._checked(quality))
 
@@ -95,12 +100,12 @@ class Codec(Autoencoder):
 
     def _checked(self, quality):
         quality = self.quality if quality is None else quality
-        if not 0 <= quality < len(self.tradeoffs):
-            raise ValueError(f"{self.name}: quality={quality}; expected 0 to {len(self.tradeoffs) - 1}.")
+        if not 0 <= quality <= BEST:
+            raise ValueError(f"{self.name}: quality={quality}; expected 0 to {BEST}.")
         return quality
 
     def _gain(self, quality):
-        return self.gain(ops.array([self._checked(quality)]))
+        return self.gain(ops.array([self.place(self._checked(quality))], "float32"))
 
     def _encode(self, x, quality=None):
         latents = ops.round(ops.cast(self.encoder(x), "float32") * self._gain(quality))
@@ -111,17 +116,19 @@ class Codec(Autoencoder):
 
     def loss_terms(self, x, target, training):
         batch = ops.shape(x)[0]
-        # Every quality in every batch, whichever replicas share it.
-        quality = (ops.arange(batch) + replicas.index() * batch) % len(self.tradeoffs)
-        gain = self.gain(quality)
+        # Qualities from all over the range in every batch, whichever replicas share it.
+        where = replicas.even(replicas.normal((batch,), self.seed_generator)) if training else 0.5
+        number = ops.cast(ops.arange(batch) + replicas.index() * batch, "float32")
+        places = self.place(BEST * (number + where) / ops.cast(batch * replicas.count(), "float32"))
+        gain = self.gain(places)
         latents = ops.cast(self.encoder(x), "float32") * gain
         rounded = latents + ops.stop_gradient(ops.round(latents) - latents)
         noise = replicas.normal(ops.shape(latents), self.seed_generator)
         noisy = latents + 0.5 * ops.erf(noise / 2**0.5) if training else rounded  # uniform from -1/2 to 1/2
         reconstruction = self.decoder(rounded / gain)
-        nats = self.prior.nats(noisy, quality)
+        nats = self.prior.nats(noisy, places)
         error = losses.squared_error(target, reconstruction)
-        worth = ops.take(ops.array(self.tradeoffs, "float32"), quality)
+        worth = ops.exp(between(ops.log(ops.array(self.tradeoffs, "float32"))[:, None], places))[:, 0]
         pixels = ops.cast(ops.shape(x)[1] * ops.shape(x)[2], "float32")
         bits = nats / ops.log(2.0) / pixels
         alike = (self.tradeoffs[0] / worth) ** 0.5  # or the best quality would drown the others

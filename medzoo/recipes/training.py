@@ -192,10 +192,13 @@ def start_from(model, other):
 
     An AE takes the means of a VAE's means and variances. A VQ-VAE's quantizer treats all latents alike, so each is
     scaled to what it moves in the picture. With more or fewer latents only the stages are taken, and the ends stay as
-    the PCA left them.
+    the PCA left them. A codec goes on from a codec of its own form.
     """
-    from medzoo.models import VQVAE
+    from medzoo.models import VQVAE, Codec
 
+    if isinstance(model, Codec) and isinstance(other, Codec):
+        model.set_weights(other.get_weights())
+        return
     alike = model.latent_dim == other.latent_dim
     for part in ("encoder", "decoder"):
         ours, theirs = getattr(model, part).weights, getattr(other, part).weights

@@ -4,13 +4,14 @@
 given the numbers, a decoder fills them in.
 """
 
+from functools import cache
+
 import numpy as np
 
 from medzoo.layers.prior import order
-from medzoo.tasks.compress.exact import ESCAPE, FRACTIONS, REACH, distributions
+from medzoo.tasks.compress.exact import ESCAPE, FRACTIONS, REACH, TOTAL_BITS, distributions
 
 RAW = 2**20  # range of escaped numbers, around zero
-ROWS = 20_000  # symbols handed to the range coder at a time: each brings its own table
 
 
 class Encoder:
@@ -20,14 +21,14 @@ class Encoder:
         self.coder = coder
 
     def code(self, y, mean, step):
-        for part in _parts(y):
-            base, fraction = np.divmod(mean[part], FRACTIONS)
-            residual = y[part] - base
-            escaped = np.abs(residual) > REACH
-            symbols = np.where(escaped, ESCAPE, residual + REACH).astype("int32")
-            self.coder.encode(symbols, _categorical(), _tables(step[part], fraction))
-            if escaped.any():
-                self.uniform(residual[escaped] + RAW // 2, RAW)
+        base, fraction = np.divmod(mean, FRACTIONS)
+        residual = y - base
+        escaped = np.abs(residual) > REACH
+        symbols = np.where(escaped, ESCAPE, residual + REACH).astype("int32")
+        for table, own in _by_table(step, fraction):
+            self.coder.encode(symbols[own], table)
+        if escaped.any():
+            self.uniform(residual[escaped] + RAW // 2, RAW)
         return y
 
     def uniform(self, y, size):
@@ -43,16 +44,15 @@ class Decoder:
         self.coder = coder
 
     def code(self, y, mean, step):
-        found = np.empty(len(y), "int64")
-        for part in _parts(y):
-            base, fraction = np.divmod(mean[part], FRACTIONS)
-            symbols = self.coder.decode(_categorical(), _tables(step[part], fraction)).astype("int64")
-            residual = symbols - REACH
-            escaped = symbols == ESCAPE
-            if escaped.any():
-                residual[escaped] = self.uniform(residual[escaped], RAW) - RAW // 2
-            found[part] = base + residual
-        return found
+        base, fraction = np.divmod(mean, FRACTIONS)
+        symbols = np.empty(len(y), "int64")
+        for table, own in _by_table(step, fraction):
+            symbols[own] = self.coder.decode(table, len(own))
+        residual = symbols - REACH
+        escaped = symbols == ESCAPE
+        if escaped.any():
+            residual[escaped] = self.uniform(residual[escaped], RAW) - RAW // 2
+        return base + residual
 
     def uniform(self, y, size):
         if size == 1 or not len(y):
@@ -60,16 +60,18 @@ class Decoder:
         return self.coder.decode(constriction().model.Uniform(size), len(y)).astype("int64")
 
 
-def _parts(y):
-    return (slice(i, i + ROWS) for i in range(0, len(y), ROWS))
+def _by_table(step, fraction):
+    """`(table, indices)`: the latents of each table together, which the range coder takes at once."""
+    kind = step * FRACTIONS + fraction
+    indices = np.argsort(kind, kind="stable")
+    numbers, starts = np.unique(kind[indices], return_index=True)
+    for number, own in zip(numbers, np.split(indices, starts[1:]), strict=True):
+        yield _table(*divmod(int(number), FRACTIONS)), own
 
 
-def _tables(step, fraction):
-    return distributions()[step, fraction] / 2.0**21
-
-
-def _categorical():
-    return constriction().model.Categorical(perfect=False)
+@cache
+def _table(step, fraction):
+    return constriction().model.Categorical(distributions()[step, fraction] / 2.0 ** (TOTAL_BITS + 1), perfect=False)
 
 
 def constriction():
@@ -100,8 +102,8 @@ def code_latents(coder, exact, latents, quality):
             grid = latents[::stride, ::stride]
             own = grid[..., start : start + size] * known[..., None]
             context = np.concatenate([grid[..., :start], own, known[..., None]], axis=-1)
-            mean, step = exact.parameters(k, context, level, quality)
+            mean, step = exact.parameters(k, context, np.nonzero(coded), level, quality)
             y = grid[..., start : start + size][coded].astype("int64")
-            found = coder.code(y.ravel(), mean[coded].ravel(), step[coded].ravel())
+            found = coder.code(y.ravel(), mean.ravel(), step.ravel())
             grid[..., start : start + size][coded] = found.reshape(-1, size)
         start += size

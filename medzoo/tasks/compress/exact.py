@@ -14,6 +14,7 @@ import numpy as np
 
 from medzoo.layers.blocks import ResidualBlock
 from medzoo.layers.prior import SCALES
+from medzoo.models.codec import BEST
 
 BITS = 10  # of activations behind the point
 WEIGHT_BITS = 14  # of weights
@@ -23,6 +24,7 @@ FRACTIONS = 8  # of a mean between two whole numbers
 REACH = 63  # residuals up to this size have a probability of their own
 ESCAPE = 2 * REACH + 1  # the symbol for all others
 TOTAL_BITS = 20  # of the probabilities
+WINDOWS = 2**18  # numbers of a convolution's windows that lie in memory at a time
 
 
 def whole(values, bits=0):
@@ -52,8 +54,7 @@ def silu_table():
 
 def silu(x):
     end = SILU_END * 2**BITS
-    inside = silu_table()[(np.clip(x, -end, end) + end).astype("int64")]
-    return np.where(x > end, x, inside)
+    return silu_table()[(np.clip(x, -end, end) + end).astype("int64")] + np.maximum(x - end, 0)
 
 
 @lru_cache(maxsize=1)
@@ -96,21 +97,43 @@ class Conv:
 
     def __init__(self, layer, bits_in=BITS, bits_out=BITS, gain=1.0):
         kernel, bias = (np.asarray(w, "float64") for w in layer.get_weights())
-        self.kernel = whole(kernel * gain, WEIGHT_BITS).reshape(-1 if kernel.ndim == 4 else 1, *kernel.shape[-2:])
-        self.side = round(len(self.kernel) ** 0.5)
+        self.side = kernel.shape[0] if kernel.ndim == 4 else 1
+        self.kernel = whole(kernel * gain, WEIGHT_BITS).reshape(-1, kernel.shape[-1])
         self.bias = whole(bias, bits_in + WEIGHT_BITS)
         self.drop = bits_in + WEIGHT_BITS - bits_out
 
-    def __call__(self, x, extra=0):
-        """Whole numbers `(h, w, c)`; `extra` is added before the rounding."""
+    def __call__(self, x):
+        """Whole numbers `(h, w, c)`, or a list `(n, c)` for a dense layer."""
+        if self.side == 1:
+            return shifted(x @ self.kernel + self.bias, self.drop)
+        windows = self._windows(x)
+        rows = max(1, WINDOWS // (windows.shape[1] * len(self.kernel)))
+        parts = (windows[i : i + rows] for i in range(0, len(windows), rows))
+        return np.concatenate([self._sums(part.reshape(*part.shape[:2], -1)) for part in parts])
+
+    def at(self, x, places, extra):
+        """What `__call__` gives at some places only, `(n, c)`.
+
+        Args:
+            x: `(h, w, c)`.
+            places: row and column numbers, `(n,)` each.
+            extra: added before the rounding.
+        """
+        windows, (rows, columns) = self._windows(x), places
+        count = max(1, WINDOWS // len(self.kernel))
+        parts = (windows[rows[i : i + count], columns[i : i + count]] for i in range(0, len(rows), count))
+        return np.concatenate([self._sums(part.reshape(len(part), -1), extra) for part in parts])
+
+    def _sums(self, x, extra=0):
+        return shifted(x @ self.kernel + self.bias + extra, self.drop)
+
+    def _windows(self, x):
+        """View `(h, w, side, side * c)` of what each place sees."""
         height, width, channels = x.shape
         pad = self.side // 2
-        x = np.pad(x, ((pad, pad), (pad, pad), (0, 0)))
-        total = np.zeros((height * width, self.kernel.shape[-1]))
-        for i, kernel in enumerate(self.kernel):
-            row, column = divmod(i, self.side)
-            total += x[row : row + height, column : column + width].reshape(-1, channels) @ kernel
-        return shifted(total.reshape(height, width, -1) + self.bias + extra, self.drop)
+        x = np.pad(np.asarray(x, "float64"), ((pad, pad), (pad, pad), (0, 0)))
+        shape, (row, column, number) = (height, width, self.side, self.side * channels), x.strides
+        return np.lib.stride_tricks.as_strided(x, shape, (row, column, row, number), writeable=False)
 
 
 class ExactCodec:
@@ -125,7 +148,7 @@ class ExactCodec:
         self.groups, self.levels, self.hidden = prior.groups, prior.levels, prior.hidden
         self.f, self.patch = decoder.factors[0], decoder.patch[0]
         log_gain = np.asarray(model.log_gain, "float64")
-        self.inverse_gain = np.array([[float(_exp(-Decimal(float(g)))) for g in row] for row in log_gain])
+        self.log_gain = np.array([[Decimal(float(g)) for g in row] for row in log_gain])
         # 1 / sqrt, not ** -0.5: the root is the same on every machine.
         self.linear = Conv(decoder.linear, gain=1 / np.sqrt(decoder.linear.units))
         fan = 9 * decoder.head.get_weights()[0].shape[2]
@@ -147,7 +170,8 @@ class ExactCodec:
 
     def picture(self, latents, quality, low=0, high=255):
         """Latents `(h, w, channels)` to whole grey values from `low` to `high`, int64 `(H, W)`."""
-        x = shifted(latents * whole(self.inverse_gain[quality], WEIGHT_BITS), WEIGHT_BITS - BITS)
+        inverse = np.array([float(_exp(-g)) for g in _between(self.log_gain, quality)])
+        x = shifted(latents * whole(inverse, WEIGHT_BITS), WEIGHT_BITS - BITS)
         linear = depth_to_space(self.linear(x), self.f)
         for i, stage in enumerate(self.stages):
             if isinstance(stage, tuple):
@@ -159,15 +183,23 @@ class ExactCodec:
         values = linear + depth_to_space(self.head(silu(x)), self.patch)
         return np.clip(low + shifted(values[..., 0] * (high - low), BITS), low, high).astype("int64")
 
-    def parameters(self, k, known, level, quality):
-        """Means in FRACTIONS-ths and steps of the table of scales, int64 `(h, w, channels)` each, of a group's latents.
+    def parameters(self, k, known, places, level, quality):
+        """Means in FRACTIONS-ths and steps of the table of scales, int64 `(n, channels)` each, of a group's latents.
 
-        As `InterlacedPrior.parameters`, for one image.
+        As `InterlacedPrior.parameters`, for one image and at some places: row and column numbers `(n,)`.
         """
         size = self.groups[k]
-        x = self.first[k](known, extra=self.at_level[k][level] + self.at_quality[k][quality])
-        hidden = np.maximum(self.second[k](np.maximum(x[..., : self.hidden], 0)), 0)
-        x = x[..., self.hidden :] + self.third[k](hidden)
-        mean = shifted(x[..., :size] * FRACTIONS, BITS)
-        step = shifted((x[..., size:] - self.log_low) * self.per_step, 2 * BITS)
+        extra = self.at_level[k][level] + np.round(_between(self.at_quality[k], quality))
+        x = self.first[k].at(known, places, extra)
+        hidden = np.maximum(self.second[k](np.maximum(x[:, : self.hidden], 0)), 0)
+        x = x[:, self.hidden :] + self.third[k](hidden)
+        mean = shifted(x[:, :size] * FRACTIONS, BITS)
+        step = shifted((x[:, size:] - self.log_low) * self.per_step, 2 * BITS)
         return mean.astype("int64"), np.clip(step, 0, STEPS - 1).astype("int64")
+
+
+def _between(rows, quality):
+    """The row of a table of floats or `Decimal`s that belongs to a whole-numbered quality, interpolated."""
+    low, share = divmod(quality * (len(rows) - 1), BEST)
+    high = min(low + 1, len(rows) - 1)
+    return (rows[low] * (BEST - share) + rows[high] * share) / BEST

@@ -1,6 +1,6 @@
 """Images to bytes by a `Codec` and back; without loss by JPEG XL or JPEG-LS.
 
-    data = compress([film], quality=2)      # bytes
+    data = compress([film], quality=50)     # bytes
     films = decompress(data)                # list of arrays
 
 Lossy: a film's latents are coded by the codec's prior. The range coder is constriction's (Bamler 2022,
@@ -21,12 +21,13 @@ import numpy as np
 
 from medzoo.errors import CompressedFileError
 from medzoo.models import Codec
+from medzoo.models.codec import BEST
 from medzoo.tasks.compress import streams
 from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, constriction
 from medzoo.tasks.compress.exact import ExactCodec
 from medzoo.zoo.presets import loaded
 
-MAGIC, VERSION = b"MZC", 2
+MAGIC, VERSION = b"MZC", 3
 LATENTS = 0  # kind of a film; those of `streams` follow
 _exact_codecs = {}  # the last one used, by digest of its weights
 DEFAULT = "codec-chestxray-256"
@@ -38,7 +39,7 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
     Args:
         images: list of uint8 or uint16 arrays `(H, W)` or `(H, W, 1)`, of any sizes.
         model: name or folder of a preset of the family `Codec`, or a `Codec`; not needed with `max_error`.
-        quality: of the lossy codec, 0 (smallest) to its best; by default the codec's own.
+        quality: of the lossy codec, a whole number from 0 (smallest) to 100; by default the codec's own.
         max_error: `None`: lossy; 0: lossless; n: no grey value is off by more than n.
         names: one for each image, to be kept in the file; by default none.
         tags: one dict for each image, JSON-ready, to be kept too, see `medzoo.images.secondary`; by default none.
@@ -54,8 +55,8 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
     if lossy:
         model, exact, digest = _codec(model)
         quality = model.quality if quality is None else quality
-        if not 0 <= quality < len(model.tradeoffs):
-            raise ValueError(f"compress: quality={quality}; expected 0 to {len(model.tradeoffs) - 1}.")
+        if quality not in range(BEST + 1):
+            raise ValueError(f"compress: quality={quality}; expected a whole number from 0 to {BEST}.")
         name = model.name.encode()
     else:
         if max_error < 0:
@@ -214,21 +215,27 @@ def _learned(model, exact, image, quality, kept):
     latents = model.encode(scaled[None, ..., None], quality)[0].astype("float64")
     coder = Encoder(constriction().queue.RangeEncoder())
     code_latents(coder, exact, latents, quality)
-    picture = exact.picture(latents, quality, low, high)[:height, :width]
     words = coder.coder.get_compressed().astype("<u4").tobytes()
+    if not np.array_equal(_latents(words, exact, image.shape, quality), latents):  # now, while the original is there
+        raise RuntimeError("compress: the file would not give back what was written; please report this.")
+    picture = exact.picture(latents, quality, low, high)[:height, :width]
     head = Head(LATENTS, *image.shape, 8 * image.itemsize, low, high, quality, len(words), *kept, _checksum(picture))
-    return _readable(head.pack() + words, exact)
+    return head.pack() + words
+
+
+def _latents(words, exact, shape, quality):
+    """The latents that a film's coded bytes hold."""
+    coder = Decoder(constriction().queue.RangeDecoder(np.frombuffer(words, "<u4").astype("uint32")))
+    latents = np.zeros((*(-(-side // exact.f) for side in shape), sum(exact.groups)))
+    code_latents(coder, exact, latents, quality)
+    return latents
 
 
 def _stream(image, max_error, kept):
     kind, coded, picture = streams.encode(image, max_error)
     head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), *kept, _checksum(picture))
-    return _readable(head.pack() + coded, None)
-
-
-def _readable(data, exact):
-    """The bytes; what cannot be read back raises now, while the original is there."""
-    _read_one(_Reader(data), exact)
+    data = head.pack() + coded
+    _read_one(_Reader(data), None)  # what cannot be read back raises now, while the original is there
     return data
 
 
@@ -242,9 +249,9 @@ def _read_one(reader, exact):
     if head.kind == LATENTS:
         if exact is None or head.length % 4:
             raise CompressedFileError("latents without the name of a preset, or cut short.")
-        coder = Decoder(constriction().queue.RangeDecoder(np.frombuffer(coded, "<u4").astype("uint32")))
-        latents = np.zeros((-(-head.height // exact.f), -(-head.width // exact.f), sum(exact.groups)))
-        code_latents(coder, exact, latents, head.setting)
+        if head.setting > BEST:
+            raise CompressedFileError(f"quality {head.setting}; expected at most {BEST}.")
+        latents = _latents(coded, exact, (head.height, head.width), head.setting)
         picture = exact.picture(latents, head.setting, head.low, head.high)[: head.height, : head.width]
     else:
         picture = streams.decode(head.kind, coded, head.setting, f"uint{head.bits}")
