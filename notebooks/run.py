@@ -15,8 +15,8 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parent
 
 
-def execute(path, timeout=300):
-    """The notebook with its outputs, without what libraries say on stderr.
+def execute(path, timeout=1800):
+    """The notebook with its outputs, without what libraries say on stderr. A cell that takes `timeout` seconds hangs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell fails.

@@ -1,6 +1,7 @@
 """The web demo: what it shows, in a real browser, and what it leaves behind."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from conftest import free_port
 from PIL import Image
 
-from medzoo.app.look import LARGEST, Looker, page
+from medzoo.app.look import LARGEST, Looker, classes_of, page
+from medzoo.app.uploads import Uploads
 from medzoo.errors import ImageError
 from medzoo.images.phantom import chest_phantom
 
@@ -42,6 +44,23 @@ def test_a_look_says_what_was_seen_and_how_well(film):
     assert "<b>" not in page({"facts": facts, "figure": b"", "neighbours": b""})
 
 
+def test_a_threshold_is_chosen_and_images_are_drawn_by_class(film):
+    looker = Looker()
+    seen = looker.read(film)
+    strict, loose = (
+        float(re.search(r"threshold ([\d.]+)", " ".join(looker.look(seen, "ae-chestxray-64", rate=rate)["facts"]))[1])
+        for rate in (0.1, 0.5)
+    )
+    assert strict > loose
+    first, again, other = (looker.draw("vae-chestxray-64", seed=seed)["figure"] for seed in (0, 0, 1))
+    assert first == again != other
+    assert page(looker.draw("vae-hippocampus")).count("data:image/png;base64,") == 1
+    assert classes_of("vae-chestxray")[3] == "pediatric_cxr: normal"
+    assert classes_of("ae-chestxray") == []
+    with pytest.raises(ValueError, match="has no prior"):
+        looker.draw("ae-chestxray-64")
+
+
 def test_volumes_are_shown_in_three_planes_or_slice_by_slice(film, tmp_path):
     import nibabel
 
@@ -68,6 +87,22 @@ def test_large_images_are_made_smaller_and_broken_ones_refused(tmp_path):
     (tmp_path / "film.png").write_text("no picture")
     with pytest.raises(ImageError, match=r"film\.png"):
         Looker.read(tmp_path / "film.png")
+
+
+def test_an_upload_goes_when_its_last_reader_is_done(tmp_path):
+    uploads, folder = Uploads(grace=0.2), tmp_path / "hash-of-what-is-in-it"
+    folder.mkdir()
+    file = folder / "film.png"
+    file.write_bytes(b"film")
+    with uploads.reading(file):
+        with uploads.reading(file):  # the same file of a second visitor
+            pass
+        time.sleep(0.6)
+        assert file.exists()
+    file.write_bytes(b"film")  # of a third, who has not begun to read
+    while folder.exists():
+        time.sleep(0.05)
+    assert uploads.readers == {}
 
 
 @pytest.fixture
@@ -108,18 +143,27 @@ def test_a_browser_shows_a_dropped_image_and_nothing_is_left(server, film, tmp_p
         )
         tab.goto(address)
         tab.set_input_files("#upload input[type=file]", film)
-        tab.wait_for_selector("#result img", timeout=120_000)
-        assert "my film.png: 256 × 256" in tab.inner_text("#result")
+        tab.wait_for_selector("#shown img", timeout=120_000)
+        assert "my film.png: 256 × 256" in tab.inner_text("#shown")
         shown = tab.evaluate(
-            "[...document.querySelectorAll('#result img')].map(i => [i.naturalWidth, i.naturalHeight])"
+            "[...document.querySelectorAll('#shown img')].map(i => [i.naturalWidth, i.naturalHeight])"
         )
         assert all(width > 500 and height > 150 for width, height in shown)
-        assert not [p for p in temporary.rglob("*") if p.is_file() and "film" in p.name]
         if picture := os.environ.get("MEDZOO_SCREENSHOT"):
             tab.wait_for_timeout(1000)
             tab.screenshot(path=picture)
         tab.set_input_files("#upload input[type=file]", tmp_path / "broken.dcm")
         tab.wait_for_selector("text=broken.dcm: ", timeout=60_000)
+        tab.get_by_role("tab", name="Draw").click()
+        tab.click("#draw")
+        tab.wait_for_selector("#drawn img", timeout=180_000)
+        assert "vae-chestxray: 4 drawn" in tab.inner_text("#drawn")
         browser.close()
     assert elsewhere == []  # offline: no fonts, no scripts, no statistics from anywhere
-    assert not [p for p in temporary.rglob("*") if p.is_file() and p.suffix in (".png", ".dcm", ".webp")]
+    left = True
+    for _ in range(100):
+        left = [p for p in temporary.rglob("*") if p.is_file() and p.suffix in (".png", ".dcm", ".webp")]
+        if not left:
+            break
+        time.sleep(0.2)
+    assert left == []

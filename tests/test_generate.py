@@ -93,3 +93,31 @@ def test_command_draws_from_the_prior_and_from_where_a_folder_lies(films, tmp_pa
     assert dark < 0.7 * bright
     assert run("vae-chestxray-64", "-o", tmp_path / "prior", "-n", 4).exit_code == 1  # never over what is there
     assert "has no prior" in run("ae-chestxray-64", "-o", tmp_path / "x").output
+
+
+def test_command_draws_volumes_and_refuses_to_draw_noise(tmp_path):
+    import nibabel
+    from click.testing import CliRunner
+
+    from medzoo.cli import main
+
+    model = medzoo.VAE((8, 12, 16, 1), latent_dim=4, filters=(4,), seed=0, name="small")
+    medzoo.save_preset(model, tmp_path / "small")
+    result = CliRunner().invoke(main, ["generate", str(tmp_path / "small"), "-o", str(tmp_path / "out"), "-n", "2"])
+    assert result.exit_code == 0, result.output
+    drawn = model.sample(2, seed=0)
+    back = medzoo.read_volume(tmp_path / "out" / "00001.nii.gz")
+    assert back.spacing == (1.0, 1.0, 1.0)
+    assert np.allclose(back.stacked(), drawn[1, ..., 0], atol=1e-3)
+    assert nibabel.load(tmp_path / "out" / "00000.nii.gz").shape == (16, 12, 8)
+    assert (tmp_path / "out" / "all.png").is_file()
+    result = CliRunner().invoke(main, ["generate", "vae-medical", "-o", str(tmp_path / "noise")])
+    assert "medzoo fit-prior" in result.output
+    assert not (tmp_path / "noise").exists()
+
+
+def test_flagship_draws_films_of_its_size_by_class(tmp_path):
+    from medzoo.tasks.generate import draw
+
+    with pytest.raises(ValueError, match="label=9; expected 0 to 4"):
+        draw("vae-chestxray", 1, label=9)

@@ -20,13 +20,14 @@ from medzoo.zoo.manifest import BUNDLED, manifest, manifest_path
 ROOT = Path(__file__).parents[1]
 
 
-def test_manifest_cards_and_readme_say_what_the_measurements_say():
+def test_manifest_cards_and_table_say_what_the_measurements_say():
     assert publish.build_manifest()["presets"] == manifest()
     for name in manifest():
         assert (BUNDLED / name / "README.md").read_text(encoding="utf-8") == card(BUNDLED / name)
         assert (BUNDLED / name / "samples.png").is_file()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert publish.with_table(readme, manifest()) == readme
+    page = (ROOT / "docs" / "choosing.md").read_text(encoding="utf-8")
+    assert publish.between_marks(page, publish.MARK, publish.table(manifest())) == page
+    assert all(f"[`{name}`]" in page for name in manifest())
 
 
 def test_there_is_one_manifest_and_it_stands_at_the_top():

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from medzoo.reports.plots import save_look, save_neighbours, save_planes
 
 LARGEST = 1024  # pixels a side; larger images are made smaller first
 MOST_VOXELS = 2**25  # of a volume: a third of a minute for a preset of volumes
+DRAWN = 4  # images at once
 
 
 class Looker:
@@ -44,10 +46,11 @@ class Looker:
         self.models = {}
 
     def model(self, name):
+        """A preset, loaded once: TensorFlow gives back little of what a model has held, and there are few."""
         from medzoo.zoo.presets import load
 
         if name not in self.models:
-            self.models = {name: load(name)}  # one at a time
+            self.models[name] = load(name)
         return self.models[name]
 
     @staticmethod
@@ -77,10 +80,11 @@ class Looker:
             image = resize(image, (round(height * scale), round(width * scale)))
         return path.name, path.stat().st_size, image, None
 
-    def look(self, film, preset, place=0.5):
+    def look(self, film, preset, place=0.5, rate=0.05):
         """What one preset makes of what `read` gave.
 
         Args:
+            rate: share of normal images whose anomaly score may lie above the threshold.
             place: of a volume, which slices are shown: 0 the lowest, 1 the highest. A preset of images takes the axial
                 one.
 
@@ -94,10 +98,26 @@ class Looker:
             return self._look_through(name, image, spacing, model, place)
         if image.ndim == 4:
             number = round(place * (len(image) - 1))
-            return self._look_at(f"{name}, axial slice {number} of {len(image)}", stored, image[number], model)
+            return self._look_at(f"{name}, axial slice {number} of {len(image)}", stored, image[number], model, rate)
         if model.axes == 3:
             raise ValueError(f"{preset} takes volumes (NIfTI); {name} is an image.")
-        return self._look_at(name, stored, image, model)
+        return self._look_at(name, stored, image, model, rate)
+
+    def draw(self, preset, label=None, seed=0, count=DRAWN):
+        """Images of nobody, by a preset that can draw, as `look` gives them.
+
+        Args:
+            label: class of its learned prior, or `None` for any; see `classes_of`.
+
+        Raises:
+            ValueError: a preset that cannot draw, or a class that it does not know.
+        """
+        from medzoo.reports.plots import flat, save_grid
+        from medzoo.tasks.generate import draw
+
+        images = flat(draw(self.model(preset), count, seed, label=label))
+        figure = _png(lambda file, x: save_grid(file, x, columns=count, title=f"{preset}, seed {seed}"), images)
+        return {"figure": figure, "facts": [f"{preset}: {count} drawn, seed {seed}; nobody's body"]}
 
     @staticmethod
     def _look_through(name, volume, spacing, model, place):
@@ -115,7 +135,7 @@ class Looker:
         ]
         return {"figure": _png(save_planes, x[0], made[0], spacing, model.name, place), "facts": facts}
 
-    def _look_at(self, name, stored, image, model):
+    def _look_at(self, name, stored, image, model, rate):
         from medzoo import metrics
         from medzoo.evaluate.look import strange as unlike
         from medzoo.images.intensity import resize
@@ -125,11 +145,11 @@ class Looker:
         small = resize(image, self.images.shape[1:3])[None]
         strange, heat = float(self.detector.anomaly_scores(small)[0]), self.detector.heat_map(small)[0]
         psnr, ssim = (float(f(x, reconstruction)[0]) for f in (metrics.psnr, metrics.ssim))
-        threshold, latents = self.detector.threshold_, " × ".join(map(str, model.latent_shape(x.shape[1:])))
+        threshold, latents = self._threshold(rate), " × ".join(map(str, model.latent_shape(x.shape[1:])))
         facts = [
             f"{name}: {image.shape[0]} × {image.shape[1]} pixels, seen by {model.name} at {x.shape[1]} × {x.shape[2]}",
             f"reconstruction from {latents} latents: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}",
-            f"anomaly score {strange:.1f}, threshold {threshold:.1f}: "
+            f"anomaly score {strange:.1f}, threshold {threshold:.1f} for {rate:.0%} of normal images: "
             f"{'unlike' if strange > threshold else 'like'} {self.compared}",
             self._compressed(stored, image),
         ]
@@ -137,6 +157,13 @@ class Looker:
             facts.insert(1, f"this image {said}")
         figure = _png(save_look, x[0], reconstruction[0], heat, model.name)
         return {"figure": figure, "neighbours": self._neighbours(small), "facts": facts}
+
+    def _threshold(self, rate):
+        from medzoo.tasks.anomaly import conformal_threshold
+
+        with warnings.catch_warnings():  # that few images promise no small rate, which the page says itself
+            warnings.simplefilter("ignore")
+            return conformal_threshold(self.detector.held_out_scores_, rate)
 
     def _compressed(self, file_size, image):
         from medzoo import metrics
@@ -147,8 +174,9 @@ class Looker:
         except ImportError:
             return 'compressed size: needs pip install "medzoo[compress]"'
         stored = np.round(image[..., 0] * 255).astype("uint8")
-        data = compress([stored], self.codec_preset)
-        back = decompress(data)[0].reshape(stored.shape)
+        codec = self.model(self.codec_preset)
+        data = compress([stored], codec)
+        back = decompress(data, codec)[0].reshape(stored.shape)
         psnr = float(metrics.psnr(stored[None, ..., None] / 255.0, back[None, ..., None] / 255.0)[0])
         bits = 8 * len(data) / stored.size
         return (
@@ -160,6 +188,16 @@ class Looker:
         indices, similarity = self.search.query(small, n)
         titles = [f"{self.names[i]}\n{s:.2f}" for i, s in zip(indices[0], similarity[0], strict=True)]
         return _png(save_neighbours, self.images[indices[0]], titles)
+
+
+def classes_of(preset):
+    """Names of the classes that a preset's learned prior knows; none where it has no prior, or one without classes."""
+    from medzoo.evaluate.card import read_json
+    from medzoo.zoo.manifest import BUNDLED
+
+    own = BUNDLED / preset
+    names = read_json(own, "prior.json")["classes"] if (own / "prior.json").is_file() else []
+    return names if len(names) > 1 else []
 
 
 def _png(save, *arguments):
@@ -178,4 +216,4 @@ def page(result):
         if key in result
     ]
     facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in result["facts"])
-    return f'<div id="result"><ul>{facts}</ul>{"".join(pictures)}</div>'
+    return f'<div class="result"><ul>{facts}</ul>{"".join(pictures)}</div>'

@@ -1,19 +1,25 @@
 """The page around `Looker`, by Gradio.
 
-An upload is deleted as soon as it is read, the image stays in memory as long as the page is open, and results are sent,
-not written.
+An upload is deleted seconds after it was read, the image stays in memory as long as the page is open, and results are
+sent, not written.
 """
 
 import logging
 import os
-import shutil
 import tempfile
+import threading
 from pathlib import Path
 
+from medzoo.app.uploads import Uploads
+
 LARGEST_UPLOAD = "64mb"
+ANY = "anything"
+READERS = 2  # files that are decoded at once
+PRIVATE = {"api_visibility": "private"}
+ONE = {**PRIVATE, "concurrency_id": "model", "concurrency_limit": 1}  # one model works at a time, the others wait
 ABOUT = """# medzoo
-Drop an image (DICOM, PNG, JPEG, TIFF or npy) or a volume (NIfTI). It stays on this machine, and is deleted as soon as
-it is read.
+Drop an image (DICOM, PNG, JPEG, TIFF or npy) or a volume (NIfTI). It stays on this machine, and is deleted
+seconds after it was read.
 
 *For research. Not a medical device, not for diagnosis: a reconstruction may invent or lose structures.*"""
 
@@ -21,40 +27,80 @@ log = logging.getLogger("medzoo")
 
 
 def build(looker):
-    """The page, a `gradio.Blocks`."""
+    """The page, a `gradio.Blocks`: a tab to look at an image, one to draw some."""
     import gradio as gr
-
-    from medzoo.app.look import page
-    from medzoo.zoo.manifest import manifest
-
-    def upload(path, preset, place):
-        path = Path(path)
-        try:
-            film = looker.read(path)
-            return film, page(looker.look(film, preset, place)), None  # None: the place is free for the next one
-        except (ValueError, OSError) as error:
-            raise gr.Error(str(error).replace(str(path), path.name)) from error
-        finally:
-            shutil.rmtree(path.parent, ignore_errors=True)
-
-    def show(film, preset, place):
-        try:
-            return page(looker.look(film, preset, place)) if film is not None else ""
-        except ValueError as error:
-            raise gr.Error(str(error)) from error
 
     with gr.Blocks(title="medzoo", analytics_enabled=False) as blocks:
         gr.Markdown(ABOUT)
-        film = gr.State(None, time_to_live=3600)
-        with gr.Row():
-            file = gr.File(label="Image", elem_id="upload", scale=2, height=130)
-            preset = gr.Dropdown(list(manifest()), value="ae-chestxray", label="Preset", elem_id="preset")
-            place = gr.Slider(0, 1, 0.5, step=0.02, label="Slice of a volume, from below", elem_id="place")
-        result = gr.HTML(elem_id="shown")
-        file.upload(upload, [file, preset, place], [film, result, file], api_visibility="private")
-        preset.change(show, [film, preset, place], result, api_visibility="private")
-        place.release(show, [film, preset, place], result, api_visibility="private")
+        with gr.Tab("Look"):
+            _look(gr, looker)
+        with gr.Tab("Draw"):
+            _draw(gr, looker)
     return blocks
+
+
+def _look(gr, looker):
+    from medzoo.app.look import page
+    from medzoo.zoo.manifest import TASKS, list_models
+
+    uploads, few = Uploads(), threading.Semaphore(READERS)
+
+    def read(path):
+        path = Path(path)
+        try:
+            with uploads.reading(path), few:
+                return looker.read(path), None  # None: the place is free for the next one
+        except (ValueError, OSError) as error:
+            raise gr.Error(str(error).replace(str(path), path.name)) from error
+
+    def show(film, *settings):
+        try:
+            return page(looker.look(film, *settings)) if film is not None else ""
+        except ValueError as error:
+            raise gr.Error(str(error)) from error
+
+    def made_for(task, chosen):
+        names = list_models(task=task if task != ANY else None)
+        return gr.update(choices=names, value=chosen if chosen in names else names[0])
+
+    film = gr.State(None, time_to_live=3600)
+    with gr.Row():
+        file = gr.File(label="Image or volume", elem_id="upload", scale=2, height=130)
+        with gr.Column():
+            task = gr.Dropdown([ANY, *TASKS], value=ANY, label="Presets for", elem_id="task")
+            preset = gr.Dropdown(list_models(), value="ae-chestxray", label="Preset", elem_id="preset")
+        with gr.Column():
+            place = gr.Slider(0, 1, 0.5, step=0.02, label="Slice of a volume, from below", elem_id="place")
+            rate = gr.Slider(0.01, 0.5, 0.05, step=0.01, label="Normal images called anomalies", elem_id="rate")
+    result = gr.HTML(elem_id="shown")
+    settings = [preset, place, rate]
+    # Read at once, not when its turn comes to be looked at.
+    read_at_once = file.upload(read, file, [film, file], queue=False, **PRIVATE)
+    read_at_once.success(show, [film, *settings], result, **ONE)
+    task.change(made_for, [task, preset], preset, **PRIVATE)
+    for event in (preset.change, place.release, rate.release):
+        event(show, [film, *settings], result, **ONE)
+
+
+def _draw(gr, looker):
+    from medzoo.app.look import classes_of, page
+    from medzoo.zoo.manifest import list_models
+
+    def labels(preset):
+        return gr.update(choices=[ANY, *classes_of(preset)], value=ANY)
+
+    def draw(preset, label, seed):
+        return page(looker.draw(preset, classes_of(preset).index(label) if label != ANY else None, int(seed)))
+
+    names = list_models(task="generate")
+    with gr.Row():
+        preset = gr.Dropdown(names, value="vae-chestxray", label="Preset", elem_id="drawer")
+        label = gr.Dropdown([ANY, *classes_of("vae-chestxray")], value=ANY, label="Class", elem_id="label")
+        seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="seed")
+        button = gr.Button("Draw", elem_id="draw")
+    drawn = gr.HTML(elem_id="drawn")
+    preset.change(labels, preset, label, **PRIVATE)
+    button.click(draw, [preset, label, seed], drawn, **ONE)
 
 
 def serve(looker, host="127.0.0.1", port=7860):

@@ -178,10 +178,11 @@ def decompress(file, out, model, overwrite):
 @click.option("-n", "count", default=16, show_default=True, help="How many.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--temperature", default=1.0, show_default=True, help="Of the prior; below 1: more typical, less varied.")
+@click.option("--label", type=int, help="Class of a learned prior; the preset's card lists them.  [default: any]")
 @click.option("--like", type=click.Path(path_type=Path, exists=True), help="Folder: draw from where its images lie.")
 @overwrite_option
-def generate(name, out, count, seed, temperature, like, overwrite):
-    """Draw images from a VAE: nobody's body.
+def generate(name, out, count, seed, temperature, label, like, overwrite):
+    """Draw images from a VAE: nobody's body. Volumes are written as NIfTI.
 
     With --like, samples that are nearly one of the folder's images are left out, and a generator that repeats many of
     them is refused.
@@ -189,26 +190,17 @@ def generate(name, out, count, seed, temperature, like, overwrite):
     \b
     Example:
         medzoo generate vae-chestxray -o drawn/ -n 32
+        medzoo generate vae-chestxray -o children/ -n 8 --label 3
     """
-    import numpy as np
+    from medzoo.tasks.generate import draw, drawn_files, save_drawn
+    from medzoo.zoo.presets import load
 
-    from medzoo.reports.plots import save_grid
-    from medzoo.tasks.generate import draw
-
-    targets = [out / f"{i:05d}.png" for i in range(count)]
+    model = load(name)
+    targets = drawn_files(model, out, count)
     nothing_there([out / "all.png", *targets], overwrite)
-    drawn = draw(name, count, seed, temperature, files_of([like]) if like else None)
-    values = np.round(255 * drawn[..., 0]).astype("uint8")
-    _write_pngs(dict(zip(targets, values, strict=True)))
-    save_grid(out / "all.png", drawn[:64], title=f"{name}: drawn, seed {seed}")
+    drawn = draw(model, count, seed, temperature, files_of([like]) if like else None, label)
+    save_drawn(drawn, targets, f"{model.name}: drawn, seed {seed}")
     click.echo(f"wrote {count} images to {out}")
-
-
-def _write_pngs(pictures):
-    from medzoo.images.write import write_png
-
-    for target, values in pictures.items():
-        write_png(target, values)
 
 
 COMMANDS = (demo, reconstruct, denoise, compress, decompress, generate)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from medzoo.cli.shared import FOLDER, PATH, overwrite_option, show_json
+from medzoo.zoo.manifest import TASKS
 
 
 @click.command("list")
@@ -13,20 +14,22 @@ from medzoo.cli.shared import FOLDER, PATH, overwrite_option, show_json
 @click.option("--family", help="ae, vae, vqvae, mae, codec, or a class name.")
 @click.option("--modality", help="X-ray, CT, MR, ultrasound; those for several are shown too.")
 @click.option("--size", type=int, help="Takes square images of so many pixels a side.")
-def list_command(pattern, family, modality, size):
+@click.option("--task", type=click.Choice(TASKS), help="What the preset is for.")
+def list_command(pattern, family, modality, size, task):
     """List the presets, with what each is for.
 
     \b
     Example:
         medzoo list
         medzoo list --modality CT --size 256
+        medzoo list --task generate
     """
     from rich.console import Console
     from rich.table import Table
 
     from medzoo.zoo.manifest import entry, input_size, list_models
 
-    names = list_models(pattern, family=family, modality=modality, size=size)
+    names = list_models(pattern, family=family, modality=modality, size=size, task=task)
     table = Table(box=None, pad_edge=False)
     for title in ("preset", "images", "input", "latents", "PSNR, dB", "for"):
         table.add_column(title, no_wrap=title in ("preset", "input"))

@@ -1,4 +1,4 @@
-"""Manifest, cards and README table from the presets' own JSON files: `python -m medzoo.evaluate.publish`.
+"""Manifest, cards and the table of docs/choosing.md from the presets' own JSON files: `python -m medzoo.evaluate.publish`.
 
 Run in a checkout, after copying a preset folder to medzoo/zoo/weights/. The tests check that nothing differs.
 `--measure DIR` measures presets anew first, on the archives in that folder; `--speed` only their speed.
@@ -25,7 +25,7 @@ from medzoo.zoo.manifest import BUNDLED, FORMAT, input_size, manifest_path
 from medzoo.zoo.presets import load
 
 SHIPPED = ("config.json", "model.weights.h5")  # what load needs; checked by sha256
-START, END = "<!-- models: python -m medzoo.evaluate.publish -->", "<!-- /models -->"
+MARK = "models: python -m medzoo.evaluate.publish"
 
 
 def build_entry(folder):
@@ -39,6 +39,7 @@ def build_entry(folder):
         "modality": own.modality,
         "subject": own.subject,
         "use": own.use,
+        "tasks": list(own.tasks),
         "input": net["image_shape"],
         "multiple_of": together(downsampling(per_axis(net["patch"], len(net["image_shape"]) - 1), net["filters"])),
         "latent_shape": measured["latent_shape"],
@@ -62,14 +63,14 @@ def build_manifest():
 
 
 def table(presets):
-    """The README's table of models."""
+    """The table of models in docs/choosing.md."""
     header = ["preset", "family", "for", "input", "latents", "MiB", "PSNR, dB", "SSIM", "PCA, dB"]
     rows = []
     for name, e in presets.items():
         measured = e["metrics"]
         rows.append(
             [
-                f"[`{name}`](medzoo/zoo/weights/{name}/README.md)",
+                f"[`{name}`](../medzoo/zoo/weights/{name}/README.md)",
                 e["family"],
                 e["subject"],
                 input_size(e),
@@ -83,10 +84,10 @@ def table(presets):
     return markdown_table(header, rows)
 
 
-def with_table(readme, presets):
-    """The README's text with its table replaced."""
-    pattern = re.compile(re.escape(START) + ".*?" + re.escape(END), re.DOTALL)
-    return pattern.sub(lambda _: f"{START}\n{table(presets)}\n{END}", readme)
+def between_marks(text, mark, content):
+    """The text of a page, with what stands between `<!-- mark -->` and the next `<!-- / -->` replaced."""
+    start, end = f"<!-- {mark} -->", "<!-- / -->"
+    return re.sub(re.escape(start) + ".*?" + end, lambda _: f"{start}\n{content}\n{end}", text, flags=re.DOTALL)
 
 
 @click.command(help=__doc__)
@@ -126,14 +127,15 @@ def set_usual(folder, data):
 
 
 def publish():
-    """Writes the manifest, the presets' cards and the README's table."""
+    """Writes the manifest, the presets' cards and the table of docs/choosing.md."""
     manifest = build_manifest()
     manifest_path().write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for name in manifest["presets"]:
         (BUNDLED / name / "README.md").write_text(card(BUNDLED / name), encoding="utf-8")
-    readme = Path(manifest_path().parent / "README.md")
-    if readme.is_file():
-        readme.write_text(with_table(readme.read_text(encoding="utf-8"), manifest["presets"]), encoding="utf-8")
+    page = manifest_path().parent / "docs" / "choosing.md"
+    if page.is_file():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(between_marks(text, MARK, table(manifest["presets"])), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ COLUMNS = {  # what a table's columns are usually called, in lower case
     "group": ("group", "patient", "patient_id", "patientid", "patient id", "subject", "subject_id"),
 }
 SUBGROUPS = ("sex", "gender", "age", "view", "race", "ethnicity", "site", "hospital", "scanner", "manufacturer")
-NONE = ("", "no finding", "no_finding", "normal")  # among several findings joined by |: none of them
+NONE = ("", "no finding", "no_finding", "normal")  # no finding
 
 
 @dataclass
@@ -196,5 +196,6 @@ def targets_of(path, names):
         return classes, np.array([[int(c in own) for c in classes] for own in sets])
     if empty := [i for i, name in enumerate(names, 2) if not name]:
         raise ImageError(f"{path}: {len(empty)} rows without a label, first in line {empty[0]}.")
-    classes = sorted(set(names), key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
+    # What is normal comes first: the second of two classes is the finding, whose sensitivity reports give.
+    classes = sorted(set(names), key=lambda n: (n.lower() not in NONE, not n.isdigit(), int(n) if n.isdigit() else 0, n))
     return classes, np.array([classes.index(name) for name in names])

@@ -38,6 +38,7 @@ class Recipe:
         modality: `"X-ray"`, `"CT"`, `"MR"`, `"ultrasound"`, or `"several"`.
         subject: what is in the pictures.
         use: what the model is for, a sentence.
+        tasks: the same in words to choose by, some of `medzoo.zoo.manifest.TASKS`.
         limits: what it cannot do, beyond what the card says of every model of its size.
         epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
         start: preset of the same widths whose encoder and decoder the training starts from, see `start_from`.
@@ -56,6 +57,7 @@ class Recipe:
     subject: str
     use: str
     epochs: int
+    tasks: tuple = ()
     limits: str = ""
     start: str | None = None
     size: int | None = None

@@ -27,6 +27,7 @@ RECIPES = [
         name="ae-hippocampus",
         model=lambda **own: ConvAutoencoder(SIZE, **NARROW, **own),
         use="Whole volumes as 256 numbers: features, search, maps.",
+        tasks=("explore",),
         phantoms=(lambda size, seed: head_volume(sources.HIPPOCAMPUS["size"], seed),),
         **WHOLE,
     ),
@@ -34,6 +35,7 @@ RECIPES = [
         name="vae-hippocampus",
         model=lambda **own: VAE(SIZE, **NARROW, **own),
         use="Whole volumes as 256 smooth numbers; draws new ones.",
+        tasks=("generate", "explore"),
         **WHOLE,
     ),
     Recipe(
@@ -42,6 +44,7 @@ RECIPES = [
             (None, None, None, 1), latent_dim=8, codebook_size=1024, filters=(48,), blocks=2, **own
         ),
         use="MR volumes of any size as whole numbers; a start for segmenting them.",
+        tasks=("reconstruct", "segment"),
         limits="It learned from 144 volumes of one hospital; each code stands for 4×4×4 voxels and knows little of the "
         "whole.",
         phantoms=(lambda size, seed: head_volume(sources.HIPPOCAMPUS["size"], seed),),

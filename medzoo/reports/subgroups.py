@@ -23,7 +23,7 @@ def by_subgroup(probabilities, labels, subgroups, names=None):
     for column, values in subgroups.items():
         found[column] = {}
         parts = _parts(np.asarray(values))
-        for value in dict.fromkeys(sorted(parts, key=_in_order)):
+        for value in dict.fromkeys(sorted(map(str, parts), key=_in_order)):
             own = parts == value
             several = labels.ndim == 2 or len(np.unique(labels[own])) > 1
             measured = measure(probabilities[own], labels[own], names) if several else {}

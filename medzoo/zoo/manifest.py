@@ -37,25 +37,34 @@ def manifest():
         raise PresetError(f"{path}: no manifest ({type(error).__name__}: {error}); reinstall medzoo.") from error
 
 
+# What presets are chosen for: names of commands, or of pages in docs/tasks.
+TASKS = ("reconstruct", "classify", "anomaly", "segment", "generate", "encode", "explore", "compress", "denoise")
 FAMILIES = {"ae": "ConvAutoencoder", "vae": "VAE", "vqvae": "VQVAE", "mae": "MaskedAutoencoder", "codec": "Codec"}
 
 
-def list_models(pattern="*", family=None, modality=None, size=None):
+def list_models(pattern="*", family=None, modality=None, size=None, task=None):
     """Names of the presets that match a pattern, e.g. `list_models("vae-*")`, and all that else is given.
 
     Args:
         pattern: of names, as in the shell.
-        family: `"ae"`, `"vae"`, `"vqvae"`, `"codec"`, or the name of a class.
+        family: `"ae"`, `"vae"`, `"vqvae"`, `"mae"`, `"codec"`, or the name of a class.
         modality: `"X-ray"`, `"CT"`, `"MR"` or `"ultrasound"`; presets for several modalities are among the answers.
         size: side in pixels of square images that the model takes as they are.
+        task: what the model was made for, one of `TASKS`, e.g. `"generate"`.
+
+    Raises:
+        ValueError: no such task.
     """
+    if task is not None and task not in TASKS:
+        raise ValueError(f"list_models: task={task!r}; expected one of {', '.join(TASKS)}.")
     names = []
     for name, e in manifest().items():
         of_family = family is None or e["family"].lower() == FAMILIES.get(family.lower(), family).lower()
         of_modality = modality is None or e["modality"].lower() in (modality.lower(), "several")
         sides = e["input"][:-1]
         of_size = size is None or sides == [size] * 2 or (sides == [None] * 2 and size % e["multiple_of"] == 0)
-        if fnmatch.fnmatch(name, pattern) and of_family and of_modality and of_size:
+        of_task = task is None or task in e["tasks"]
+        if fnmatch.fnmatch(name, pattern) and of_family and of_modality and of_size and of_task:
             names.append(name)
     return names
 

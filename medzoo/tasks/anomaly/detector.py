@@ -92,7 +92,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         for name in self.scores:
             low, middle, high = np.percentile(self.fitted_[name].score(self.model_, held_out)[0], (25, 50, 75))
             self.scale_[name] = (middle, max((high - low) / 1.349, 1e-12))
-        self.threshold_ = conformal_threshold(self._scores(held_out), self.false_positive_rate)
+        self.held_out_scores_ = self._scores(held_out)
+        self.threshold_ = conformal_threshold(self.held_out_scores_, self.false_positive_rate)
         self.acquisition_ = acquisition(raw)
         return self
 

@@ -1,11 +1,16 @@
 """Images from where real latents lie and from between two images, and whether they are copies."""
 
+from pathlib import Path
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
+from medzoo.images.volume import Volume
+from medzoo.images.write import write_png
 from medzoo.models import VAE
+from medzoo.reports.plots import save_grid, three_planes
 from medzoo.zoo.presets import loaded
 
 
@@ -169,7 +174,7 @@ def draw_like(model, images, n, seed=0):
     return new_images(lambda n, s: mixture.sample(n, seed=s), n, known, restored, seed)
 
 
-def draw(model, n, seed=0, temperature=1.0, like=None):
+def draw(model, n, seed=0, temperature=1.0, like=None, label=None):
     """n images: from a VAE's prior, or with `like` from where the latents of some images lie.
 
     Args:
@@ -178,9 +183,11 @@ def draw(model, n, seed=0, temperature=1.0, like=None):
         seed: int.
         temperature: of the prior, see `VAE.sample`.
         like: image files, or `None`; see `draw_like`.
+        label: class of a learned prior, or `None` for any; a preset's card lists them.
 
     Raises:
-        ValueError: neither a VAE nor files; or as `draw_like`.
+        ValueError: neither a VAE nor files, a grid of latents without a learned prior, a class that the prior does not
+            know, or as `draw_like`.
     """
     model = loaded(model)
     if like is not None:
@@ -189,5 +196,30 @@ def draw(model, n, seed=0, temperature=1.0, like=None):
         raise ValueError(
             f"{model.name} is a {type(model).__name__}, which has no prior; use a VAE, or images to follow."
         )
-    size = None if model.image_shape[0] else (128, 128)
-    return model.sample(n, seed=seed, size=size, temperature=temperature)
+    if model.prior is None and model.bottleneck == "spatial":
+        raise ValueError(
+            f"{model.name}: its latents are a grid, and none of them drawn from N(0, I) gives an image; "
+            "fit a prior to your images first: medzoo fit-prior."
+        )
+    return model.sample(n, seed=seed, temperature=temperature, label=label)
+
+
+def drawn_files(model, folder, n):
+    """Where `save_drawn` puts n images: `00000.png`, or for volumes `00000.nii.gz`."""
+    return [Path(folder) / f"{i:05d}{'.nii.gz' if model.axes == 3 else '.png'}" for i in range(n)]
+
+
+def save_drawn(images, files, title=None):
+    """Writes images of `draw` to `drawn_files`, and the first 64 in one picture, `all.png`.
+
+    Images become 8-bit PNG; volumes NIfTI, axes to the patient's right, forward and up, voxels of 1 mm at no known place.
+    """
+    folder = Path(files[0]).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for image, file in zip(images, files, strict=True):
+        if images.ndim == 4:
+            write_png(file, np.round(255 * image[..., 0]).astype("uint8"))
+        else:
+            shape, nowhere = image.shape[2::-1], np.eye(4)
+            Volume(np.empty(shape), nowhere, Path(file), (shape, nowhere)).save(image, file, overwrite=True)
+    save_grid(folder / "all.png", images[:64] if images.ndim == 4 else three_planes(images[:64]), title=title)
