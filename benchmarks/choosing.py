@@ -1,4 +1,5 @@
-"""Which preset for which images and task, from what the other pages here measured: writes the table of docs/choosing.md.
+"""Which preset for which images and task, from what the other pages here measured: the table of docs/choosing.md, and that
+of costs in the README.
 
     python benchmarks/choosing.py
 
@@ -16,8 +17,8 @@ from medzoo.files import write_whole
 from medzoo.reports.tables import table
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "choosing.md"
-MARK = "by task: python benchmarks/choosing.py"
+PAGE, README = HERE.parent / "docs" / "choosing.md", HERE.parent / "README.md"
+MARK, COST = (f"{what}: python benchmarks/choosing.py" for what in ("by task", "cost"))
 LABELS = {"0.01": "1%", "0.1": "10%", "1.0": "all"}
 
 
@@ -97,15 +98,24 @@ def drawing():
 
 def latents():
     auc = {r["input"]: r["auc"]["mean"] for r in measured("latents")["results"]}
-    said = ", ".join(f"{name} {value:.3f}" for name, value in auc.items() if name.startswith(("films", "latents, drawn")))
+    said = ", ".join(
+        f"{name} {value:.3f}" for name, value in auc.items() if name.startswith(("films", "latents, drawn"))
+    )
     yield "encode", "chest films, to train on latents", preset("vae-chestxray"), link("latents", f"AUC {said}")
 
 
 def small_files():
     bits = measured("rate-distortion")["bjontegaard"]
     for films in dict.fromkeys(key.rpartition(", ")[0] for key in bits):
-        said = ", ".join(f"{bits[f'{films}, {c}']['psnr']['mean']:+.0%} to {c}" for c in ("AVIF", "JPEG 2000", "JPEG XL"))
-        yield "compress", f"chest films, {films}", preset("codec-chestxray-256"), link("rate-distortion", f"bits {said}")
+        said = ", ".join(
+            f"{bits[f'{films}, {c}']['psnr']['mean']:+.0%} to {c}" for c in ("AVIF", "JPEG 2000", "JPEG XL")
+        )
+        yield (
+            "compress",
+            f"chest films, {films}",
+            preset("codec-chestxray-256"),
+            link("rate-distortion", f"bits {said}"),
+        )
 
 
 def noise():
@@ -124,14 +134,29 @@ def rows():
         yield from part()
 
 
-def page(text):
-    """The text of docs/choosing.md with its table anew."""
+def costs():
+    """What one image costs on one backend, ours and the others'."""
+    measured_rows = [r for r in measured("others")["results"] if r["backend"] == "torch"]
+    slowest = min(r["megapixels_per_second"] for r in measured_rows)
+    for r in measured_rows:
+        quicker = r["megapixels_per_second"] / slowest
+        adds = f"{r['macs_per_pixel']:,.0f}"
+        yield r["name"], f"{r['parameters'] / 1e6:.1f} M", adds, f"{quicker:.0f}×"
+
+
+def written(path):
+    """The text of one of the two pages, with its table anew."""
+    text = path.read_text(encoding="utf-8")
+    if path == README:
+        header = ["", "parameters", "multiply-adds a pixel", "pixels a second"]
+        return between_marks(text, COST, table(header, costs()))
     return between_marks(text, MARK, table(["task", "images", "preset", "measured"], rows()))
 
 
 @click.command(help=__doc__)
 def main():
-    write_whole(PAGE, page(PAGE.read_text(encoding="utf-8")))
+    for path in (PAGE, README):
+        write_whole(path, written(path))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,10 @@ def main(out):
     sick, _ = add_lesion(adults[SICK], LESION, radius=(0.06, 0.1), contrast=(0.2, 0.3))
     head = head_volume(SIDES, seed=3)
     seen = medzoo.load("vqvae-hippocampus").reconstruct(head[None])[0]
-    restored, heat = exact.reconstruct(adults[:1])[0, ..., 0], detector.heat_map(sick[None], size=sick.shape[:2])[0, ..., 0]
+    restored, heat = (
+        exact.reconstruct(adults[:1])[0, ..., 0],
+        detector.heat_map(sick[None], size=sick.shape[:2])[0, ..., 0],
+    )
 
     figure = plt.figure(figsize=(12, 5.4), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.1, 3))

@@ -74,18 +74,20 @@ class Visitor:
         if answer.status_code != 200:
             return f"error: {answer.text[:200]}"
         given = {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}, "orig_name": name}
-        call = {"session_hash": self.session, "trigger_id": self.upload}
-        answer = self.http.post("/gradio_api/run/predict", json={"data": [given], "fn_index": self.read, **call})
-        if answer.status_code != 200:
-            return f"error: {answer.json()['error']}"
-        job = {"data": [None, preset, 0.5, 0.05], "fn_index": self.show, **call}
+        said = self.call(self.read, [given])
+        return said if isinstance(said, str) else self.call(self.show, [None, preset, 0.5, 0.05])[0]
+
+    def call(self, function, data):
+        """What one of the page's functions gives, a list, or what the error says, text."""
+        job = {"data": data, "fn_index": function, "session_hash": self.session, "trigger_id": self.upload}
         self.http.post("/gradio_api/queue/join", json=job).raise_for_status()
         with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as lines:
             for line in lines.iter_lines():
                 said = json.loads(line[6:]) if line.startswith("data: ") else {}
                 if said.get("msg") == "process_completed":
-                    return str(said["output"]["data"][0]) if said["success"] else f"error: {said['output']['error']}"
-        raise RuntimeError(f"{name}: no answer")
+                    output = said["output"]
+                    return output["data"] if said["success"] else f"error: {output['error']}"
+        raise RuntimeError("no answer")
 
 
 def answered(text, usable):

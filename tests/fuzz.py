@@ -18,14 +18,18 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from medzoo.errors import CompressedFileError, ImageError, PresetError
-from medzoo.images.datasets import load_npz
+from medzoo.images.datasets import load_latents, load_npz, open_collection
 from medzoo.images.facts import file_facts
 from medzoo.images.masks import read_mask
 from medzoo.images.read import read_image
+from medzoo.images.read_volume import read_volume
+from medzoo.tasks.compress import compress, decompress
+from medzoo.tasks.encode import encode_folder
 
 MEMORY = 6 * 2**30  # that reading may take
 DICOM = ("CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "rtdose.dcm", "SC_rgb_rle.dcm", "liver_1frame.dcm")
@@ -46,17 +50,82 @@ def originals(folder):
     for path in sorted(folder.iterdir()):
         usual = [lambda p: read_image(p, frame=0 if ".nii" in p.name else None), file_facts]
         yield path.name, path.read_bytes(), readers.get(path.name, usual)
+    yield "k.nii", (folder / "h.nii").read_bytes(), [read_volume]
     yield from preset(folder)
+    yield from series(folder)
+    yield from table(folder)
+    yield from latents(folder)
+    yield (
+        "films.mzc",
+        compress([grey, grey[::-1]], max_error=1, names=["a", "b"]),
+        [lambda p: decompress(p.read_bytes())],
+    )
     for name in DICOM:
         if path := get_testdata_file(name, download=False):
             yield name, Path(path).read_bytes(), [lambda p: read_image(p, frame=0), file_facts]
 
 
-def preset(folder):
-    """A preset's two files; what is read is the folder, with the checksum of the damaged weights, as a forger would."""
+def series(folder):
+    """One slice of a DICOM series; what is read is the folder of all of them."""
+    whole = folder / "series"
+    whole.mkdir()
+    for z in range(4):
+        slice_ = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+        slice_.ImagePositionPatient = [0.0, 0.0, 5.0 * z]
+        slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        slice_.save_as(whole / f"{z}.dcm")
+
+    def read(path):
+        shutil.copy(path, whole / "2.dcm")
+        read_volume(whole)
+
+    yield "slice.dcm", (whole / "2.dcm").read_bytes(), [read]
+
+
+def table(folder):
+    """A table of paths, findings and patients."""
+    whole = folder / "table"
+    whole.mkdir()
+    lines = ["path,label,patient,age"]
+    for i in range(24):
+        Image.fromarray(np.full((16, 16), 9 * i, "uint8")).save(whole / f"{i}.png")
+        lines.append(f"{i}.png,{'normal' if i % 2 else 'Mass'},p{i // 2},{40 + i}")
+
+    def read(path):
+        shutil.copy(path, whole / "labels.csv")
+        films = open_collection(whole / "labels.csv", 16)
+        films.images("train"), films.labels("train")
+
+    yield "labels.csv", "\n".join(lines).encode(), [read]
+
+
+def latents(folder):
+    """A Parquet file of latents; what is read is its folder."""
     import medzoo
 
-    whole = medzoo.save_preset(medzoo.VQVAE((16, 16, 1), latent_dim=2, codebook_size=8, filters=(4,)), folder / "p")
+    source, whole = folder / "films", folder / "latents"
+    source.mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((16, 16), 50 * i, "uint8")).save(source / f"{i}.png")
+    small = medzoo.save_preset(medzoo.VAE((16, 16, 1), latent_dim=2, filters=(4,)), folder / "small")
+    list(encode_folder(small, source, whole))
+    (file,) = whole.glob("*.parquet")
+
+    def read(path):
+        shutil.copy(path, file)
+        load_latents(whole)
+
+    yield "latents.parquet", file.read_bytes(), [read]
+
+
+def preset(folder):
+    """The two files of a preset with a learned prior; what is read is the folder, with the checksum of the damaged
+    weights, as a forger would."""
+    import medzoo
+
+    vae = medzoo.VAE((16, 16, 1), latent_dim=2, filters=(4,))
+    vae.fit_prior(np.zeros((4, 16, 16, 1), "float32"), [0, 1, 0, 1], epochs=1, verbose=0)
+    whole = medzoo.save_preset(vae, folder / "p")
     sound = {p.name: p.read_bytes() for p in whole.iterdir()}
     shutil.rmtree(whole)
 
@@ -142,7 +211,7 @@ def main(count, seed):
                     with contextlib.redirect_stderr(io.StringIO()):
                         read(path)
                     found["read"] += 1
-                except (ImageError, PresetError, CompressedFileError):
+                except (ImageError, PresetError, CompressedFileError, FileNotFoundError):
                     found["refused"] += 1
                 except BaseException as error:
                     found["fault"] += 1

@@ -145,9 +145,7 @@ def test_a_browser_shows_a_dropped_image_and_nothing_is_left(server, film, tmp_p
         tab.set_input_files("#upload input[type=file]", film)
         tab.wait_for_selector("#shown img", timeout=120_000)
         assert "my film.png: 256 × 256" in tab.inner_text("#shown")
-        shown = tab.evaluate(
-            "[...document.querySelectorAll('#shown img')].map(i => [i.naturalWidth, i.naturalHeight])"
-        )
+        shown = tab.evaluate("[...document.querySelectorAll('#shown img')].map(i => [i.naturalWidth, i.naturalHeight])")
         assert all(width > 500 and height > 150 for width, height in shown)
         if picture := os.environ.get("MEDZOO_SCREENSHOT"):
             tab.wait_for_timeout(1000)

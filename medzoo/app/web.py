@@ -1,6 +1,6 @@
 """The page around `Looker`, by Gradio.
 
-An upload is deleted seconds after it was read, the image stays in memory as long as the page is open, and results are
+An upload is deleted seconds after it was read, the image stays in memory while the page is open, and results are
 sent, not written.
 """
 
@@ -15,6 +15,7 @@ from medzoo.app.uploads import Uploads
 LARGEST_UPLOAD = "64mb"
 ANY = "anything"
 READERS = 2  # files that are decoded at once
+VISITORS = 50  # whose images are kept in memory, those who came last
 PRIVATE = {"api_visibility": "private"}
 ONE = {**PRIVATE, "concurrency_id": "model", "concurrency_limit": 1}  # one model works at a time, the others wait
 ABOUT = """# medzoo
@@ -51,13 +52,13 @@ def _look(gr, looker):
             with uploads.reading(path), few:
                 return looker.read(path), None  # None: the place is free for the next one
         except (ValueError, OSError) as error:
-            raise gr.Error(str(error).replace(str(path), path.name)) from error
+            raise gr.Error(str(error).replace(str(path), path.name), print_exception=False) from error
 
     def show(film, *settings):
         try:
             return page(looker.look(film, *settings)) if film is not None else ""
         except ValueError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(str(error), print_exception=False) from error
 
     def made_for(task, chosen):
         names = list_models(task=task if task != ANY else None)
@@ -75,7 +76,7 @@ def _look(gr, looker):
     result = gr.HTML(elem_id="shown")
     settings = [preset, place, rate]
     # Read at once, not when its turn comes to be looked at.
-    read_at_once = file.upload(read, file, [film, file], queue=False, **PRIVATE)
+    read_at_once = file.upload(read, file, [film, file], concurrency_limit=None, **PRIVATE)
     read_at_once.success(show, [film, *settings], result, **ONE)
     task.change(made_for, [task, preset], preset, **PRIVATE)
     for event in (preset.change, place.release, rate.release):
@@ -120,6 +121,8 @@ def serve(looker, host="127.0.0.1", port=7860):
             share=False,
             ssr_mode=False,
             max_file_size=LARGEST_UPLOAD,
+            state_session_capacity=VISITORS,
+            max_threads=READERS + 2,  # each keeps the memory that it once needed
             theme=plain,
             footer_links=[],
             show_error=True,

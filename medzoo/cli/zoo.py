@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from medzoo.cli.shared import FOLDER, PATH, overwrite_option, show_json
-from medzoo.zoo.manifest import TASKS
 
 
 @click.command("list")
@@ -14,7 +13,7 @@ from medzoo.zoo.manifest import TASKS
 @click.option("--family", help="ae, vae, vqvae, mae, codec, or a class name.")
 @click.option("--modality", help="X-ray, CT, MR, ultrasound; those for several are shown too.")
 @click.option("--size", type=int, help="Takes square images of so many pixels a side.")
-@click.option("--task", type=click.Choice(TASKS), help="What the preset is for.")
+@click.option("--task", help="What the preset is for: reconstruct, classify, anomaly, segment, generate ...")
 def list_command(pattern, family, modality, size, task):
     """List the presets, with what each is for.
 

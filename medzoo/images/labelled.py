@@ -197,5 +197,7 @@ def targets_of(path, names):
     if empty := [i for i, name in enumerate(names, 2) if not name]:
         raise ImageError(f"{path}: {len(empty)} rows without a label, first in line {empty[0]}.")
     # What is normal comes first: the second of two classes is the finding, whose sensitivity reports give.
-    classes = sorted(set(names), key=lambda n: (n.lower() not in NONE, not n.isdigit(), int(n) if n.isdigit() else 0, n))
+    classes = sorted(
+        set(names), key=lambda n: (n.lower() not in NONE, not n.isdigit(), int(n) if n.isdigit() else 0, n)
+    )
     return classes, np.array([classes.index(name) for name in names])

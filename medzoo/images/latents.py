@@ -4,6 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from medzoo.errors import ImageError
+
+OPTIONAL = "log_variance"
+COLUMNS = ("path", "latent_shape", "latents", OPTIONAL)  # that are read
+
 
 def load_latents(folder):
     """What `encode_folder` wrote: `(paths, latents)`, a list and an array `(N, *latent_shape)`; bad files left out.
@@ -11,6 +16,7 @@ def load_latents(folder):
     Of a VAE these are the means of the posteriors.
 
     Raises:
+        ImageError: a file that is damaged; pages are told by their checksums.
         ValueError: latents of several shapes (images of several sizes): read the Parquet files by themselves.
     """
     paths, latents, _ = _read(folder)
@@ -30,7 +36,7 @@ def from_latents(folder, labels=None, batch_size=32, shuffle=True, seed=None, sa
         batch_size, shuffle, seed, drop_remainder: as in `from_npz`.
 
     Raises:
-        ValueError: as `load_latents`.
+        ImageError, ValueError: as `load_latents`.
     """
     import tensorflow as tf
 
@@ -57,12 +63,9 @@ def from_latents(folder, labels=None, batch_size=32, shuffle=True, seed=None, sa
 
 def _read(folder):
     """`(paths, latents, log_variances)`; the last is `None` where the model has none."""
-    import pyarrow.parquet as parquet
-
     paths, latents, variances, shapes = [], [], [], set()
     for file in sorted(Path(folder).glob("part-*.parquet")):
-        table = parquet.read_table(file)
-        good = table.filter(table["error"].is_null())
+        good = _good(file)
         paths += good["path"].to_pylist()
         shapes |= set(map(tuple, good["latent_shape"].to_pylist()))
         if len(shapes) > 1:
@@ -74,3 +77,22 @@ def _read(folder):
         raise ValueError(f"{folder}: no latents in it.")
     shape = (-1, *shapes.pop())
     return paths, *(np.concatenate(x).reshape(shape) if x else None for x in (latents, variances))
+
+
+def _good(file):
+    """The rows of a Parquet file that hold latents.
+
+    Raises:
+        ImageError: not whole, or not a file of `medzoo encode`.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.read_table(file, page_checksum_verification=True)
+        table.validate(full=True)
+        return table.filter(table["error"].is_null()).select(
+            [n for n in COLUMNS if n in table.column_names or n != OPTIONAL]
+        )
+    except (OSError, KeyError, pyarrow.ArrowException) as error:
+        raise ImageError(f"{file}: not readable as latents ({type(error).__name__}: {error}).") from error

@@ -157,7 +157,8 @@ def _write(path, rows):
     if any("log_variance" in row for row in rows):
         schema = schema.append(pyarrow.field("log_variance", pyarrow.list_(pyarrow.float16())))
     with written_whole(path) as part:
-        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part, compression="zstd")
+        table = pyarrow.Table.from_pylist(rows, schema=schema)
+        parquet.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 
 def _name(index):
