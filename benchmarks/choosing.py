@@ -1,5 +1,5 @@
-"""Which preset for which images and task, from what the other pages here measured: the table of docs/choosing.md, and that
-of costs in the README.
+"""Which preset for which images and task, from what the other pages here measured: the table of docs/choosing.md, and
+that of costs in the README.
 
     python benchmarks/choosing.py
 

@@ -2,8 +2,8 @@
 
     python benchmarks/web.py --looks 300 --out benchmarks/web
 
-Twenty visitors upload at once: drawn films as PNG and DICOM, a volume, and files that are broken, announce too much, or are
-larger than the page takes. Then one visitor after another looks at a film, the presets taken in turn, as many times as
+Twenty visitors upload at once: drawn films, volumes, and files that are broken, announce too much, or are larger than
+the page takes. Then one visitor after another looks at a film, the presets taken in turn, as many times as
 `--looks` says: at a look every twelve seconds 300 are an hour. Memory is what the server's process holds (resident).
 """
 

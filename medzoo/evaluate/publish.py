@@ -1,4 +1,4 @@
-"""Manifest, cards and the table of docs/choosing.md from the presets' own JSON files: `python -m medzoo.evaluate.publish`.
+"""Manifest, cards and the table of docs/choosing.md from presets' own JSON files: `python -m medzoo.evaluate.publish`.
 
 Run in a checkout, after copying a preset folder to medzoo/zoo/weights/. The tests check that nothing differs.
 `--measure DIR` measures presets anew first, on the archives in that folder; `--speed` only their speed.

@@ -212,7 +212,8 @@ def drawn_files(model, folder, n):
 def save_drawn(images, files, title=None):
     """Writes images of `draw` to `drawn_files`, and the first 64 in one picture, `all.png`.
 
-    Images become 8-bit PNG; volumes NIfTI, axes to the patient's right, forward and up, voxels of 1 mm at no known place.
+    Images become 8-bit PNG; volumes NIfTI, axes to the patient's right, forward and up, voxels of 1 mm at no known
+    place.
     """
     folder = Path(files[0]).parent
     folder.mkdir(parents=True, exist_ok=True)
