@@ -73,7 +73,7 @@ def main(data, small, out):
     with tempfile.TemporaryDirectory() as folder:
         for preset in PRESETS:
             model = medzoo.load(preset)
-            source = (data, None) if preset.endswith("256") else (small, ["chest_xray"])
+            source = (small, ["chest_xray"]) if preset.endswith("-64") else (data, None)
             films, typical = (to_float(load_npz(source[0], s, source[1])[:100]) for s in ("test", "train"))
             reference = model.reconstruct(films)
             rows.append({"preset": preset, "kind": "Keras", **facts_of(model.reconstruct, films, reference)})
