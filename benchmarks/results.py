@@ -98,6 +98,57 @@ def quickest(function, rounds):
     return min(seconds(function) for _ in range(rounds))
 
 
+def paces(cases, what):
+    """What this process reaches on Keras' PyTorch backend: a matrix product in GFLOP/s, and presets, reconstructing and
+    training, in pixels (or voxels) a second and as a share of that product.
+
+    Args:
+        cases: `{preset: shape of a batch}`.
+        what: `"pixel"` or `"voxel"`, for the names.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import medzoo
+
+    a = torch.rand(2048, 2048)
+    ceiling = 2 * 2048**3 / quickest(lambda: a @ a, 10) / 1e9
+    found = {}
+    for name, shape in cases.items():
+        model = medzoo.load(name)
+        x = np.random.default_rng(0).random(shape, dtype="float32")
+        with FlopCounterMode(display=False) as counter:
+            model.reconstruct(x)
+        work = counter.get_total_flops()
+        model.compile("adam")
+        took = {
+            "reconstruction": (quickest(lambda m=model, x=x: m.reconstruct(x), 10), work),
+            "training": (quickest(lambda m=model, x=x: m.train_on_batch(x), 10), 3 * work),
+        }
+        found[name] = {f"multiply_adds_a_{what}": round(work / 2 / x.size)}
+        for which, (time_taken, flops) in took.items():
+            share = round(flops / time_taken / 1e9 / ceiling, 3)
+            found[name][which] = {f"{what}s_a_second": round(x.size / time_taken), "share": share}
+    return {"ceiling_gflops": round(ceiling, 1), "of": found}
+
+
+def pace_table(fast, what):
+    """`(heading, header, rows)` of what `paces` found."""
+    header = ["", f"multiply-adds a {what}", f"reconstructing, {what}s a second", "share", "training", "share"]
+    rows = [
+        [
+            name,
+            f"{own[f'multiply_adds_a_{what}']:,}",
+            f"{own['reconstruction'][f'{what}s_a_second']:,}",
+            f"{own['reconstruction']['share']:.0%}",
+            f"{own['training'][f'{what}s_a_second']:,}",
+            f"{own['training']['share']:.0%}",
+        ]
+        for name, own in fast["of"].items()
+    ]
+    return f"Pace beside {fast['ceiling_gflops']:.0f} GFLOP/s of a matrix product", header, rows
+
+
 def alone():
     """What each process does first: it has one core."""
     flush_denormals()

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from results import alone, bars, explained, in_process, quickest, remembered, write
+from results import alone, bars, explained, in_process, pace_table, paces, remembered, write
 
 import medzoo
 from medzoo.evaluate.reconstruction import cut, join
@@ -139,32 +139,6 @@ def pca(volumes, side=8, components=8):
     return reconstruct
 
 
-def speeds():
-    """What a core reaches: matrix product, reconstruction and training, in GFLOP/s and voxels a second."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    a = torch.rand(2048, 2048)
-    ceiling = 2 * 2048**3 / quickest(lambda: a @ a, 10) / 1e9
-    found = {}
-    for name, shape in ((SHIPPED, (1, 96, 96, 96, 1)), (ON_SLICES, (96, 96, 96, 1))):
-        model = medzoo.load(name)
-        x = np.random.default_rng(0).random(shape, dtype="float32")
-        with FlopCounterMode(display=False) as counter:
-            model.reconstruct(x)
-        work = counter.get_total_flops()
-        model.compile("adam")
-        took = {
-            "reconstruction": (quickest(lambda m=model, x=x: m.reconstruct(x), 10), work),
-            "training": (quickest(lambda m=model, x=x: m.train_on_batch(x), 10), 3 * work),
-        }
-        found[name] = {"multiply_adds_a_voxel": round(work / 2 / x.size)}
-        for what, (time, flops) in took.items():
-            reached = flops / time / 1e9
-            found[name][what] = {"voxels_a_second": round(x.size / time), "share": round(reached / ceiling, 3)}
-    return {"ceiling_gflops": round(ceiling, 1), "of": found}
-
-
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
@@ -178,34 +152,17 @@ def main(data, cache, out):
     }
     quality = {name: summary(own) for name, own in made.items()}
     bars(out, list(quality), [round(value["mean"], 2) for value in quality.values()], "PSNR of unseen heads, dB")
-    fast = speeds()
+    fast = paces({SHIPPED: (1, 96, 96, 96, 1), ON_SLICES: (96, 96, 96, 1)}, "voxel")
     tiled = in_process(TILED, "tensorflow")
     cells = [[name, f"1/{ROWS[name][0]}", show(value)] for name, value in quality.items()]
-    header = ["", "multiply-adds a voxel", "reconstructing, voxels a second", "share", "training", "share"]
-    pace = [
-        [
-            name,
-            f"{own['multiply_adds_a_voxel']:,}",
-            *(f(own[what]) for what in ("reconstruction", "training") for f in (_voxels, _share)),
-        ]
-        for name, own in fast["of"].items()
-    ]
     memory = [["volume", f"{tiled['volume_gib']:.2f} GiB"], ["process, at most", f"{tiled['gib']:.2f} GiB"]]
     tables = [
         ("Heads that were not trained on", ["", "numbers a voxel", "PSNR, dB"], cells),
-        (f"Pace beside {fast['ceiling_gflops']:.0f} GFLOP/s of a matrix product", header, pace),
+        pace_table(fast, "voxel"),
         ("512×512×300 voxels in tiles", ["", ""], memory),
     ]
     facts = {"backend": keras.backend.backend(), "psnr": quality, "speed": fast, "tiled": tiled}
     write(out, "Volumes", tables, facts, explained())
-
-
-def _voxels(own):
-    return f"{own['voxels_a_second']:,}"
-
-
-def _share(own):
-    return f"{own['share']:.0%}"
 
 
 if __name__ == "__main__":

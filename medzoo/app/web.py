@@ -4,6 +4,8 @@ An upload is deleted seconds after it was read, the image stays in memory while 
 sent, not written.
 """
 
+import contextlib
+import ctypes
 import logging
 import os
 import tempfile
@@ -14,6 +16,7 @@ from medzoo.app.uploads import Uploads
 
 LARGEST_UPLOAD = "64mb"
 ANY = "anything"
+M_ARENA_MAX = -8  # of malloc.h
 READERS = 2  # files that are decoded at once
 VISITORS = 50  # whose images are kept in memory, those who came last
 PRIVATE = {"api_visibility": "private"}
@@ -104,16 +107,23 @@ def _draw(gr, looker):
     button.click(draw, [preset, label, seed], drawn, **ONE)
 
 
-def serve(looker, host="127.0.0.1", port=7860):
-    """Serves the page until interrupted; the folder that uploads pass through goes when it ends."""
+def serve(images=None, host="127.0.0.1", port=7860):
+    """Serves the page until interrupted; the folder that uploads pass through goes when it ends.
+
+    Args:
+        images: folder to compare with, see `medzoo.app.look.Looker`.
+    """
+    _few_arenas()
     with tempfile.TemporaryDirectory(prefix="medzoo-app-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         import gradio as gr
 
+        from medzoo.app.look import Looker
+
         # Fonts of the reader's machine: the theme's own would be asked for from the network.
         plain = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-        blocks = build(looker)
+        blocks = build(Looker(images))
         log.info("http://%s:%d  (Ctrl-C ends it)", host, port)
         blocks.launch(
             server_name=host,
@@ -122,9 +132,15 @@ def serve(looker, host="127.0.0.1", port=7860):
             ssr_mode=False,
             max_file_size=LARGEST_UPLOAD,
             state_session_capacity=VISITORS,
-            max_threads=READERS + 2,  # each keeps the memory that it once needed
             theme=plain,
             footer_links=[],
             show_error=True,
             quiet=True,
         )
+
+
+def _few_arenas():
+    """glibc keeps the memory that a thread gave back for that thread, in up to eight arenas a core: with two, an hour
+    of looks holds what its first minutes held. Elsewhere there is no such thing."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 2)

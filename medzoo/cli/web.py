@@ -27,10 +27,9 @@ def app(images, host, port):
         import gradio  # noqa: F401
     except ImportError as error:
         raise click.ClickException('medzoo app needs gradio: pip install "medzoo[app]".') from error
-    from medzoo.app.look import Looker
     from medzoo.app.web import serve
 
-    serve(Looker(images), host, port)
+    serve(images, host, port)
 
 
 COMMANDS = (app,)
