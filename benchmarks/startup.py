@@ -19,8 +19,7 @@ PROGRAMS = {
     "import medzoo": "import medzoo",
     "import tensorflow": "import tensorflow",
     "load and first encode": (
-        "import medzoo, numpy; m = medzoo.load('vae-chestxray');"
-        "m.encode(numpy.zeros((1, 256, 256, 1), 'float32'))"
+        "import medzoo, numpy; m = medzoo.load('vae-chestxray');m.encode(numpy.zeros((1, 256, 256, 1), 'float32'))"
     ),
 }
 

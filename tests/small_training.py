@@ -1,4 +1,7 @@
-"""A small training for test_faults.py: `python tests/small_training.py DATA OUT [kill STEP | term STEP]`."""
+"""A small training for test_faults.py: `python tests/small_training.py KIND DATA OUT [kill STEP | term STEP]`.
+
+KIND is a family of `BUILD`, or "prior", which is fitted to a VAE.
+"""
 
 import os
 import signal
@@ -7,15 +10,17 @@ from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import keras
 from conftest import SMALL
 
 import medzoo
-from medzoo.recipes import checkpoint, training
+from medzoo.recipes import checkpoint, prior, training
 from medzoo.recipes.declaration import Part, Recipe
 
 BUILD = {
     "vqvae": lambda **own: medzoo.VQVAE((32, 32, 1), latent_dim=4, codebook_size=16, **{**SMALL, **own}),
     "vae": lambda **own: medzoo.VAE((32, 32, 1), latent_dim=6, beta_warmup_steps=12, **{**SMALL, **own}),
+    "mae": lambda **own: medzoo.MaskedAutoencoder((32, 32, 1), latent_dim=3, **{**SMALL, **own}),
     "ae": lambda **own: medzoo.ConvAutoencoder((32, 32, 1), latent_dim=6, **{**SMALL, **own}),
 }
 
@@ -25,10 +30,19 @@ def small(family, **changes):
     return Recipe(name=family, model=BUILD[family], data=(Part({"file": "films.npz"}),), **{**facts, **changes})
 
 
+def train(kind, data, out):
+    if kind == "prior":
+        keras.utils.set_random_seed(0)  # the same VAE in every process
+        prior.train_prior(medzoo.VAE((32, 32, 1), latent_dim=6, **SMALL), data, out, epochs=2, batch_size=8)
+    else:
+        small(kind).train(data, out)
+
+
+prior.FEW = 0  # no moved copies
 training._xla = lambda model: False  # compiling would take longer than the training
 
 if __name__ == "__main__":
-    data, out, *fault = sys.argv[1:]
+    kind, data, out, *fault = sys.argv[1:]
     seen, end = [0], checkpoint.Checkpoints.on_train_batch_end
 
     def fail(self, batch, logs=None):
@@ -39,4 +53,4 @@ if __name__ == "__main__":
 
     checkpoint.Checkpoints.on_train_batch_end = fail
     checkpoint.Checkpoints.__init__.__defaults__ = (3, *checkpoint.Checkpoints.__init__.__defaults__[1:])  # every
-    small("vqvae").train(Path(data), Path(out))
+    train(kind, Path(data), Path(out))

@@ -76,16 +76,17 @@ def stop(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(archive, tmp_path):
+@pytest.mark.parametrize("kind", ["vqvae", "mae", "prior"])
+def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(kind, archive, tmp_path):
     # 10 batches an epoch: killed in the second, after the checkpoint at 3; then SIGTERM at the 4th of the rest.
-    killed = process(archive, tmp_path / "a", "kill", 14)
+    killed = process(kind, archive, tmp_path / "a", "kill", 14)
     assert killed.returncode == -9
-    preempted = process(archive, tmp_path / "a", "term", 4)
+    preempted = process(kind, archive, tmp_path / "a", "term", 4)
     assert preempted.returncode == checkpoint.PREEMPTED, preempted.stderr
     assert "run the same command to go on" in preempted.stderr
-    last = process(archive, tmp_path / "a")
+    last = process(kind, archive, tmp_path / "a")
     assert last.returncode == 0, last.stderr
-    assert process(archive, tmp_path / "b").returncode == 0
+    assert process(kind, archive, tmp_path / "b").returncode == 0
     assert_equal(tmp_path / "a", tmp_path / "b")
     assert not (tmp_path / "a" / "training").exists()
 
