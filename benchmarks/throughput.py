@@ -3,7 +3,8 @@
     KERAS_BACKEND=torch python benchmarks/throughput.py --out benchmarks/throughput
 
 One core, batches of four, reconstructing and training (`train_on_batch`, Adam), as a share of what a product of two
-matrices of 2,048 rows reaches on that core in the same run. Multiply-adds as PyTorch counts them, of training three
+matrices of 2,048 rows reaches on that core in the same run. More than 100% means that the library's convolutions run
+quicker than its matrix product, which then bounds nothing. Multiply-adds as PyTorch counts them, of training three
 times those of reconstruction. For volumes see volumes.md.
 """
 
