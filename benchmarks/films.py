@@ -27,7 +27,7 @@ from medzoo.tasks.features import features
 from medzoo.zoo.manifest import BUNDLED
 
 NAME, JUDGE, KIND = "vae-chestxray", "vqvae-brainmri", "both"
-COUNT = 100
+COUNT = 200
 KINDS = {"adults": "adult_cxr_256: no_finding", "children": "pediatric_cxr: normal"}
 
 

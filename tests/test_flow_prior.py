@@ -65,6 +65,13 @@ def test_an_untrained_prior_is_the_standard_normal():
     assert drawn.std() == pytest.approx(1, abs=0.05)
 
 
+def test_a_spread_widens_the_noise_and_is_kept():
+    prior = FlowPrior((4, 4, 3), filters=(8, 8), spread=1.5, seed=0)
+    copy = FlowPrior.from_config(prior.get_config())
+    drawn = copy.sample(200, seed=0, steps=1, temperature=2.0, batch_size=200)
+    assert drawn.std() == pytest.approx(3, abs=0.15)
+
+
 @pytest.mark.slow
 def test_fit_lowers_the_loss_over_a_grid_of_latents():
     rng = np.random.default_rng(0)

@@ -166,7 +166,7 @@ def test_a_preset_of_a_trained_model_holds_no_optimizer_state(tmp_path, images):
         (lambda p: argument(p, image_shape={"a": 1}), "image_shape="),
         (lambda p: argument(p, image_shape=[16384, 16384, 1], latent_dim=60000), "they do not belong together"),
         (lambda p: argument(p, name="x" * 10**6), "name="),
-        (lambda p: edit(p, preprocessing={"size": [32, 32], "run": "rm"}), "do not fit together"),
+        (lambda p: edit(p, preprocessing={"size": [32, 32], "run": "rm"}), "Preprocess has no run"),
     ],
 )
 def test_spoilt_folders_are_refused(preset, spoil, message):

@@ -65,7 +65,7 @@ def card(folder):
     probe = recipe(name).probe
     probed = f"\n\nThe features were measured on:\n\n{probe['cite']}" if probe and "probe" in measured else ""
     minutes = trained["seconds"] / 60
-    flat = until_flat(trained["last_fifth"]) if "last_fifth" in trained else ""
+    flat = until_flat(trained)
     start = f"the weights of `{trained['start']}`" if trained.get("start") else "the PCA of the training images"
     backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
     drawn = family == "VAE" and (None not in shape or net.get("prior"))
@@ -139,12 +139,17 @@ appear that the patient does not have. Never read a reconstruction in place of t
 """
 
 
-def until_flat(gained):
+def until_flat(trained):
     """Whether the training went on until little more was to be had."""
-    flat = gained["psnr"] < 0.05 or gained["loss"] < 0.005
+    share = 2 if "last_fifth" in trained else 1  # tenths of the steps
+    gained = trained.get("last_fifth") or trained.get("a_tenth_more")
+    if gained is None:
+        return ""
+    flat = gained["psnr"] < 0.025 * share or gained["loss"] < 0.0025 * share
+    when = "In the last fifth of the steps it gained" if share == 2 else "Trained on for a tenth of the steps it gains"
     return (
-        f" In the last fifth of the steps it gained {gained['psnr']:.3f} dB and {gained['loss']:.2%} of the loss on "
-        f"validation images: {'flat' if flat else 'not flat yet'} (less than 0.05 dB or 0.5% is)."
+        f" {when} {gained['psnr']:.3f} dB and {gained['loss']:.2%} of the loss on validation images: "
+        f"{'flat' if flat else 'not flat yet'} (less than {0.025 * share:g} dB or {0.25 * share:g}% is)."
     )
 
 

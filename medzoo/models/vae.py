@@ -178,7 +178,8 @@ class VAE(Autoencoder):
             n: how many.
             seed: int or `None`; makes the draw repeatable.
             size: `(height, width)`, needed where the model leaves it open and no prior was fitted.
-            temperature: standard deviation of the noise; below 1 gives more typical, less varied images.
+            temperature: standard deviation of the noise (of a learned prior: what its own `spread` is multiplied by);
+                below 1 gives more typical, less varied images.
             label, steps, guidance: of a learned prior, see `FlowPrior.sample`.
             learned: `False` draws from N(0, temperature^2 I) although there is a learned prior.
 

@@ -38,8 +38,8 @@ def run(recipe, data, out, epochs, seed, strategy):
     work = begin(out)
     collections, shares = zip(*recipe.collections(data), strict=True)
     size = recipe.size and (recipe.size, recipe.size)
-    train, validation = ([brought_to(size, c.images(split)) for c in collections] for split in ("train", "val"))
-    validation = _validation(validation)
+    train = [brought_to(size, c.images("train")) for c in collections]
+    validation = validation_of(recipe, collections)
     work.mkdir(parents=True, exist_ok=True)
     settings = {
         "recipe": recipe.name,
@@ -190,13 +190,13 @@ def _xla(model):
 def start_from(model, other):
     """Gives encoder and decoder the weights of another's of the same widths.
 
-    An AE takes the means of a VAE's means and variances. A VQ-VAE's quantizer treats all latents alike, so each is
-    scaled to what it moves in the picture. With more or fewer latents only the stages are taken, and the ends stay as
-    the PCA left them. A codec goes on from a codec of its own form.
+    A model of the same form gives all it has. An AE takes the means of a VAE's means and variances. A VQ-VAE's
+    quantizer treats all latents alike, so each is scaled to what it moves in the picture. With more or fewer latents
+    only the stages are taken, and the ends stay as the PCA left them.
     """
-    from medzoo.models import VQVAE, Codec
+    from medzoo.models import VQVAE
 
-    if isinstance(model, Codec) and isinstance(other, Codec):
+    if type(model) is type(other) and [v.shape for v in model.weights] == [v.shape for v in other.weights]:
         model.set_weights(other.get_weights())
         return
     alike = model.latent_dim == other.latent_dim
@@ -222,8 +222,10 @@ def _for_pca(train, batches):
     return np.concatenate([batches[i] for i in range(min(len(batches), 128))])
 
 
-def _validation(parts):
+def validation_of(recipe, collections):
     """Validation images as one array; of a mixture as many of each, cut to the size of the smallest."""
+    size = recipe.size and (recipe.size, recipe.size)
+    parts = [brought_to(size, c.images("val")) for c in collections]
     if len(parts) == 1:
         return to_float(parts[0])
     most = FOR_VALIDATION // len(parts)

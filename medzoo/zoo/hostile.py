@@ -4,9 +4,11 @@ import collections
 import inspect
 import math
 import numbers
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
 
 from medzoo.errors import PresetError
-from medzoo.layers.frequencies import SHARE
 from medzoo.models.flow_prior import FlowPrior
 
 # name: (smallest, largest) of numbers, alone or in lists; None where a number may be missing
@@ -24,20 +26,20 @@ BOUNDS = {
     "groups": (1, 4096),
     "latent_shape": (1, 16384),
     "classes": (0, 4096),
+    "size": (1, 16384),
+    "spread": (0, 100),
 }
 LONGEST = 16  # of lists
 LARGEST = 1e9  # of any other number
 DEEPEST = 32  # of groups in a weights file
 
 
-def check_config(config, families, weights_size, name):
+def check_config(config, families, name):
     """The class and arguments of a model's configuration, once nothing in it is out of bounds.
 
     Args:
         config: `config.json`'s `"model"`.
         families: classes that presets may be of, by name.
-        weights_size: bytes of the weights file; a model with more weights than fit in it is refused before memory is
-            taken for it.
         name: of the preset, for errors.
 
     Raises:
@@ -48,21 +50,8 @@ def check_config(config, families, weights_size, name):
     family = config.get("class_name")
     if not isinstance(family, str) or family not in families:
         raise PresetError(f"{name}: class {family!r}; expected one of {', '.join(families)}.")
-    arguments, known = config["config"], _arguments(families[family])
-    if unknown := set(arguments) - known:
-        raise PresetError(f"{name}: {family} has no {', '.join(sorted(map(str, unknown)))}.")
-    for key, value in arguments.items():
-        if key == "prior" and isinstance(value, dict):
-            _check_prior(name, value)
-        else:
-            _check_value(name, key, value)
-    least = _least_weights(arguments)
-    if 2 * least > weights_size:
-        raise PresetError(
-            f"{name}: a model of {least:,} weights or more, and {weights_size:,} bytes of weights; they do not belong "
-            "together."
-        )
-    return families[family], arguments
+    check_arguments(config["config"], families[family], name)
+    return families[family], config["config"]
 
 
 def _arguments(cls):
@@ -73,12 +62,17 @@ def _arguments(cls):
     return names - {"self"}
 
 
-def _check_prior(name, arguments):
-    """The configuration of a prior within that of its model."""
-    if unknown := set(arguments) - _arguments(FlowPrior):
-        raise PresetError(f"{name}: a prior has no {', '.join(sorted(map(str, unknown)))}.")
+def check_arguments(arguments, cls, name):
+    """Refuses arguments of one of our classes that are unknown or out of bounds; raises as `check_config`."""
+    if not isinstance(arguments, dict):
+        raise PresetError(f"{name}: {str(arguments)[:100]}; expected arguments of {cls.__name__}, a JSON object.")
+    if unknown := set(arguments) - _arguments(cls):
+        raise PresetError(f"{name}: {cls.__name__} has no {', '.join(sorted(map(str, unknown)))}.")
     for key, value in arguments.items():
-        _check_value(name, key, value)
+        if key == "prior" and isinstance(value, dict):
+            check_arguments(value, FlowPrior, name)
+        else:
+            _check_value(name, key, value)
 
 
 def _check_value(name, key, value):
@@ -93,18 +87,30 @@ def _check_value(name, key, value):
             raise PresetError(f"{name}: {key}={str(value)[:100]}; expected {low:g} to {high:g}.")
 
 
-def _least_weights(arguments):
-    """Weights that a model of these arguments surely has: the residual blocks, and the linear paths of a vector."""
-    filters, blocks = arguments.get("filters", (48, 96)), arguments.get("blocks", 2)
-    try:
-        shape = arguments.get("image_shape", (64, 64, 1))
-        total = sum(2 * blocks * 2 * 3 ** (len(shape) - 1) * width**2 for width in filters)
-        if arguments.get("bottleneck", "vector") == "vector" and None not in shape:
-            seen = math.prod(shape) * (SHARE**3 if len(shape) == 4 else 1)  # of volumes by their low frequencies
-            total += 2 * int(seen) * arguments.get("latent_dim", 64)
-        return int(total + arguments.get("codebook_size", 0) * arguments.get("latent_dim", 0))
-    except (TypeError, ValueError):
-        return 0  # not numbers where numbers should be: the constructor says so
+def check_count(family, arguments, weights_size, name):
+    """Refuses a model of more weights than its file can hold, before memory is taken for them.
+
+    Args:
+        family, arguments: as `check_config` gives them.
+        weights_size: bytes of the weights file.
+        name: of the preset, for errors.
+
+    Raises:
+        PresetError: so many weights; whatever the class raises for arguments that do not fit together.
+    """
+
+    def count():
+        with keras.StatelessScope(initialize_variables=False):  # variables without values
+            return sum(math.prod(v.shape) for v in family.from_config(arguments).variables)
+
+    # In a thread of its own, which takes with it Keras' list of variables that still have to get values.
+    with ThreadPoolExecutor(1) as thread:
+        weights = thread.submit(count).result()
+    if 2 * weights > weights_size:
+        raise PresetError(
+            f"{name}: a model of {weights:,} weights, and {weights_size:,} bytes of weights; they do not belong "
+            "together."
+        )
 
 
 def check_weights(path, shapes, name):

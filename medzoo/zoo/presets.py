@@ -21,7 +21,7 @@ import numpy as np
 from medzoo.errors import PresetError, PresetNotFoundError
 from medzoo.files import written_whole
 from medzoo.zoo.download import cache_folder, check_file, fetch, sha256
-from medzoo.zoo.hostile import check_config, check_weights
+from medzoo.zoo.hostile import check_arguments, check_config, check_count, check_weights
 from medzoo.zoo.manifest import BUNDLED, entry, manifest
 from medzoo.zoo.preprocess import Preprocess
 
@@ -181,8 +181,11 @@ def _build(folder, name):
 
     config = _read_config(folder)
     families = {cls.__name__: cls for cls in models.FAMILIES}
-    family, arguments = check_config(config["model"], families, config["weights"]["size"], name)
+    family, arguments = check_config(config["model"], families, name)
+    check_arguments(config["preprocessing"], Preprocess, name)
     try:
+        if name not in manifest():  # whose files were held against its checksums
+            check_count(family, arguments, config["weights"]["size"], name)
         model = family.from_config(arguments)
         check_weights(folder / WEIGHTS, [v.shape for v in model.variables], name)
         model.load_weights(folder / WEIGHTS)
