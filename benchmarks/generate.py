@@ -1,13 +1,13 @@
-"""Small images drawn by the VAEs of the zoo, beside what can be had without a learned prior.
+"""Small images and volumes drawn by the VAEs of the zoo, beside what can be had without a learned prior.
 
     python benchmarks/generate.py --data DIR --out benchmarks/generate
 
 DIR holds the archives that the presets were trained on. Judged against test images: Fréchet distance, precision and
-recall in the features of a model that learned from other archives, and the share that the memorisation check calls
-copies of training images (a check that finds nothing calls 1% so). Beside them: N(0, I) in the latents, for
-vae-chestxray-64 a mixture of Gaussians fitted to them, and as what could be reached at most training images and
-reconstructed test images. For vae-brainmri also whether a classifier that was trained on real images takes a drawn
-image for what it was meant to be.
+recall in the features of a model that learned from other archives (of volumes: from the same ones), and the share that
+the memorisation check calls copies of training images (a check that finds nothing calls 1% so). Beside them: N(0, I) in
+the latents, for vae-chestxray-64 a mixture of Gaussians fitted to them, and as what could be reached at most training
+images and reconstructed test images. For vae-brainmri also whether a classifier that was trained on real images takes a
+drawn image for what it was meant to be.
 """
 
 from dataclasses import dataclass
@@ -45,12 +45,13 @@ CASES = [
     Case("chest X-ray, 64 pixels", "vae-chestxray-64", "medical_mnist_64.npz", "vqvae-brainmri", ["chest_xray"]),
     Case("brain MR, 128 pixels", "vae-brainmri", "brainmri_128.npz", "ae-chestxray"),
     Case("breast ultrasound, 192 pixels", "vae-breastus", "breast_us_192.npz", "ae-chestxray"),
+    Case("hippocampus, 32×48×32 voxels", "vae-hippocampus", "hippocampus", "vqvae-hippocampus"),
 ]
 
 
 def drawn(vae, case, count, train):
     """Yields (how, images)."""
-    grid = train.shape[1:3]
+    grid = train.shape[1:-1]
     if vae.prior is not None:
         yield "learned prior", vae.sample(count, seed=0)
     yield "N(0, I)", vae.sample(count, seed=0, size=grid, learned=False)
@@ -62,7 +63,8 @@ def drawn(vae, case, count, train):
 def judged(case, data):
     """Yields (how, measures, first images) for one case."""
     vae, judge = medzoo.load(case.name), medzoo.load(case.judge)
-    collection = open_collection(data / case.archive, classes=case.classes)
+    size = vae.image_shape[:-1] if vae.axes == 3 else None
+    collection = open_collection(data / case.archive, size, classes=case.classes)
     train, test = (fit_size(vae, collection.images(split)) for split in ("train", "test"))
     held_out, real = vae.reconstruct(test), features(judge, test)
     chosen = np.random.default_rng(0).permutation(len(train))[:COUNT]
@@ -115,7 +117,8 @@ def main(data, out):
             rows.append({"images": case.title, "model": case.name, "how": how, **found})
             click.echo(str(rows[-1]))
             if i == 0:  # no patient's image goes into a page
-                shown.append(medzoo.resize(images, (128, 128)))
+                planes = images[:, :, images.shape[2] // 2] if images.ndim == 5 else images
+                shown.append(medzoo.resize(planes, (128, 128)))
     classes = by_class("vae-brainmri", data)
     click.echo(str(classes))
     header = ["", "model", "drawn from", "Fréchet distance", "precision", "recall", "called copies"]

@@ -38,7 +38,7 @@ TASKS = {
     },
     "hippocampus": {
         "model": "vqvae-hippocampus",
-        "counts": {5: (300, (0, 2)), 20: (300, (0, 1)), 144: (600, (0, 1))},
+        "counts": {5: (300, (0, 1, 2)), 20: (300, (0, 1, 2)), 144: (600, (0, 1, 2))},
         "batch": 4,
         "names": ("anterior", "posterior"),
     },

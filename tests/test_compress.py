@@ -108,6 +108,7 @@ def test_lossy_is_the_models_reconstruction_and_quality_buys_psnr(codec):
         errors.append(np.square(image.astype(float) - back).mean())
     assert sizes == sorted(sizes)
     assert errors == sorted(errors, reverse=True)
+    assert compress([image], model, 50.0) == compress([image], model, 50)
 
 
 def test_the_file_is_as_long_as_the_prior_says():

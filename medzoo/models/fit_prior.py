@@ -5,7 +5,7 @@ import numpy as np
 
 from medzoo.models.flow_prior import FlowPrior
 
-WIDTHS = {True: (48, 96, 144), False: (256,) * 4}  # of grids, of vectors
+WIDTHS = {True: (48, 96, 144), False: (192,)}  # of grids, of vectors
 
 
 class Draws(keras.utils.PyDataset):

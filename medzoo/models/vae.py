@@ -138,7 +138,7 @@ class VAE(Autoencoder):
             epochs, batch_size, learning_rate: of the training by AdamW, whose rate falls along a cosine; the average of
                 the weights over the last steps is kept.
             filters, blocks: of the network, see `medzoo.layers.velocity.Velocity`; by default as wide as the prior
-                there is, else (48, 96, 144) for grids and four times 256 for vectors.
+                there is, else (48, 96, 144) for grids and (192,) for vectors.
             seed: int.
             fit: further options of `keras.Model.fit`, e.g. `verbose`, `callbacks`.
 

@@ -54,7 +54,9 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
         log.info("going on with the training in %s", out)
     flush_denormals()
     keras.utils.set_random_seed(seed)
-    images, labels = _with_moved(*_gathered(collections, "train", size), seed)
+    images, labels = _gathered(collections, "train", size)
+    if model.bottleneck == "spatial":  # of a vector's few numbers nothing is learned by heart, and copies draw blurs
+        images, labels = _with_moved(images, labels, seed)
     prior, draws = prepare(model, images, labels if len(names) > 1 else None, batch_size, None, 1, seed)
     few, some = _gathered(collections, "val", size, FOR_VALIDATION)
     means, log_variances = model.posteriors(few)

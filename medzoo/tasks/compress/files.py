@@ -57,6 +57,7 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
         quality = model.quality if quality is None else quality
         if quality not in range(BEST + 1):
             raise ValueError(f"compress: quality={quality}; expected a whole number from 0 to {BEST}.")
+        quality = int(quality)  # 50.0 is one too
         name = model.name.encode()
     else:
         if max_error < 0:
@@ -217,7 +218,7 @@ def _learned(model, exact, image, quality, kept):
     code_latents(coder, exact, latents, quality)
     words = coder.coder.get_compressed().astype("<u4").tobytes()
     if not np.array_equal(_latents(words, exact, image.shape, quality), latents):  # now, while the original is there
-        raise RuntimeError("compress: the file would not give back what was written; please report this.")
+        raise CompressedFileError("the file would not give back what was written; please report this.")
     picture = exact.picture(latents, quality, low, high)[:height, :width]
     head = Head(LATENTS, *image.shape, 8 * image.itemsize, low, high, quality, len(words), *kept, _checksum(picture))
     return head.pack() + words
