@@ -162,14 +162,16 @@ def prior_section(folder):
     classes = [f"\n- {i}: {name}" for i, name in enumerate(fitted["classes"])]
     labels = f" Labels:\n{''.join(classes)}" if len(classes) > 1 else ""
     before = losses[-1 - len(losses) // 5]
+    things, points = ("volumes", "voxels") if len(fitted["size"]) == 3 else ("images", "pixels")
     return f"""
 ## Prior
 
 `model.sample(n{", label=..." if labels else ""})` draws from a prior of {fitted["parameters"]:,} parameters over the \
-latents of images of {"×".join(map(str, fitted["size"]))} pixels (flow matching, Lipman et al. 2023, \
-arXiv:2210.02747), fitted to {sum(fitted["images"]):,} images in {fitted["steps"]:,} steps of {fitted["batch_size"]}, \
-{fitted["seconds"] / 60:.1f} minutes on a machine with {fitted["device"]} ({fitted["backend"]} backend). Its loss on \
-validation images is {losses[-1]:.4f} for each latent, {before:.4f} a fifth of the training before.{labels}
+latents of {things} of {"×".join(map(str, fitted["size"]))} {points} (flow matching, Lipman et al. 2023, \
+arXiv:2210.02747), fitted to {sum(fitted["images"]):,} {things} in {fitted["steps"]:,} steps of \
+{fitted["batch_size"]}, {fitted["seconds"] / 60:.1f} minutes on a machine with {fitted["device"]} \
+({fitted["backend"]} backend). Its loss on validation images is {losses[-1]:.4f} for each latent, \
+{before:.4f} a fifth of the training before.{labels}
 """
 
 
