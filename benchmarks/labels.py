@@ -10,9 +10,10 @@ or "deep") are chosen on validation images. Fine-tuned: the masked autoencoder w
 validation images at 10% of the labels, 2 epochs of the head and 6 of everything, against the same net from random
 weights with as many steps of everything; the epoch of least validation loss is kept. AUC of the test images (of four
 classes each against the rest), averaged over the draws; 95% intervals, also of paired differences, by drawing images
-and seeds anew.
+and seeds anew. With `--only` the other rows are those of the run before.
 """
 
+import json
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -149,56 +150,80 @@ def tuned_job(job):
     return remembered(cache, ["tuned", *rest], lambda: tuned(data, *rest))
 
 
+def fine_tuned(pool, cache, data, best):
+    """`{(task, pretrained, share): [probabilities of the test images of each seed]}`."""
+    keys = [(t, pretrained, share) for t in TASKS for pretrained in (True, False) for share in SHARES]
+    jobs = {
+        (t, *rest): pool.map(tuned_job, [(cache, data, t, best[t], *rest, seed) for seed in range(SEEDS)])
+        for t, *rest in keys
+    }
+    return {key: list(found) for key, found in jobs.items()}
+
+
+def replaced(table, rows, start):
+    """A table with new rows in the place of those whose names begin so."""
+    if not any(name.startswith(start) for name in table):
+        raise click.BadParameter(f"no row of the page begins with {start!r}: measure all of them.")
+    found = {}
+    for name, values in table.items():
+        found |= rows if name.startswith(start) else {name: values}
+    return found
+
+
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
 @click.option("--jobs", default=2, show_default=True, help="Processes, one core each.")
+@click.option("--only", help="Preset whose frozen features are measured; the other rows stay as they are in OUT.json.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
-def main(data, cache, jobs, out):
+def main(data, cache, jobs, only, out):
     cache.mkdir(parents=True, exist_ok=True)
     names = ["pixels, PCA of 256", NET, *(n for n in medzoo.list_models() if medzoo.load(n).axes == 2)]
-    tables, facts, lines = [], {}, {}
+    names = [only] if only else names
     with ProcessPoolExecutor(jobs, get_context("spawn"), alone) as pool:
         probed = {t: pool.map(frozen_job, [(cache, data, t, n) for n in names]) for t in TASKS}
         probed = {t: dict(zip(names, rows, strict=True)) for t, rows in probed.items()}
-        best = {t: max(MASKED, key=lambda n, rows=rows: rows[n][2][0.1]) for t, rows in probed.items()}
-        jobs_of = {
-            (t, pretrained, share): pool.map(
-                tuned_job, [(cache, data, t, best[t], pretrained, share, seed) for seed in range(SEEDS)]
-            )
-            for t in TASKS
-            for pretrained in (True, False)
-            for share in SHARES
-        }
-        runs = {key: list(found) for key, found in jobs_of.items()}
+        if not only:
+            best = {t: max(MASKED, key=lambda n, rows=rows: rows[n][2][0.1]) for t, rows in probed.items()}
+            runs = fine_tuned(pool, cache, data, best)
+    facts = json.loads(out.with_suffix(".json").read_text())["results"] if only else {}
     for task, rows in probed.items():
-        truth = read(data, task)["test"][1]
-        ways = {f"{best[task]}, fine-tuned": True, f"its net from {NET}": False}
-        found = {
-            f"frozen: {row}": {s: compared(scores[s], None, truth) for s in SHARES} for row, scores, _ in rows.values()
-        }
-        found |= {row: {s: compared(runs[task, own, s], None, truth) for s in SHARES} for row, own in ways.items()}
-        less = {s: compared(runs[task, True, s], runs[task, False, s], truth) for s in SHARES}
-        cells = [[row, *(show(of[s], 3) for s in SHARES)] for row, of in found.items()]
-        cells.append(["fine-tuned less random", *(show(less[s], 3) for s in SHARES)])
-        counts = {s: len(draw(read(data, task)["train"][1], s, 0)) for s in SHARES}
-        header = [f"{len(truth)} test images", *(f"{s:.0%} ({counts[s]:,})" for s in SHARES)]
-        tables.append((task[0].upper() + task[1:], header, cells))
-        validation = {row: {s: round(float(own[s]), 4) for s in SHARES} for row, _, own in rows.values()}
-        facts[task] = {"auc": found, "difference": less, "labels": counts, "frozen_on_validation": validation}
-        lines[task] = {row: [of[s]["mean"] for s in SHARES] for row, of in found.items()}
-    figure(out.with_suffix(".png"), lines)
+        labels = {split: own for split, (_, own) in read(data, task).items()}
+        truth, rows = labels["test"], list(rows.values())
+        found = {f"frozen: {row}": {str(s): compared(own[s], None, truth) for s in SHARES} for row, own, _ in rows}
+        validation = {row: {str(s): round(float(own[s]), 4) for s in SHARES} for row, _, own in rows}
+        if only:
+            own = facts[task]
+            own["auc"] = replaced(own["auc"], found, f"frozen: {only},")
+            own["frozen_on_validation"] = replaced(own["frozen_on_validation"], validation, f"{only},")
+            continue
+        for row, way in {f"{best[task]}, fine-tuned": True, f"its net from {NET}": False}.items():
+            found[row] = {str(s): compared(runs[task, way, s], None, truth) for s in SHARES}
+        less = {str(s): compared(runs[task, True, s], runs[task, False, s], truth) for s in SHARES}
+        counts = {"test_images": len(truth), "labels": {str(s): len(draw(labels["train"], s, 0)) for s in SHARES}}
+        facts[task] = {**counts, "auc": found, "difference": less, "frozen_on_validation": validation}
+    figure(out.with_suffix(".png"), {task: own["auc"] for task, own in facts.items()})
+    tables = [tabled(task, own) for task, own in facts.items()]
     write(out, "Labels", tables, {"backend": keras.backend.backend(), "results": facts}, explained())
 
 
-def figure(path, lines):
+def tabled(task, facts):
+    """`(heading, header, rows)` of one task."""
+    header = [f"{s:.0%} ({facts['labels'][str(s)]:,})" for s in SHARES]
+    rows = facts["auc"] | {"fine-tuned less random": facts["difference"]}
+    cells = [[row, *(show(of[str(s)], 3) for s in SHARES)] for row, of in rows.items()]
+    return task[0].upper() + task[1:], [f"{facts['test_images']} test images", *header], cells
+
+
+def figure(path, results):
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(12, 4), layout="constrained")
-    axes = drawing.subplots(1, len(lines))
-    for axis, (task, rows) in zip(axes, lines.items(), strict=True):
+    axes = drawing.subplots(1, len(results))
+    for axis, (task, rows) in zip(axes, results.items(), strict=True):
         kept = [row for row in rows if any(word in row for word in ("PCA", "mae-", NET))]
-        for row, values in rows.items():
+        for row, found in rows.items():
+            values = [found[str(s)]["mean"] for s in SHARES]
             own = {"label": row, "color": f"C{kept.index(row)}", "marker": "o"} if row in kept else {"color": "0.85"}
             axis.plot([100 * s for s in SHARES], values, "-" if "frozen" in row else "--", **own, zorder=row in kept)
         axis.set(xscale="log", xlabel="labelled images, %", ylabel="AUC", title=task)
