@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
+from PIL import Image
 
 from medzoo.files import write_json, write_whole
 from medzoo.recipes.training import flush_denormals
@@ -18,7 +19,7 @@ from medzoo.reports.tables import table
 
 
 def write(out, title, tables, facts, text=None):
-    """Writes OUT.json and OUT.md; the page shows OUT.png, which the benchmark draws itself.
+    """Writes OUT.json and OUT.md; the page shows OUT.png, which the benchmark has drawn itself.
 
     Args:
         out: path without an ending.
@@ -31,11 +32,19 @@ def write(out, title, tables, facts, text=None):
     if text is None:
         text = explained()
     write_json(out.with_suffix(".json"), {"command": command, **facts})
+    small(out.with_suffix(".png"))
     parts = [f"# {title}", text, f"Made by `{command}`.", f"![{title}]({out.name}.png)"]
     for heading, header, rows in tables:
         parts += [f"## {heading}"] if heading else []
         parts.append(table(header, rows))
     write_whole(out.with_suffix(".md"), "\n\n".join(parts) + "\n")
+
+
+def small(path):
+    """Brings a picture in colour to 256 colours, a third of the bytes: every clone carries it."""
+    with Image.open(path) as picture:
+        if picture.mode in ("RGB", "RGBA"):
+            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def explained():
