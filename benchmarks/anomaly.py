@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from results import alone, explained, remembered, write
+from results import alone, explained, over, remembered, write
 
 import medzoo
 from medzoo.images.archive import to_float
@@ -141,24 +141,12 @@ def job(arguments):
     return remembered(cache, rest, lambda: detected(data, *rest))
 
 
-def over(runs, truth, statistic=auc, resamples=1000):
-    """Mean of a statistic of scores over runs, with an interval over images and runs."""
-    rng, n, every = np.random.default_rng(0), len(truth), np.arange(len(runs))
-
-    def value(images, seeds):
-        return np.mean([statistic(runs[k][images], truth[images]) for k in seeds])
-
-    draws = [value(rng.integers(0, n, n), rng.choice(every, len(every))) for _ in range(resamples)]
-    low, high = np.nanpercentile(draws, (2.5, 97.5))
-    return {"mean": round(float(value(np.arange(n), every)), 4), "interval": [round(low, 4), round(high, 4)]}
-
-
 def summed_up(data, task, runs):
     """`{row: measures}` of a task; runs by method."""
     truth = {split: read(data, task)[split][1] for split in ("val", "test")}
     rows = {}
     for name, own in [*runs.items(), *((name, [scores]) for name, scores in baselines(data, task))]:
-        rows[name] = {split: over([r[split] for r in own], truth[split]) for split in ("test", "val")}
+        rows[name] = {split: over([r[split] for r in own], truth[split], auc) for split in ("test", "val")}
         rows[name]["seeds"] = len(own)
         if "threshold" in own[0]:
             called = {split: np.mean([r[split] > r["threshold"] for r in own], axis=0) for split in truth}
@@ -168,7 +156,7 @@ def summed_up(data, task, runs):
         if "drawn" in own[0]:
             normal = [r["test"][~truth["test"]] for r in own]
             pairs = [np.concatenate([a, r["drawn"]]) for a, r in zip(normal, own, strict=True)]
-            rows[name]["drawn"] = over(pairs, np.arange(2 * len(normal[0])) >= len(normal[0]))
+            rows[name]["drawn"] = over(pairs, np.arange(2 * len(normal[0])) >= len(normal[0]), auc)
         for key in ("pointing", "precision", "dice"):
             if key in own[0]:
                 rows[name][key] = summary(np.mean([r[key] for r in own], axis=0))

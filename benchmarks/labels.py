@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from results import alone, explained, remembered, write
+from results import alone, explained, over, remembered, write
 
 import medzoo
 from medzoo.images.archive import to_float
@@ -47,13 +47,13 @@ EPOCHS, STEPS = (2, 6), {0.01: 20, 0.1: 20, 1.0: 50}  # batches of 16 an epoch
 
 
 @lru_cache(1)
-def read(data, task):
-    """`{split: (uint8 images (N, 96, 96, 1), labels)}`."""
+def read(data, task, side=SIDE):
+    """`{split: (uint8 images (N, side, side, 1), labels)}`."""
     name, positive = TASKS[task]
     collection = open_collection(data / name, 224)
     found = {}
     for split in ("train", "val", "test"):
-        images = np.round(255 * resize(to_float(collection.images(split)), (SIDE, SIDE))).astype("uint8")
+        images = np.round(255 * resize(to_float(collection.images(split)), (side, side))).astype("uint8")
         labels = np.asarray(collection.labels(split))
         found[split] = images, labels if positive is None else labels == collection.class_names.index(positive)
     return {split: (images, labels.astype(int)) for split, (images, labels) in found.items()}
@@ -126,20 +126,6 @@ def tuned(data, task, name, pretrained, share, seed):
     return model.predict(to_float(images["test"][0]), verbose=0)
 
 
-def compared(runs, others, truth, resamples=1000):
-    """Mean AUC of runs (less that of others, run for run) with an interval over images and runs."""
-    rng, n = np.random.default_rng(0), len(truth)
-
-    def statistic(images, seeds):
-        value = np.mean([mean_auc(runs[k][images], truth[images]) for k in seeds])
-        return value - (0 if others is None else np.mean([mean_auc(others[k][images], truth[images]) for k in seeds]))
-
-    every = np.arange(len(runs))
-    draws = [statistic(rng.integers(0, n, n), rng.choice(every, len(every))) for _ in range(resamples)]
-    low, high = np.nanpercentile(draws, (2.5, 97.5))
-    return {"mean": round(float(statistic(np.arange(n), every)), 4), "interval": [round(low, 4), round(high, 4)]}
-
-
 def frozen_job(job):
     cache, data, task, name = job
     return remembered(cache, ["frozen", task, name], lambda: frozen(data, task, name))
@@ -190,7 +176,7 @@ def main(data, cache, jobs, only, out):
     for task, rows in probed.items():
         labels = {split: own for split, (_, own) in read(data, task).items()}
         truth, rows = labels["test"], list(rows.values())
-        found = {f"frozen: {row}": {str(s): compared(own[s], None, truth) for s in SHARES} for row, own, _ in rows}
+        found = {f"frozen: {row}": {str(s): over(own[s], truth, mean_auc) for s in SHARES} for row, own, _ in rows}
         validation = {row: {str(s): round(float(own[s]), 4) for s in SHARES} for row, _, own in rows}
         if only:
             own = facts[task]
@@ -198,8 +184,8 @@ def main(data, cache, jobs, only, out):
             own["frozen_on_validation"] = replaced(own["frozen_on_validation"], validation, f"{only},")
             continue
         for row, way in {f"{best[task]}, fine-tuned": True, f"its net from {NET}": False}.items():
-            found[row] = {str(s): compared(runs[task, way, s], None, truth) for s in SHARES}
-        less = {str(s): compared(runs[task, True, s], runs[task, False, s], truth) for s in SHARES}
+            found[row] = {str(s): over(runs[task, way, s], truth, mean_auc) for s in SHARES}
+        less = {str(s): over(runs[task, True, s], truth, mean_auc, runs[task, False, s]) for s in SHARES}
         counts = {"test_images": len(truth), "labels": {str(s): len(draw(labels["train"], s, 0)) for s in SHARES}}
         facts[task] = {**counts, "auc": found, "difference": less, "frozen_on_validation": validation}
     figure(out.with_suffix(".png"), {task: own["auc"] for task, own in facts.items()})

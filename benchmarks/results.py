@@ -141,6 +141,28 @@ def paces(cases, what):
     return {"ceiling_gflops": round(ceiling, 1), "of": found}
 
 
+def over(runs, truth, statistic, others=None, resamples=1000):
+    """Mean over runs of a statistic of scores (less that of others, run for run), with an interval over images and
+    runs.
+
+    Args:
+        runs, others: lists of arrays `(N, ...)`, one a run.
+        truth: `(N,)`.
+        statistic: function of scores and truth.
+    """
+    rng, n, every = np.random.default_rng(0), len(truth), np.arange(len(runs))
+
+    def value(images, seeds):
+        def mean(of):
+            return np.mean([statistic(of[k][images], truth[images]) for k in seeds])
+
+        return mean(runs) - (0 if others is None else mean(others))
+
+    draws = [value(rng.integers(0, n, n), rng.choice(every, len(every))) for _ in range(resamples)]
+    low, high = np.nanpercentile(draws, (2.5, 97.5))
+    return {"mean": round(float(value(np.arange(n), every)), 4), "interval": [round(low, 4), round(high, 4)]}
+
+
 def pace_table(fast, what):
     """`(heading, header, rows)` of what `paces` found."""
     header = ["", f"multiply-adds a {what}", f"reconstructing, {what}s a second", "share", "training", "share"]

@@ -1,0 +1,117 @@
+"""Classify on the protocols of the literature: a pretrained encoder, fine-tuned with all labels, and what is published.
+
+    KERAS_BACKEND=torch python benchmarks/diagnosis.py --data DIR --cache DIR --out benchmarks/diagnosis
+
+DIR holds pediatric_cxr (pneumonia or none; the official 624 test films) and breast_us_192.npz (malignant or not; split
+by image, otherwise than BreastMNIST). Images are brought to 128 pixels. `fine_tune` of `mae-medical`, and of its net
+from random weights, as many epochs; the epoch is chosen on validation images, and probabilities are calibrated there.
+Means over seeds, with 95% intervals over images and seeds; pretrained less random, seed for seed. Accuracy is that of
+the more probable class; ECE is the expected calibration error. Published: Doerrich et al. 2025, arXiv:2404.15786, the
+tables of PneumoniaMNIST and BreastMNIST in BENCHMARK.md of their repository
+sdoerrich97/rethinking-model-prototyping-MedMNISTPlus, means of three seeds of nets pretrained on ImageNet.
+"""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import click
+import keras
+from labels import read
+from results import alone, explained, over, remembered, write
+
+import medzoo
+from medzoo.images.archive import to_float
+from medzoo.reports.bootstrap import show
+from medzoo.reports.classification import calibration_error, mean_auc, sensitivity
+from medzoo.tasks.classify import fine_tune
+
+MODEL, SIDE = "mae-medical", 128
+TASKS = {  # epochs of the head and of everything, seeds
+    "children's pneumonia": {"epochs": (1, 8), "seeds": 3},
+    "breast ultrasound, malignant": {"epochs": (5, 30), "seeds": 5},
+}
+WAYS = {f"{MODEL}, fine-tuned": True, "its net from random weights": False}
+MEASURES = {
+    "AUC": mean_auc,
+    "accuracy": lambda p, y: (p.argmax(axis=1) == y).mean(),
+    "sensitivity at 90% specificity": lambda p, y: sensitivity(p[:, 1], y, 0.9),
+    "ECE": calibration_error,
+}
+PUBLISHED = {  # net, pixels: AUC, accuracy
+    "children's pneumonia": {
+        "ResNet-18, 64 pixels": (0.9434, 0.8600),
+        "ResNet-18, 128 pixels": (0.9791, 0.8985),
+        "ResNet-18, 224 pixels": (0.9804, 0.9113),
+        "ViT-B/16 of DINO, frozen, 224 pixels": (0.9892, 0.9156),
+    },
+    "breast ultrasound, malignant": {
+        "ResNet-18, 64 pixels": (0.8714, 0.8333),
+        "ResNet-18, 128 pixels": (0.8778, 0.8547),
+        "ResNet-18, 224 pixels": (0.8994, 0.8718),
+        "AlexNet, 128 pixels": (0.9397, 0.9060),
+    },
+}
+
+
+def tuned(data, task, pretrained, seed):
+    """Probabilities of the test images."""
+    images = read(data, task, SIDE)
+    keras.utils.set_random_seed(seed)
+    model = medzoo.Classifier.from_pretrained(MODEL, 1 + int(images["train"][1].max()), pretrained=pretrained)
+    epochs = TASKS[task]["epochs"] if pretrained else (0, sum(TASKS[task]["epochs"]))
+    fine_tune(model, *images["train"], images["val"], epochs=epochs, seed=seed)
+    x, y = images["val"]
+    model.calibrate(to_float(x), y)
+    return model.predict(to_float(images["test"][0]), verbose=0)
+
+
+def job(arguments):
+    cache, data, *rest = arguments
+    return remembered(cache, rest, lambda: tuned(data, *rest))
+
+
+def figure(path, results):
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(11, 3), layout="constrained")
+    for axis, (task, rows) in zip(drawing.subplots(1, len(results)), results.items(), strict=True):
+        names = [*WAYS, *PUBLISHED[task]]
+        for i, name in enumerate(names):
+            value = rows[name]["AUC"] if name in WAYS else {"mean": PUBLISHED[task][name][0]}
+            axis.plot(value["mean"], i, "o", color="C1" if name in WAYS else "0.5")
+            axis.plot(value.get("interval", []), [i, i][: len(value.get("interval", []))], color="C1", alpha=0.5)
+        axis.set_yticks(range(len(names)), names, fontsize=8)
+        axis.invert_yaxis()
+        axis.set(xlabel="AUC, test images", title=task)
+        axis.grid(axis="x", alpha=0.3)
+    drawing.savefig(path, dpi=100)
+
+
+@click.command(help=__doc__)
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
+@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
+@click.option("--jobs", default=2, show_default=True, help="Processes, one core each.")
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+def main(data, cache, jobs, out):
+    cache.mkdir(parents=True, exist_ok=True)
+    every = [(t, way, s) for t, own in TASKS.items() for s in range(own["seeds"]) for way in WAYS.values()]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), alone) as pool:
+        found = dict(zip(every, pool.map(job, [(cache, data, *key) for key in every]), strict=True))
+    results, tables = {}, []
+    for task, own in TASKS.items():
+        truth = read(data, task, SIDE)["test"][1]
+        runs = {name: [found[task, way, s] for s in range(own["seeds"])] for name, way in WAYS.items()}
+        rows = {name: {m: over(r, truth, f) for m, f in MEASURES.items()} for name, r in runs.items()}
+        first, second = runs.values()
+        rows["fine-tuned less random"] = {m: over(first, truth, f, second) for m, f in MEASURES.items()}
+        results[task] = rows
+        cells = [[name, *(show(row[m], 3) for m in MEASURES)] for name, row in rows.items()]
+        cells += [[f"published: {n}", f"{a:.3f}", f"{b:.3f}", "–", "–"] for n, (a, b) in PUBLISHED[task].items()]
+        tables.append((f"{task}, {own['seeds']} seeds", ["", *MEASURES], cells))
+    figure(out.with_suffix(".png"), results)
+    write(out, "Diagnosis", tables, {"backend": keras.backend.backend(), "results": results}, explained())
+
+
+if __name__ == "__main__":
+    main()
