@@ -17,6 +17,7 @@ from medzoo.errors import CompressedFileError
 from medzoo.images.phantom import chest_phantom
 from medzoo.layers.prior import SCALES, InterlacedPrior, logistic_nats, order
 from medzoo.models import Codec
+from medzoo.parallel import cores, in_order
 from medzoo.tasks.compress import compress, decompress, exact, streams
 from medzoo.tasks.compress.files import contents
 
@@ -41,6 +42,30 @@ def film(height=96, width=72, noise=2.0, seed=100, dtype="uint8"):
     largest = 255 if dtype == "uint8" else 4095
     values = chest_phantom(max(128, height), seed)[:height, :width, 0] * largest + rng.normal(0, noise, (height, width))
     return np.clip(np.round(values), 0, largest).astype(dtype)
+
+
+def test_many_films_at_once_give_what_one_by_one_gives(codec):
+    films = [film(40 + 8 * (i % 3), 48, seed=i) for i in range(7)]
+    together, names = decompress(compress(films, codec, names=[str(i) for i in range(7)]), codec, with_names=True)
+    assert names == [str(i) for i in range(7)]
+    for one, own in zip(films, together, strict=True):
+        assert np.array_equal(decompress(compress([one], codec), codec)[0], own)
+
+
+def test_work_on_several_cores_keeps_its_order_and_reads_few_items_ahead():
+    drawn = []
+
+    def items():
+        for i in range(100):
+            drawn.append(i)
+            yield i
+
+    squares = in_order(lambda i: i * i, items())
+    assert [next(squares) for _ in range(3)] == [0, 1, 4]
+    assert len(drawn) <= 3 + 1 + cores()
+    assert list(squares) == [i * i for i in range(3, 100)]
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda i: 1 // i, [1, 0, 1]))
 
 
 IMAGES = {

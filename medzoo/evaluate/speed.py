@@ -1,13 +1,14 @@
 """What a model costs on this machine."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
 import time
 
 import numpy as np
+
+from medzoo.parallel import cores
 
 SCRIPT = """
 import json, resource, sys
@@ -45,11 +46,11 @@ def speed(preset, size):
     """
     import keras
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = cores()
     machine = {
         "backend": keras.backend.backend(),
         "size": list(size),
-        "machine": f"{platform.machine()}, {cores} CPU core{'s' if cores > 1 else ''}",
+        "machine": f"{platform.machine()}, {count} CPU core{'s' if count > 1 else ''}",
     }
     arguments = [sys.executable, "-c", SCRIPT, str(preset), "x".join(map(str, size))]
     if sys.platform == "win32":

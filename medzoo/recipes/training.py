@@ -1,7 +1,6 @@
 """How recipes train: start from PCA or a preset, augmentation, fit, resume, the best epoch, the preset."""
 
 import logging
-import os
 import shutil
 
 import keras
@@ -12,6 +11,7 @@ from medzoo.errors import TrainingError
 from medzoo.files import same_settings, write_json
 from medzoo.images.archive import to_float
 from medzoo.images.intensity import resize
+from medzoo.parallel import cores
 from medzoo.recipes.augment import Augmented
 from medzoo.recipes.checkpoint import Checkpoints, begin
 from medzoo.recipes.strategy import devices
@@ -259,5 +259,5 @@ def device_name():
 
         if torch.cuda.is_available():
             return torch.cuda.get_device_name(0)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} CPU core{'s' * (cores > 1)}"
+    count = cores()
+    return f"{count} CPU core{'s' * (count > 1)}"

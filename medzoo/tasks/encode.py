@@ -15,6 +15,7 @@ from medzoo.files import same_settings, written_whole
 from medzoo.images.listing import frames_of, list_files
 from medzoo.images.read_volume import list_volumes
 from medzoo.models import VAE
+from medzoo.parallel import cores
 from medzoo.tasks.shared.alike import alike
 from medzoo.zoo.presets import image_shape_of, load, weights_digest
 
@@ -63,7 +64,7 @@ def encode_folder(model, source, out, shard=1000, processes=1, engine="processes
         yield from map(work, missing)
     else:
         # Spawned, not forked: TensorFlow does not survive a fork.
-        threads = max(1, len(os.sched_getaffinity(0)) // processes) if hasattr(os, "sched_getaffinity") else 1
+        threads = max(1, cores() // processes)
         with ProcessPoolExecutor(processes, get_context("spawn"), _threads, (threads,)) as pool:
             yield from pool.map(work, missing)
 

@@ -55,7 +55,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         heat="synthetic",
         size=96,
         standardize=True,
-        steps=300,
+        steps=600,
         augment=4,
         false_positive_rate=0.05,
         held_out=0.25,

@@ -140,7 +140,7 @@ class Synthetic:
         seed: int.
     """
 
-    def __init__(self, steps=300, seed=0):
+    def __init__(self, steps=600, seed=0):
         self.steps, self.seed = steps, seed
 
     def fit(self, model, normals):

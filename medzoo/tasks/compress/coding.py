@@ -65,8 +65,9 @@ def _by_table(step, fraction):
     kind = step * FRACTIONS + fraction
     indices = np.argsort(kind, kind="stable")
     numbers, starts = np.unique(kind[indices], return_index=True)
-    for number, own in zip(numbers, np.split(indices, starts[1:]), strict=True):
-        yield _table(*divmod(int(number), FRACTIONS)), own
+    ends = [*starts[1:].tolist(), len(indices)]
+    for number, start, end in zip(numbers.tolist(), starts.tolist(), ends, strict=True):
+        yield _table(*divmod(number, FRACTIONS)), indices[start:end]
 
 
 @cache

@@ -62,7 +62,7 @@ def decompress_file(file, out, model=None):
     Raises:
         CompressedFileError: see `decompress`; names the file.
     """
-    found = _named(file, lambda data: list(decoded(data, model)))
+    found = _named(file, lambda data: decoded(data, model))
     # A name in a file from elsewhere must not lead out of the folder.
     stems = [Path(head.title.replace("\\", "/")).stem or f"{i:05d}" for i, (_, head) in enumerate(found)]
     targets = {}

@@ -15,6 +15,7 @@ import numpy as np
 from medzoo.layers.blocks import ResidualBlock
 from medzoo.layers.prior import SCALES
 from medzoo.models.codec import BEST
+from medzoo.parallel import in_pieces
 
 BITS = 10  # of activations behind the point
 WEIGHT_BITS = 14  # of weights
@@ -107,9 +108,9 @@ class Conv:
         if self.side == 1:
             return shifted(x @ self.kernel + self.bias, self.drop)
         windows = self._windows(x)
-        rows = max(1, WINDOWS // (windows.shape[1] * len(self.kernel)))
-        parts = (windows[i : i + rows] for i in range(0, len(windows), rows))
-        return np.concatenate([self._sums(part.reshape(*part.shape[:2], -1)) for part in parts])
+        count = max(1, WINDOWS // (windows.shape[1] * len(self.kernel)))
+        parts = (windows[i : i + count] for i in range(0, len(windows), count))
+        return np.concatenate(in_pieces(lambda part: self._sums(part.reshape(*part.shape[:2], -1)), parts))
 
     def at(self, x, places, extra):
         """What `__call__` gives at some places only, `(n, c)`.
@@ -121,8 +122,8 @@ class Conv:
         """
         windows, (rows, columns) = self._windows(x), places
         count = max(1, WINDOWS // len(self.kernel))
-        parts = (windows[rows[i : i + count], columns[i : i + count]] for i in range(0, len(rows), count))
-        return np.concatenate([self._sums(part.reshape(len(part), -1), extra) for part in parts])
+        parts = ((rows[i : i + count], columns[i : i + count]) for i in range(0, len(rows), count))
+        return np.concatenate(in_pieces(lambda at: self._sums(windows[at].reshape(len(at[0]), -1), extra), parts))
 
     def _sums(self, x, extra=0):
         return shifted(x @ self.kernel + self.bias + extra, self.drop)

@@ -22,6 +22,7 @@ import numpy as np
 from medzoo.errors import CompressedFileError
 from medzoo.models import Codec
 from medzoo.models.codec import BEST
+from medzoo.parallel import in_order, one_thread_a_product
 from medzoo.tasks.compress import streams
 from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, constriction
 from medzoo.tasks.compress.exact import ExactCodec
@@ -66,9 +67,14 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
             raise ValueError(f"compress: quality={quality} and max_error={max_error} exclude each other.")
         name, digest = b"", b""
     out = [MAGIC, bytes([VERSION, len(name)]), name, digest, _varint(len(images))]
-    for image, title, own in zip(images, names, tags, strict=True):
-        image, kept = _checked(image), (title, own)
-        out.append(_learned(model, exact, image, quality, kept) if lossy else _stream(image, max_error, kept))
+    kept = ((_checked(image), title, own) for image, title, own in zip(images, names, tags, strict=True))
+    if lossy:
+        # The model on this thread only; the whole numbers on all cores.
+        encoded = ((image, _encoded(model, exact, image, quality), (title, own)) for image, title, own in kept)
+        with one_thread_a_product():
+            out += in_order(lambda item: _learned(exact, quality, *item), encoded)
+    else:
+        out += in_order(lambda item: _stream(item[0], max_error, item[1:]), kept)
     data = b"".join(out)
     return data + struct.pack("<I", zlib.crc32(data))
 
@@ -84,21 +90,22 @@ def decompress(data, model=None, with_names=False):
     Raises:
         CompressedFileError: not such a file, damaged, or made with other weights.
     """
-    found = list(decoded(data, model))
+    found = decoded(data, model)
     images = [image for image, _ in found]
     return (images, [head.title for _, head in found]) if with_names else images
 
 
 def decoded(data, model=None):
-    """Yields `(array, Head)` of each image; arguments and errors as those of `decompress`."""
+    """`(array, Head)` of each image; arguments and errors as those of `decompress`."""
     reader, name, found = _opened(data)
     exact = None
     if name:
         _, exact, digest = _codec(model or name)
         if found != digest:
             raise CompressedFileError(f"made with weights {found.hex()} of {name}; those at hand are {digest.hex()}.")
-    for _ in range(reader.varint()):
-        yield _read_one(reader, exact)
+    parts = (_next(reader) for _ in range(reader.varint()))
+    with one_thread_a_product():
+        return list(in_order(lambda part: _read_one(*part, exact), parts))
 
 
 def contents(data):
@@ -206,14 +213,23 @@ def _tags(data):
     return tags
 
 
-def _learned(model, exact, image, quality, kept):
-    # 8 bits keep the range that the codec was trained on; 16 bits are stretched to what the image uses.
-    low, high = (0, 255) if image.dtype == np.uint8 else (int(image.min()), max(int(image.max()), int(image.min()) + 1))
-    height, width = image.shape
-    f = exact.f
-    padded = np.pad(image, ((0, -height % f), (0, -width % f)), mode="edge")
+def _range(image):
+    """8 bits keep the range that the codec was trained on; 16 bits are stretched to what the image uses."""
+    if image.dtype == np.uint8:
+        return 0, 255
+    low = int(image.min())
+    return low, max(int(image.max()), low + 1)
+
+
+def _encoded(model, exact, image, quality):
+    (height, width), (low, high) = image.shape, _range(image)
+    padded = np.pad(image, ((0, -height % exact.f), (0, -width % exact.f)), mode="edge")
     scaled = ((padded.astype("float64") - low) / (high - low)).astype("float32")
-    latents = model.encode(scaled[None, ..., None], quality)[0].astype("float64")
+    return model.encode(scaled[None, ..., None], quality)[0].astype("float64")
+
+
+def _learned(exact, quality, image, latents, kept):
+    (height, width), (low, high) = image.shape, _range(image)
     coder = Encoder(constriction().queue.RangeEncoder())
     code_latents(coder, exact, latents, quality)
     words = coder.coder.get_compressed().astype("<u4").tobytes()
@@ -236,7 +252,7 @@ def _stream(image, max_error, kept):
     kind, coded, picture = streams.encode(image, max_error)
     head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), *kept, _checksum(picture))
     data = head.pack() + coded
-    _read_one(_Reader(data), None)  # what cannot be read back raises now, while the original is there
+    _read_one(*_next(_Reader(data)), None)  # what cannot be read back raises now, while the original is there
     return data
 
 
@@ -244,9 +260,13 @@ def _checksum(picture):
     return zlib.crc32(picture.astype("<u2").tobytes())
 
 
-def _read_one(reader, exact):
+def _next(reader):
+    """Head and coded bytes of the next image."""
     head = Head.read(reader)
-    coded = reader.take(head.length)
+    return head, reader.take(head.length)
+
+
+def _read_one(head, coded, exact):
     if head.kind == LATENTS:
         if exact is None or head.length % 4:
             raise CompressedFileError("latents without the name of a preset, or cut short.")
