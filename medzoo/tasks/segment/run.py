@@ -21,6 +21,7 @@ from medzoo.tasks.shared.fit import fit_best
 from medzoo.zoo.presets import loaded
 
 BATCH = {2: 8, 3: 4}  # images, volumes
+LEAST = 30  # batches an epoch: few pairs are shown again, each time moved otherwise
 
 
 def train_segmenter(
@@ -35,7 +36,7 @@ def train_segmenter(
         out: folder to write to; made if it is not there.
         size: side in pixels, for a model that takes any; by default 256. Of volumes of any size `(depth, height,
             width)`: what is cut out of their middle to learn from.
-        epochs, verbose: of the training.
+        epochs, verbose: of the training; an epoch shows each pair once, and is 30 batches at least.
         seed: of the training, and of what is held out.
         pretrained: `False` starts from random weights, as a control.
         command: for the report.
@@ -53,8 +54,9 @@ def train_segmenter(
     classes = y.shape[-1] if several else 1 + max(1, *(int(own.max()) for _, own in parts.values()))
     keras.utils.set_random_seed(seed)
     segmenter = Segmenter.from_pretrained(model, classes, pretrained=pretrained, multi_label=several)
-    pairs = MovedPairs(x, y, BATCH[model.axes], seed=seed)
-    seen = {"validation_data": parts["val"], "batch_size": BATCH[model.axes], "verbose": verbose, "shuffle": False}
+    batch = BATCH[model.axes]
+    pairs = MovedPairs(x, y, batch, max(LEAST, -(-len(x) // batch)), seed)
+    seen = {"validation_data": parts["val"], "batch_size": batch, "verbose": verbose, "shuffle": False}
     fit_best(segmenter, pairs, epochs=epochs, steps=len(pairs), learning_rate=2e-3, **seen)
     truth, found = (layers(m, classes, several) for m in (truth, segmenter.segment(test)))
     result = {
