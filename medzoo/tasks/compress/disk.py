@@ -12,8 +12,8 @@ from medzoo.images.secondary import technical_tags, write_secondary
 from medzoo.images.write import write_png
 from medzoo.progress import track
 from medzoo.tasks.compress import streams
-from medzoo.tasks.compress.files import DEFAULT, LATENTS, compress, contents, decoded
-from medzoo.zoo.presets import loaded
+from medzoo.tasks.compress.files import DEFAULT, compress, compress_singly, contents, decoded
+from medzoo.tasks.compress.head import LATENTS
 
 
 def compress_files(
@@ -45,10 +45,10 @@ def compress_each(
     files, targets, model=DEFAULT, quality=None, max_error=None, names=True, tags=False, on_error="raise", skipped=None
 ):
     """As `compress_files`, a file for each image: `targets` are as many paths as `files`."""
-    model, after, good = loaded(model) if max_error is None else None, 0, _usable(files, on_error, skipped)
+    after, good = 0, _usable(files, on_error, skipped)
     files, targets = ([them[i] for i in good] for them in (files, targets))
-    for file, target, image in zip(files, targets, _Reading(files), strict=True):
-        data = compress([image], model, quality, max_error, *_kept([file], names, tags))
+    coded = compress_singly(_Reading(files), model, quality, max_error, *_kept(files, names, tags))
+    for target, data in zip(targets, coded, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, data)
         after += len(data)

@@ -12,10 +12,8 @@ bytes where none are needed); for each film what its `Head` holds and the coded 
 """
 
 import hashlib
-import json
 import struct
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,10 +24,10 @@ from medzoo.parallel import in_order, one_thread_a_product
 from medzoo.tasks.compress import streams
 from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, constriction
 from medzoo.tasks.compress.exact import ExactCodec
+from medzoo.tasks.compress.head import LATENTS, Head, Reader, varint
 from medzoo.zoo.presets import loaded
 
 MAGIC, VERSION = b"MZC", 3
-LATENTS = 0  # kind of a film; those of `streams` follow
 _exact_codecs = {}  # the last one used, by digest of its weights
 DEFAULT = "codec-chestxray-256"
 
@@ -48,35 +46,50 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
     Raises:
         ValueError: images of another type or shape, an unknown quality, a quality beside `max_error`.
     """
+    head, films = _coded(images, model, quality, max_error, names, tags)
+    return _file(head, list(films))
+
+
+def compress_singly(images, model=DEFAULT, quality=None, max_error=None, names=None, tags=None):
+    """As `compress`, but yields the bytes of a file for each image."""
+    head, films = _coded(images, model, quality, max_error, names, tags)
+    return (_file(head, [film]) for film in films)
+
+
+def _coded(images, model, quality, max_error, names, tags):
+    """`(bytes before the number of images, iterator over the bytes of each)`; arguments as those of `compress`."""
     names = [""] * len(images) if names is None else list(names)
     tags = [{}] * len(images) if tags is None else list(tags)
     if not len(names) == len(tags) == len(images):
         raise ValueError(f"compress: {len(names)} names and {len(tags)} tags for {len(images)} images.")
-    lossy = max_error is None
-    if lossy:
+    checked = ((_checked(image), title, own) for image, title, own in zip(images, names, tags, strict=True))
+    if max_error is None:
         model, exact, digest = _codec(model)
         quality = model.quality if quality is None else quality
         if quality not in range(BEST + 1):
             raise ValueError(f"compress: quality={quality}; expected a whole number from 0 to {BEST}.")
         quality = int(quality)  # 50.0 is one too
-        name = model.name.encode()
+        name, films = model.name.encode(), _lossy(model, exact, quality, checked)
     else:
         if max_error < 0:
             raise ValueError(f"compress: max_error={max_error}; expected 0 (lossless) or more, or None.")
         if quality is not None:
             raise ValueError(f"compress: quality={quality} and max_error={max_error} exclude each other.")
         name, digest = b"", b""
-    out = [MAGIC, bytes([VERSION, len(name)]), name, digest, _varint(len(images))]
-    kept = ((_checked(image), title, own) for image, title, own in zip(images, names, tags, strict=True))
-    if lossy:
-        # The model on this thread only; the whole numbers on all cores.
-        encoded = ((image, _encoded(model, exact, image, quality), (title, own)) for image, title, own in kept)
-        with one_thread_a_product():
-            out += in_order(lambda item: _learned(exact, quality, *item), encoded)
-    else:
-        out += in_order(lambda item: _stream(item[0], max_error, item[1:]), kept)
-    data = b"".join(out)
+        films = in_order(lambda item: _stream(item[0], max_error, item[1:]), checked)
+    return MAGIC + bytes([VERSION, len(name)]) + name + digest, films
+
+
+def _file(head, films):
+    data = head + varint(len(films)) + b"".join(films)
     return data + struct.pack("<I", zlib.crc32(data))
+
+
+def _lossy(model, exact, quality, checked):
+    """Yields the bytes of each image; the model runs on this thread only, the whole numbers on all cores."""
+    encoded = ((image, _encoded(model, exact, image, quality), kept) for image, *kept in checked)
+    with one_thread_a_product():
+        yield from in_order(lambda item: _learned(exact, quality, *item), encoded)
 
 
 def decompress(data, model=None, with_names=False):
@@ -133,7 +146,7 @@ def contents(data):
 
 def _opened(data):
     """`(reader, name of the preset, digest)`, standing before the number of images."""
-    reader = _Reader(data)
+    reader = Reader(data)
     if reader.take(3) != MAGIC:
         raise CompressedFileError("not a compressed file of medzoo (it does not begin with MZC).")
     if (version := reader.take(1)[0]) != VERSION:
@@ -165,52 +178,6 @@ def _checked(image):
 
 
 # --- one image ------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Head:
-    """What stands before an image's bytes: numbers of seven bits a byte, its title, its tags (JSON, deflated; no bytes
-    for none), the checksum of its pixels."""
-
-    kind: int  # LATENTS, or one of `streams.KINDS`
-    height: int
-    width: int
-    bits: int  # 8 or 16
-    low: int  # of the latents' picture: the values that are 0 ...
-    high: int  # ... and 1
-    setting: int  # of latents the quality, of a stream the largest error
-    length: int  # bytes that follow
-    title: str
-    tags: dict
-    checksum: int
-
-    def pack(self):
-        title, tags = self.title.encode(), zlib.compress(json.dumps(self.tags).encode(), 9) if self.tags else b""
-        numbers = (self.kind, self.height, self.width, self.bits, self.low, self.high - self.low, self.setting)
-        counts = b"".join(map(_varint, (*numbers, self.length, len(title), len(tags))))
-        return counts + title + tags + struct.pack("<I", self.checksum)
-
-    @classmethod
-    def read(cls, reader):
-        kind, height, width, bits, low, span, setting, length, letters, more = (reader.varint() for _ in range(10))
-        if kind != LATENTS and kind not in streams.KINDS:
-            raise CompressedFileError(f"an image of kind {kind}; this medzoo knows {LATENTS} to {max(streams.KINDS)}.")
-        title, tags = reader.take(letters).decode(), _tags(reader.take(more))
-        return cls(kind, height, width, bits, low, low + span, setting, length, title, tags, reader.checksum())
-
-
-def _tags(data):
-    """The dict of deflated JSON; a megabyte at most."""
-    if not data:
-        return {}
-    try:
-        unpacked = zlib.decompressobj()
-        tags = json.loads(unpacked.decompress(data, 2**20))
-        if unpacked.unconsumed_tail or not isinstance(tags, dict):
-            raise ValueError("no dict, or too long")
-    except (zlib.error, ValueError, RecursionError) as error:
-        raise CompressedFileError(f"tags that cannot be read ({error}).") from error
-    return tags
 
 
 def _range(image):
@@ -252,7 +219,7 @@ def _stream(image, max_error, kept):
     kind, coded, picture = streams.encode(image, max_error)
     head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), *kept, _checksum(picture))
     data = head.pack() + coded
-    _read_one(*_next(_Reader(data)), None)  # what cannot be read back raises now, while the original is there
+    _read_one(*_next(Reader(data)), None)  # what cannot be read back raises now, while the original is there
     return data
 
 
@@ -279,38 +246,3 @@ def _read_one(head, coded, exact):
     if picture.shape != (head.height, head.width) or _checksum(picture) != head.checksum:
         raise CompressedFileError("decoded to other pixels than were stored; the weights or medzoo are not the same.")
     return picture.astype(f"uint{head.bits}"), head
-
-
-# --- bytes ----------------------------------------------------------------------------------------------------------
-
-
-def _varint(number):
-    """Seven bits a byte, the last byte without the eighth."""
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
-class _Reader:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, count):
-        if self.at + count > len(self.data):
-            raise CompressedFileError(f"ends after {len(self.data)} bytes, {self.at + count} were announced.")
-        self.at += count
-        return self.data[self.at - count : self.at]
-
-    def varint(self):
-        number = 0
-        for shift in range(0, 70, 7):
-            byte = self.take(1)[0]
-            number |= (byte & 127) << shift
-            if byte < 128:
-                return number
-        raise CompressedFileError("a number of more than 64 bits; the file is damaged.")
-
-    def checksum(self):
-        return struct.unpack("<I", self.take(4))[0]
