@@ -7,6 +7,7 @@ float64: as long as they stay below 2^53, sums of their products are exact in an
 not run.
 """
 
+import math
 from decimal import Decimal, localcontext
 from functools import lru_cache
 
@@ -26,6 +27,7 @@ REACH = 63  # residuals up to this size have a probability of their own
 ESCAPE = 2 * REACH + 1  # the symbol for all others
 TOTAL_BITS = 20  # of the probabilities
 WINDOWS = 2**18  # numbers of a convolution's windows that lie in memory at a time
+BAND = 80  # rows of latents that are decoded at a time
 
 
 def whole(values, bits=0):
@@ -110,7 +112,7 @@ class Conv:
         windows = self._windows(x)
         count = max(1, WINDOWS // (windows.shape[1] * len(self.kernel)))
         parts = (windows[i : i + count] for i in range(0, len(windows), count))
-        return np.concatenate(in_pieces(lambda part: self._sums(part.reshape(*part.shape[:2], -1)), parts))
+        return np.concatenate([self._sums(part.reshape(*part.shape[:2], -1)) for part in parts])
 
     def at(self, x, places, extra):
         """What `__call__` gives at some places only, `(n, c)`.
@@ -158,6 +160,7 @@ class ExactCodec:
         for layer in decoder.stages:
             block = isinstance(layer, ResidualBlock)
             self.stages.append((Conv(layer.first), Conv(layer.second)) if block else Conv(layer))
+        self.reach = self._reach()
         self.first, self.second, self.third = [], [], []
         for k in range(len(self.groups)):
             self.first.append(Conv(prior.first[k], bits_in=0))
@@ -169,10 +172,30 @@ class ExactCodec:
         self.log_low = int(low * 2**BITS)
         self.per_step = int((STEPS - 1) / (high - low) * 2**BITS)  # table steps for a log-scale of one
 
+    def _reach(self):
+        """How many rows of latents away a grey value is seen from."""
+        reach, scale = 0.0, 1
+        for i, stage in enumerate(self.stages):
+            reach += sum(conv.side // 2 for conv in (stage if isinstance(stage, tuple) else (stage,))) / scale
+            scale *= 1 if isinstance(stage, tuple) or not i else 2
+        return math.ceil(reach + self.head.side // 2 / scale)
+
     def picture(self, latents, quality, low=0, high=255):
         """Latents `(h, w, channels)` to whole grey values from `low` to `high`, int64 `(H, W)`."""
-        inverse = np.array([float(_exp(-g)) for g in _between(self.log_gain, quality)])
-        x = shifted(latents * whole(inverse, WEIGHT_BITS), WEIGHT_BITS - BITS)
+        inverse = whole([float(_exp(-g)) for g in _between(self.log_gain, quality)], WEIGHT_BITS)
+
+        def band(first):
+            """Rows from `first` on; what they see above and below them is decoded too and cut away."""
+            start, last = max(0, first - self.reach), first + BAND
+            values = self._values(latents[start : last + self.reach], inverse)
+            return values[(first - start) * self.f : (last - start) * self.f]
+
+        values = np.concatenate(in_pieces(band, range(0, len(latents), BAND)))
+        return np.clip(low + shifted(values * (high - low), BITS), low, high).astype("int64")
+
+    def _values(self, latents, inverse):
+        """Grey values of some rows of latents, from 0 to 2^BITS, `(H, W)`."""
+        x = shifted(latents * inverse, WEIGHT_BITS - BITS)
         linear = depth_to_space(self.linear(x), self.f)
         for i, stage in enumerate(self.stages):
             if isinstance(stage, tuple):
@@ -181,8 +204,7 @@ class ExactCodec:
             else:
                 x = stage(x)
                 x = depth_to_space(x, 2) if i else x
-        values = linear + depth_to_space(self.head(silu(x)), self.patch)
-        return np.clip(low + shifted(values[..., 0] * (high - low), BITS), low, high).astype("int64")
+        return (linear + depth_to_space(self.head(silu(x)), self.patch))[..., 0]
 
     def parameters(self, k, known, places, level, quality):
         """Means in FRACTIONS-ths and steps of the table of scales, int64 `(n, channels)` each, of a group's latents.
