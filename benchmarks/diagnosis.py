@@ -28,8 +28,8 @@ from medzoo.tasks.classify import fine_tune
 
 MODEL, SIDE = "mae-medical", 128
 TASKS = {  # epochs of the head and of everything, seeds
-    "children's pneumonia": {"epochs": (1, 8), "seeds": 3},
-    "breast ultrasound, malignant": {"epochs": (5, 30), "seeds": 5},
+    "children's pneumonia": {"epochs": (1, 6), "seeds": 3},
+    "breast ultrasound, malignant": {"epochs": (5, 20), "seeds": 3},
 }
 WAYS = {f"{MODEL}, fine-tuned": True, "its net from random weights": False}
 MEASURES = {

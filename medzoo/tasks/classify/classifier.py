@@ -137,7 +137,7 @@ def fine_tune(
     y,
     validation_data,
     epochs=(15, 15),
-    learning_rates=(1e-3, 1e-4),
+    learning_rates=(1e-3, 3e-4),
     batch_size=32,
     steps=None,
     augment=True,
