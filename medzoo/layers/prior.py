@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-SCALES = (0.08, 40.0)  # least and largest scale of the logistic distributions
+SCALES = (0.04, 40.0)  # least and largest scale of the logistic distributions
 
 
 def order(levels):

@@ -7,8 +7,9 @@ Lossy: a film's latents are coded by the codec's prior. The range coder is const
 arXiv:2201.01741); all it is told is computed in whole numbers (`medzoo.tasks.compress.exact`), so a file can be read on
 any machine. With `max_error`: see `medzoo.tasks.compress.streams`.
 
-File: `MZC`, version, name of the preset and the first bytes of the sha256 of the weights that decode (no name and no
-bytes where none are needed); for each film what its `Head` holds and the coded bytes; at the end a checksum of all.
+File: `MZC`, version, name of the preset (a dot for `DEFAULT`) and the first bytes of the sha256 of the weights that
+decode (no name and no bytes where none are needed); for each film what its `Head` holds and the coded bytes; at the end
+a checksum of all.
 """
 
 import hashlib
@@ -22,14 +23,15 @@ from medzoo.models import Codec
 from medzoo.models.codec import BEST
 from medzoo.parallel import in_order, one_thread_a_product
 from medzoo.tasks.compress import streams
-from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents, constriction
+from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents
 from medzoo.tasks.compress.exact import ExactCodec
 from medzoo.tasks.compress.head import LATENTS, Head, Reader, varint
 from medzoo.zoo.presets import loaded
 
-MAGIC, VERSION = b"MZC", 3
+MAGIC, VERSION = b"MZC", 4
+DIGEST = 4  # bytes of the sha256
 _exact_codecs = {}  # the last one used, by digest of its weights
-DEFAULT = "codec-chestxray-256"
+DEFAULT, SHORT = "codec-chestxray-256", "."  # its name in a file, where every byte counts
 
 
 def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, tags=None):
@@ -69,7 +71,8 @@ def _coded(images, model, quality, max_error, names, tags):
         if quality not in range(BEST + 1):
             raise ValueError(f"compress: quality={quality}; expected a whole number from 0 to {BEST}.")
         quality = int(quality)  # 50.0 is one too
-        name, films = model.name.encode(), _lossy(model, exact, quality, checked)
+        name = (SHORT if model.name == DEFAULT else model.name).encode()
+        films = _lossy(model, exact, quality, checked)
     else:
         if max_error < 0:
             raise ValueError(f"compress: max_error={max_error}; expected 0 (lossless) or more, or None.")
@@ -150,11 +153,11 @@ def _opened(data):
     if reader.take(3) != MAGIC:
         raise CompressedFileError("not a compressed file of medzoo (it does not begin with MZC).")
     if (version := reader.take(1)[0]) != VERSION:
-        raise CompressedFileError(f"version {version} of the format; this medzoo reads {VERSION}. Update medzoo.")
+        raise CompressedFileError(f"version {version} of the format; this medzoo reads {VERSION}: take another one.")
     if len(data) < 10 or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
         raise CompressedFileError("the checksum does not match: the file is damaged or cut short.")
     name = reader.take(reader.take(1)[0]).decode()
-    return reader, name, reader.take(8 if name else 0)
+    return reader, DEFAULT if name == SHORT else name, reader.take(DIGEST if name else 0)
 
 
 def _codec(model):
@@ -162,7 +165,7 @@ def _codec(model):
     if not isinstance(model, Codec):
         raise ValueError(f"{model.name} is a {type(model).__name__}; expected a preset of the family Codec.")
     weights = [np.asarray(w, "<f4").tobytes() for part in (model.decoder, model.prior) for w in part.get_weights()]
-    digest = hashlib.sha256(b"".join([*weights, np.asarray(model.log_gain, "<f4").tobytes()])).digest()[:8]
+    digest = hashlib.sha256(b"".join([*weights, np.asarray(model.log_gain, "<f4").tobytes()])).digest()[:DIGEST]
     if digest not in _exact_codecs:
         _exact_codecs.clear()
         _exact_codecs[digest] = ExactCodec(model)
@@ -197,11 +200,9 @@ def _encoded(model, exact, image, quality):
 
 def _learned(exact, quality, image, latents, kept):
     (height, width), (low, high) = image.shape, _range(image)
-    coder = Encoder(constriction().queue.RangeEncoder())
+    coder = Encoder()
     code_latents(coder, exact, latents, quality)
-    words = coder.coder.get_compressed().astype("<u4").tobytes()
-    if not np.array_equal(_latents(words, exact, image.shape, quality), latents):  # now, while the original is there
-        raise CompressedFileError("the file would not give back what was written; please report this.")
+    words = coder.words().astype("<u4").tobytes()  # raises now, while the original is there
     picture = exact.picture(latents, quality, low, high)[:height, :width]
     head = Head(LATENTS, *image.shape, 8 * image.itemsize, low, high, quality, len(words), *kept, _checksum(picture))
     return head.pack() + words
@@ -209,7 +210,7 @@ def _learned(exact, quality, image, latents, kept):
 
 def _latents(words, exact, shape, quality):
     """The latents that a film's coded bytes hold."""
-    coder = Decoder(constriction().queue.RangeDecoder(np.frombuffer(words, "<u4").astype("uint32")))
+    coder = Decoder(np.frombuffer(words, "<u4").astype("uint32"))
     latents = np.zeros((*(-(-side // exact.f) for side in shape), sum(exact.groups)))
     code_latents(coder, exact, latents, quality)
     return latents
