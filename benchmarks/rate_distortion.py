@@ -51,8 +51,8 @@ def formats():
     import imagecodecs as ic
 
     codec = medzoo.load(CODEC)
-    ours = [(lambda x, q=q: medzoo.compress([x], codec, q), _ours(codec)) for q in (0, 20, 40, 60, 80, 100)]
-    distances = (1, 1.5, 2.5, 4, 6, 9, 14)
+    ours = [(lambda x, q=q: medzoo.compress([x], codec, q), _ours(codec)) for q in (0, 17, 33, 50, 67, 83, 100)]
+    distances = (1, 1.5, 2.5, 4, 6, 9, 14, 25)
     lossy = {
         CODEC: ours,
         "JPEG": pillow("JPEG", [{"quality": q} for q in (3, 6, 10, 20, 35, 60)], optimize=True),
@@ -64,7 +64,7 @@ def formats():
             no_jp2=True,
         ),
         "WebP": pillow("WEBP", [{"quality": q} for q in (0, 10, 30, 50, 70, 90)], method=6),
-        "AVIF": pillow("AVIF", [{"quality": q} for q in (10, 20, 30, 40, 50, 60)], speed=2, subsampling="4:0:0"),
+        "AVIF": pillow("AVIF", [{"quality": q} for q in (0, 10, 20, 30, 40, 50, 60, 70)], speed=2, subsampling="4:0:0"),
         "JPEG XL": [(lambda x, d=d: ic.jpegxl_encode(x, distance=d, effort=7), ic.jpegxl_decode) for d in distances],
     }
     exact = {

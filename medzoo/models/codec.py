@@ -39,10 +39,10 @@ class Codec(Autoencoder):
         self,
         image_shape=(None, None, 1),
         *,
-        tradeoffs=(50, 150, 450, 1300, 4000, 12000),
-        groups=(1, 3, 4, 8, 24),
+        tradeoffs=(16, 50, 150, 450, 1300, 4000, 12000),
+        groups=(1, 3, 4, 8, 24, 24),
         hidden=64,
-        latent_dim=40,
+        latent_dim=64,
         bottleneck="spatial",
         **kwargs,
     ):

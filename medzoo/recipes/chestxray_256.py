@@ -84,8 +84,8 @@ RECIPES = [
         use="Small files: compression for a rate and a distortion, see `medzoo compress`.",
         tasks=("compress",),
         start="codec-chestxray-256",
-        epochs=12,
-        steps=500,
+        epochs=24,
+        steps=1000,
         learning_rate=7e-4,
         data=(
             Part(sources.CHESTXRAY14, share=3),
@@ -94,7 +94,7 @@ RECIPES = [
         ),
         modality=SHARED["modality"],
         subject=SHARED["subject"],
-        batch_size=6,
+        batch_size=8,
         # Not zoomed: that would smooth the grain, which costs most of the bits.
         augment={**CROPS, "crop": 128, "zoom": 1.0},
     ),
