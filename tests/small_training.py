@@ -21,6 +21,7 @@ BUILD = {
     "vqvae": lambda **own: medzoo.VQVAE((32, 32, 1), latent_dim=4, codebook_size=16, **{**SMALL, **own}),
     "vae": lambda **own: medzoo.VAE((32, 32, 1), latent_dim=6, beta_warmup_steps=12, **{**SMALL, **own}),
     "mae": lambda **own: medzoo.MaskedAutoencoder((32, 32, 1), latent_dim=3, **{**SMALL, **own}),
+    "codec": lambda **own: medzoo.Codec((32, 32, 1), latent_dim=6, groups=(2, 4), hidden=8, **{**SMALL, **own}),
     "ae": lambda **own: medzoo.ConvAutoencoder((32, 32, 1), latent_dim=6, **{**SMALL, **own}),
 }
 
@@ -35,7 +36,7 @@ def train(kind, data, out):
         keras.utils.set_random_seed(0)  # the same VAE in every process
         prior.train_prior(medzoo.VAE((32, 32, 1), latent_dim=6, **SMALL), data, out, epochs=2, batch_size=8)
     else:
-        small(kind).train(data, out)
+        small(kind, prior_epochs=2 if kind == "codec" else 0).train(data, out)
 
 
 prior.FEW = 0  # no moved copies

@@ -145,6 +145,28 @@ def test_the_file_is_as_long_as_the_prior_says():
     assert len(compress([image], model, 70)) - head == pytest.approx(nats / np.log(2) / 8, rel=0.03)
 
 
+def test_the_best_qualities_correct_their_latents_for_what_the_decoder_makes_of_them():
+    model = medzoo.load("codec-chestxray-256")
+    x = film(64, 64)[None, ..., None].astype("float32") / 255
+    for quality, gain in ((50, 0.0), (100, 0.1)):
+        plain = np.asarray(keras.ops.round(model.encoder(x) * model._gain(quality))).astype("int32")
+        before, after = (np.square(model.decode(z, quality) - x).mean() for z in (plain, model.encode(x, quality)))
+        assert 10 * np.log10(before / after) >= gain
+
+
+def test_a_settled_codec_trains_its_prior_alone_on_rounded_latents(codec):
+    model, x = medzoo.load(codec), np.stack([chest_phantom(32, seed) for seed in range(4)])
+    model.settle()
+    model.compile("adam", run_eagerly=True)
+    before = [[np.array(w) for w in part.weights] for part in (model.encoder, model.decoder, model.prior)]
+    gain = np.array(model.log_gain)
+    history = model.fit(x, epochs=3, batch_size=4, verbose=0).history
+    after = [[np.array(w) for w in part.weights] for part in (model.encoder, model.decoder, model.prior)]
+    same = [all(map(np.array_equal, a, b)) for a, b in zip(before, after, strict=True)]
+    assert same == [True, True, False] and np.array_equal(gain, model.log_gain)
+    assert history["bits_per_pixel"][2] < history["bits_per_pixel"][0]
+
+
 @pytest.mark.slow
 def test_another_process_and_backend_thread_count_decode_the_same(codec, tmp_path):
     image = film()

@@ -76,7 +76,7 @@ def stop(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["vqvae", "mae", "prior"])
+@pytest.mark.parametrize("kind", ["vqvae", "mae", "codec", "prior"])
 def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(kind, archive, tmp_path):
     # 10 batches an epoch: killed in the second, after the checkpoint at 3; then SIGTERM at the 4th of the rest.
     killed = process(kind, archive, tmp_path / "a", "kill", 14)

@@ -66,6 +66,9 @@ def card(folder):
     probed = f"\n\nThe features were measured on:\n\n{probe['cite']}" if probe and "probe" in measured else ""
     minutes = trained["seconds"] / 60
     flat = until_flat(trained)
+    alone = trained.get("prior_epochs")
+    epochs = f"{trained['best_epoch']} of {alone or trained['epochs']}"
+    epochs += f" of the prior alone, after {trained['epochs']} of the whole" if alone else ""
     start = f"the weights of `{trained['start']}`" if trained.get("start") else "the PCA of the training images"
     backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
     drawn = family == "VAE" and (None not in shape or net.get("prior"))
@@ -115,7 +118,7 @@ float16 cost {trained["float16_cost_db"]:.4f} dB.
 ## Training
 
 {trained_on(trained)} ({trained["validation_images"]} more for choosing the epoch: \
-{trained["best_epoch"]} of {trained["epochs"]}), {minutes:.0f} minutes on a machine with {trained["device"]} \
+{epochs}), {minutes:.0f} minutes on a machine with {trained["device"]} \
 (Keras {trained["keras"]}, {trained["backend"]} backend), seed {trained["seed"]}, Adam, batch {trained["batch_size"]}, \
 learning rate {trained["learning_rate"]:g} with warm-up and cosine decay, started from {start}; {how}{noise}.{flat}
 

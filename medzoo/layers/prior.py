@@ -99,25 +99,29 @@ class InterlacedPrior(keras.layers.Layer):
         x = x[..., self.hidden :] + self.third[k](hidden)
         return x[..., :size], x[..., size:]
 
-    def nats(self, latents, quality):
-        """Negative log-probability of whole grids of latents, `(batch,)`; of noisy ones in training.
+    def nats(self, latents, quality, seen=None):
+        """Negative log-probability of whole grids of latents, `(batch,)`.
 
         Args:
-            latents: float `(batch, h, w, channels)`.
+            latents: float `(batch, h, w, channels)`; noisy ones in training.
             quality: `(batch,)`, as in `parameters`.
+            seen: what is known of latents coded before, shaped like them: in training the rounded ones, as when
+                decoding; by default the latents.
         """
         latents, quality = ops.convert_to_tensor(latents), ops.convert_to_tensor(quality, "float32")
+        seen = latents if seen is None else seen
         total = 0.0
         for k, size in enumerate(self.groups):
             start = sum(self.groups[:k])
             for level, stride, known, coded in order(self.levels):
-                grid = latents[:, ::stride, ::stride, : start + size]
+                grid, own = (x[:, ::stride, ::stride, : start + size] for x in (seen, latents))
                 rows, columns = ops.arange(ops.shape(grid)[1])[:, None], ops.arange(ops.shape(grid)[2])[None]
                 known, coded = (ops.cast(f(rows, columns), "float32")[None, ..., None] for f in (known, coded))
-                own, mask = grid[..., start:], ops.zeros_like(grid[..., :1]) + known
-                context = ops.concatenate([grid[..., :start], own * known, mask], axis=-1)
+                mask = ops.zeros_like(grid[..., :1]) + known
+                context = ops.concatenate([grid[..., :start], grid[..., start:] * known, mask], axis=-1)
                 mean, log_scale = self.parameters(k, context, level, quality)
-                total = total + ops.sum(logistic_nats(own, mean, log_scale) * coded, axis=(1, 2, 3))
+                nats = logistic_nats(own[..., start:], mean, log_scale)
+                total = total + ops.sum(nats * coded, axis=(1, 2, 3))
         return total
 
     def get_config(self):

@@ -41,6 +41,7 @@ class Recipe:
         tasks: the same in words to choose by, some of `medzoo.zoo.manifest.TASKS`.
         limits: what it cannot do, beyond what the card says of every model of its size.
         epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
+        prior_epochs: of a codec, after the others, see `Codec.settle`; fewer in proportion if fewer are asked for.
         start: preset of the same widths whose encoder and decoder the training starts from, see `start_from`.
         size: side in pixels that all images are brought to before; by default each keeps its own.
         steps: batches an epoch; by default an epoch shows each image once.
@@ -59,6 +60,7 @@ class Recipe:
     epochs: int
     tasks: tuple = ()
     limits: str = ""
+    prior_epochs: int = 0
     start: str | None = None
     size: int | None = None
     steps: int | None = None

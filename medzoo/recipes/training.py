@@ -41,17 +41,7 @@ def run(recipe, data, out, epochs, seed, strategy):
     train = [brought_to(size, c.images("train")) for c in collections]
     validation = validation_of(recipe, collections)
     work.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "recipe": recipe.name,
-        "start": recipe.start,
-        "data": [collection.name for collection in collections],
-        "shares": list(shares),
-        "seed": seed,
-        "epochs": epochs,
-        "steps": recipe.steps,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.learning_rate,
-    }
+    settings = _settings(recipe, collections, shares, epochs, seed)
     with devices(strategy) as place:
         if recipe.batch_size % place.replicas:
             raise ValueError(
@@ -60,6 +50,8 @@ def run(recipe, data, out, epochs, seed, strategy):
         if place.first and same_settings(work / "settings.json", settings):
             log.info("going on with the training in %s", out)
         progress = _fit_in_memory(recipe, train, validation, work, settings, place)
+        if recipe.prior_epochs:
+            progress = _fit_in_memory(recipe, train, validation, work / "prior", settings, place, progress)
     if not place.first:
         return out
     model = recipe.model(name=recipe.name, seed=seed)  # anew: that of several hosts does nothing without all of them
@@ -78,7 +70,7 @@ def run(recipe, data, out, epochs, seed, strategy):
         "best_epoch": losses.index(min(losses)) + 1,
         "last_fifth": last_fifth(progress.history),
         "seconds": round(progress.seconds),
-        "seconds_per_epoch": round(progress.seconds / epochs, 1),
+        "seconds_per_epoch": round(progress.seconds / (epochs + settings.get("prior_epochs", 0)), 1),
         "device": device_name(),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
@@ -89,6 +81,24 @@ def run(recipe, data, out, epochs, seed, strategy):
     write_json(out / "training.json", facts)
     shutil.rmtree(work)
     return out
+
+
+def _settings(recipe, collections, shares, epochs, seed):
+    """What a training that goes on must have in common with the one before."""
+    settings = {
+        "recipe": recipe.name,
+        "start": recipe.start,
+        "data": [collection.name for collection in collections],
+        "shares": list(shares),
+        "seed": seed,
+        "epochs": epochs,
+        "steps": recipe.steps,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+    }
+    if recipe.prior_epochs:
+        settings["prior_epochs"] = -(-recipe.prior_epochs * epochs // recipe.epochs)
+    return settings
 
 
 def usual_images(recipe, collections):
@@ -112,12 +122,12 @@ def last_fifth(history):
     return {"psnr": round(after["val_psnr"] - before["val_psnr"], 4), "loss": round(lost, 5)}
 
 
-def _fit_in_memory(recipe, train, validation, work, settings, place):
+def _fit_in_memory(recipe, train, validation, work, settings, place, before=None):
     """`_fit`; where memory does not suffice, in smaller batches whose gradients are added up to the same step."""
     accumulation = 1
     while True:
         try:
-            return _fit(recipe, train, validation, work, settings, place, accumulation)
+            return _fit(recipe, train, validation, work, settings, place, accumulation, before)
         except Exception as error:
             if not _out_of_memory(error):
                 raise
@@ -132,10 +142,11 @@ def _fit_in_memory(recipe, train, validation, work, settings, place):
         )
 
 
-def _fit(recipe, train, validation, work, settings, place, accumulation):
-    """Trains to the end; gives the `Checkpoints`."""
+def _fit(recipe, train, validation, work, settings, place, accumulation, before):
+    """Trains to the end; gives the `Checkpoints`. `before`: those of a training that a codec's prior goes on after."""
     flush_denormals()
-    seed, epochs, batch_size = settings["seed"], settings["epochs"], recipe.batch_size // accumulation
+    seed, batch_size = settings["seed"], recipe.batch_size // accumulation
+    epochs = settings["prior_epochs" if before else "epochs"]
     whole = place.replicas > 1 or accumulation > 1  # devices and gradients share batches of one size
     shared = {"drop_remainder": whole, "group": accumulation, "share": place.share}
     mixed = {} if len(train) == 1 else {"shares": settings["shares"]}
@@ -152,12 +163,17 @@ def _fit(recipe, train, validation, work, settings, place, accumulation):
         model.initialize_from_pca(_for_pca(train, batches))
         if recipe.start:
             start_from(model, load(recipe.start))
+        if before:
+            before.load_best(model)
+            model.settle()
         optimizer = keras.optimizers.Adam(
             rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
         )
         model.compile(optimizer, jit_compile=_xla(model))
         optimizer.build(model.trainable_variables)
+    work.mkdir(exist_ok=True)
     progress = Checkpoints(work, batches, accumulation=accumulation, place=place)
+    progress.seconds = before.seconds if before else 0.0
     progress.restore(model)
     size = batch_size // place.share[1]
     progress.fit(model, epochs, validation_data=(validation,), validation_batch_size=size)
