@@ -122,7 +122,7 @@ class Codec(Autoencoder):
 
         That latents are chosen anew for each image is from Campos et al. 2019, arXiv:1906.01223, by descent.
         """
-        step = ops.relu(quality / BEST - 0.5)[:, None, None, None]
+        step = ops.clip(2 * quality / BEST - 1, 0.0, 0.5)[:, None, None, None]
         return latents + step * (latents - ops.cast(self.encoder(self.decoder(latents)), "float32"))
 
     def _decode(self, latents, quality=None):

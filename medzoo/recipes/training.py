@@ -117,7 +117,8 @@ def brought_to(size, images):
 
 def last_fifth(history):
     """What the last fifth of the epochs gained on validation images: PSNR in dB, and how much of the loss went."""
-    before, after = history[-1 - len(history) // 5], history[-1]
+    last = max(1, len(history) // 5)
+    before, after = history[max(0, len(history) - 1 - last)], history[-1]
     lost = (before["val_loss"] - after["val_loss"]) / abs(before["val_loss"])
     return {"psnr": round(after["val_psnr"] - before["val_psnr"], 4), "loss": round(lost, 5)}
 
