@@ -57,7 +57,10 @@ def silu_table():
 
 def silu(x):
     end = SILU_END * 2**BITS
-    return silu_table()[(np.clip(x, -end, end) + end).astype("int64")] + np.maximum(x - end, 0)
+    y = silu_table().take((x + end).astype("int64"), mode="clip")
+    if x.max() > end:
+        y += np.maximum(x - end, 0)
+    return y
 
 
 @lru_cache(maxsize=1)
@@ -108,7 +111,7 @@ class Conv:
     def __call__(self, x):
         """Whole numbers `(h, w, c)`, or a list `(n, c)` for a dense layer."""
         if self.side == 1:
-            return shifted(x @ self.kernel + self.bias, self.drop)
+            return self._sums(x)
         windows = self._windows(x)
         count = max(1, WINDOWS // (windows.shape[1] * len(self.kernel)))
         parts = (windows[i : i + count] for i in range(0, len(windows), count))
@@ -128,7 +131,12 @@ class Conv:
         return np.concatenate(in_pieces(lambda at: self._sums(windows[at].reshape(len(at[0]), -1), extra), parts))
 
     def _sums(self, x, extra=0):
-        return shifted(x @ self.kernel + self.bias + extra, self.drop)
+        """`shifted(x @ kernel + bias + extra)`, in place."""
+        sums = x @ self.kernel
+        sums += self.bias + extra
+        sums *= 2.0**-self.drop
+        sums += 0.5
+        return np.floor(sums, out=sums)
 
     def _windows(self, x):
         """View `(h, w, side, side * c)` of what each place sees."""
