@@ -19,19 +19,20 @@ class Encoder:
     """Writes whole numbers `y` under distributions of given means (in FRACTIONS-ths) and steps of the table."""
 
     def __init__(self):
-        self.coder, self.steps = constriction().queue.RangeEncoder(), []
+        self.coder, self.written = constriction().queue.RangeEncoder(), []
 
     def code(self, y, mean, step):
-        # Kept small: of a whole radiograph these are millions.
-        self.steps.append((y.astype("int32"), mean.astype("int32"), step.astype("uint8")))
-        base, fraction = np.divmod(mean, FRACTIONS)
+        base = mean // FRACTIONS
         residual = y - base
         escaped = np.abs(residual) > REACH
-        symbols = np.where(escaped, ESCAPE, residual + REACH).astype("int32")
-        for table, own in _by_table(step, fraction):
-            self.coder.encode(symbols[own], table)
-        if escaped.any():
-            self._uniform(residual[escaped] + RAW // 2, RAW)
+        indices, runs = _by_table(step, mean - base * FRACTIONS)
+        symbols = np.where(escaped, ESCAPE, residual + REACH)[indices].astype("int32")
+        for table, start, end in runs:
+            self.coder.encode(symbols[start:end], _table(table))
+        far = residual[escaped] + RAW // 2
+        if len(far):
+            self._uniform(far, RAW)
+        self.written.append((symbols.astype("uint8"), runs, far))
         return y
 
     def count(self, number, most):
@@ -51,8 +52,9 @@ class Encoder:
         words = self.coder.get_compressed()
         decoder = Decoder(words)
         alike = decoder.count(0, self.most) == self.number
-        for y, mean, step in self.steps:
-            alike = alike and np.array_equal(decoder.code(y, mean.astype("int64"), step.astype("int64")), y)
+        for symbols, runs, far in self.written:
+            alike = alike and np.array_equal(decoder.symbols(runs), symbols)
+            alike = alike and (not len(far) or np.array_equal(decoder.uniform(len(far), RAW), far))
         if not alike:
             raise CompressedFileError("the file would not give back what was written; please report this.")
         return words
@@ -65,36 +67,40 @@ class Decoder:
         self.coder = constriction().queue.RangeDecoder(words)
 
     def code(self, y, mean, step):
-        base, fraction = np.divmod(mean, FRACTIONS)
+        base = mean // FRACTIONS
+        indices, runs = _by_table(step, mean - base * FRACTIONS)
         symbols = np.empty(len(y), "int64")
-        for table, own in _by_table(step, fraction):
-            symbols[own] = self.coder.decode(table, len(own))
+        symbols[indices] = self.symbols(runs)
         residual = symbols - REACH
         escaped = symbols == ESCAPE
         if escaped.any():
-            residual[escaped] = self._uniform(escaped.sum(), RAW) - RAW // 2
+            residual[escaped] = self.uniform(escaped.sum(), RAW) - RAW // 2
         return base + residual
 
-    def count(self, number, most):
-        return int(self._uniform(1, most + 1)[0])
+    def symbols(self, runs):
+        return np.concatenate([self.coder.decode(_table(table), end - start) for table, start, end in runs])
 
-    def _uniform(self, count, size):
+    def count(self, number, most):
+        return int(self.uniform(1, most + 1)[0])
+
+    def uniform(self, count, size):
         return self.coder.decode(constriction().model.Uniform(size), int(count)).astype("int64")
 
 
 def _by_table(step, fraction):
-    """`(table, indices)`: the latents of each table together, which the range coder takes at once."""
-    kind = step * FRACTIONS + fraction
-    indices = np.argsort(kind, kind="stable")
-    numbers, starts = np.unique(kind[indices], return_index=True)
-    ends = [*starts[1:].tolist(), len(indices)]
-    for number, start, end in zip(numbers.tolist(), starts.tolist(), ends, strict=True):
-        yield _table(*divmod(number, FRACTIONS)), indices[start:end]
+    """`(indices, [(table, start, end)])`: latents ordered by their tables, for a range coder takes a table's at once."""
+    table = (step * FRACTIONS + fraction).astype("int16")
+    indices = np.argsort(table, kind="stable")
+    table = table[indices]
+    starts = np.flatnonzero(np.diff(table, prepend=-1))
+    ends = [*starts[1:].tolist(), len(table)]
+    return indices, list(zip(table[starts].tolist(), starts.tolist(), ends, strict=True))
 
 
 @cache
-def _table(step, fraction):
-    return constriction().model.Categorical(distributions()[step, fraction] / 2.0 ** (TOTAL_BITS + 1), perfect=False)
+def _table(number):
+    distribution = distributions()[divmod(number, FRACTIONS)]
+    return constriction().model.Categorical(distribution / 2.0 ** (TOTAL_BITS + 1), perfect=False)
 
 
 def constriction():
