@@ -88,7 +88,7 @@ class Decoder:
 
 
 def _by_table(step, fraction):
-    """`(indices, [(table, start, end)])`: latents ordered by their tables, for a range coder takes a table's at once."""
+    """`(indices, [(table, start, end)])`: latents ordered by table; a range coder takes those of a table at once."""
     table = (step * FRACTIONS + fraction).astype("int16")
     indices = np.argsort(table, kind="stable")
     table = table[indices]
