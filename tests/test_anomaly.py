@@ -4,7 +4,7 @@ from conftest import SMALL
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from medzoo.images.intensity import standardize
+from medzoo.images.intensity import equalize, standardize
 from medzoo.images.phantom import chest_phantom
 from medzoo.models import VAE
 from medzoo.models.gradients import input_gradient
@@ -188,3 +188,12 @@ def test_command_writes_scores_and_pictures(films, lesions, tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
     again = CliRunner().invoke(main, [str(a) for a in arguments])
     assert "pass --overwrite" in again.output
+
+
+def test_an_even_histogram_is_the_same_behind_every_tone_curve(films):
+    even = equalize(films[:4])
+    assert even.shape == films[:4].shape
+    assert even.mean(axis=(1, 2, 3)) == pytest.approx(0.5, abs=1e-5)
+    assert 0 < even.min() < even.max() < 1
+    assert equalize(films[:4] ** 0.5) == pytest.approx(even, abs=1e-3)  # values next to each other may fall together
+    assert equalize(np.full((1, 8, 8, 1), 0.3, "float32")) == pytest.approx(0.5)

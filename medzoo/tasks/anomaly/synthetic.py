@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from medzoo.images.intensity import standardize
+from medzoo.images.intensity import equalize, standardize
 from medzoo.progress import fitting
 from medzoo.recipes.augment import Augmented
 from medzoo.tasks.segment import Segmenter
@@ -12,7 +12,7 @@ from medzoo.tasks.segment import Segmenter
 KINDS = ("foreign", "texture", "pale", "pale", "hazy")  # as often as they are named
 UNTOUCHED = 0.25  # share of the images that stay normal
 LEAST = 0.02  # mean change of grey values that makes a region an anomaly
-SHARE = 0.1  # of an image's pixels, the strangest, whose mean is its score
+SHARE = 0.2  # of an image's pixels, the strangest, whose mean is its score
 
 
 def spoil(image, others, rng):
@@ -84,6 +84,12 @@ def expose(image, rng, most=0.25):
     return np.clip(image, 0, 1)
 
 
+def evened(images):
+    """Images `(N, H, W, 1)` halfway between one mean and contrast and an even histogram: little is left of exposure and
+    of a scanner's tone curve, and tissues still differ as they did."""
+    return (standardize(images) + equalize(images)) / 2
+
+
 class Spoiled(keras.utils.PyDataset):
     """Batches of normal images, moved, exposed and most of them spoiled, with the masks of where.
 
@@ -93,7 +99,7 @@ class Spoiled(keras.utils.PyDataset):
         batch_size: images a batch.
         seed: int.
 
-    Items: float32 `(batch, H, W, 1)`, each brought to one mean and contrast, and uint8 `(batch, H, W)`.
+    Items: float32 `(batch, H, W, 1)` as `evened` gives them, and uint8 `(batch, H, W)`.
     """
 
     def __init__(self, images, steps, batch_size, seed):
@@ -108,7 +114,7 @@ class Spoiled(keras.utils.PyDataset):
         chosen = self.images[rng.integers(len(self.images), size=2 * self.batch_size)]
         shift = chosen.shape[1] / 16
         draw = int(rng.integers(1 << 31))
-        moved = Augmented(chosen, len(chosen), draw, shift=shift, warp=0.1, flip=True)[0][..., 0]
+        moved = Augmented(chosen, len(chosen), draw, shift=shift, warp=0.15, flip=True)[0][..., 0]
         own, others = moved[: self.batch_size], moved[self.batch_size :]
         pairs = []
         for image in own:
@@ -116,7 +122,7 @@ class Spoiled(keras.utils.PyDataset):
             untouched = rng.random() < UNTOUCHED
             pairs.append((image, np.zeros(image.shape, "uint8")) if untouched else spoil(image, others, rng))
         images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
-        return standardize(images[..., None]), masks
+        return evened(images[..., None]), masks
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -133,7 +139,8 @@ class MaskEntropy(keras.losses.Loss):
 class Synthetic:
     """Share of the image that a segmenter takes for spoiled, which learned on normal images that were spoiled.
 
-    The segmenter is the model's encoder within a U-Net (`medzoo.Segmenter`); it sees each image and its mirror image.
+    The segmenter is the model's encoder within a U-Net (`medzoo.Segmenter`). It sees each image, `evened`, and its
+    mirror image.
 
     Args:
         steps: of the training, batches of 16.
@@ -157,6 +164,7 @@ class Synthetic:
         return self
 
     def score(self, model, images):
+        images = evened(images)
         seen = [self.segmenter.predict(x, batch_size=32, verbose=0)[..., 1] for x in (images, images[:, :, ::-1])]
         maps = (seen[0] + seen[1][:, :, ::-1]) / 2
         ordered = np.sort(maps.reshape(len(maps), -1), axis=1)
