@@ -8,7 +8,9 @@ one). Whole files, one film each, grey, 8 bits: `medzoo.compress`; JPEG, JPEG 20
 PSNR, or equal MS-SSIM, as a share of the other's; logarithm of the rate along monotone cubics (PCHIP), over what both
 reach of 30 to 44 dB; mean over films and 95% interval; negative: ours is smaller. Pace: megapixels a second on one
 core, encoding and decoding, relative to each other in one run; of our codec also on all cores, 64 films in one call,
-and a mosaic of films as large as a radiograph.
+and a mosaic of films as large as a radiograph. Lossless also on the grey images of 16 bits in DIR/dicom (NEMA's
+compression set and pydicom's: CT, MR, CR, XA, NM), JPEG XL with our effort (9, beyond a megapixel 7); to the other
+formats negative numbers are given less the smallest.
 """
 
 import io
@@ -25,8 +27,11 @@ from results import explained, in_process, remembered, seconds, write
 
 import medzoo
 from medzoo import metrics
+from medzoo.errors import ImageError
 from medzoo.images.archive import load_npz, to_float
+from medzoo.images.read import read_stored
 from medzoo.reports.bootstrap import show, summary
+from medzoo.tasks.compress.streams import LARGE
 
 CODEC, RANGE = "codec-chestxray-256", (30.0, 44.0)
 HOSPITALS = {"NIH, test films": "chestxray_256.npz", "JSRT, never trained on": "jsrt_256.npz"}
@@ -69,7 +74,10 @@ def formats():
     }
     exact = {
         "medzoo, lossless": (lambda x: medzoo.compress([x], max_error=0), _ours(None)),
-        "JPEG XL": (lambda x: ic.jpegxl_encode(x, lossless=True, effort=9), ic.jpegxl_decode),
+        "JPEG XL": (
+            lambda x: ic.jpegxl_encode(x, lossless=True, effort=9 if x.size <= LARGE else 7),
+            ic.jpegxl_decode,
+        ),
         "JPEG-LS": (ic.jpegls_encode, ic.jpegls_decode),
         "JPEG 2000": pillow("JPEG2000", [{}], irreversible=False, no_jp2=True)[0],
         "PNG": pillow("PNG", [{}], optimize=True)[0],
@@ -157,6 +165,25 @@ def on_all_cores(data):
     return found
 
 
+def of_dicom(folder, exact):
+    """Bits a pixel of each grey DICOM image of 16 bits, `{format: (N,)}`; the first of those that are equal."""
+    images = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            image = read_stored(path)
+        except ImageError:  # colour, several frames
+            continue
+        if image.itemsize == 2:
+            images.setdefault(image.tobytes(), image)
+    found = {name: [] for name in ("medzoo, lossless", "JPEG XL", "JPEG-LS", "JPEG 2000")}
+    for image in images.values():
+        plain = (image.astype("int32") - min(0, int(image.min()))).astype("uint16")
+        for name, bits in found.items():
+            encode = exact[name][0]
+            bits.append(8 * len(encode(image if name.startswith("medzoo") else plain)) / image.size)
+    return {name: np.array(bits) for name, bits in found.items()}
+
+
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
@@ -181,11 +208,12 @@ def main(data, cache, out):
         found = {name: of(f"exact {name}", 0, pair) for name, pair in exact.items()}
         lossless[hospital] = {name: summary(own["films"][:, 0]) for name, own in found.items()}
         pace |= {f"{name} (lossless)" if name in lossy else name: own["pace"] for name, own in found.items()}
+    dicom = remembered(cache, ["dicom"], lambda: of_dicom(data / "dicom", exact))
     figure(out.with_suffix(".png"), curves)
-    save(out, curves, lossless, pace, together)
+    save(out, curves, lossless, dicom, pace, together)
 
 
-def save(out, curves, lossless, pace, together):
+def save(out, curves, lossless, dicom, pace, together):
     differences, rows = {}, []
     for hospital, lossy in curves.items():
         for name in list(lossy)[1:]:
@@ -195,6 +223,8 @@ def save(out, curves, lossless, pace, together):
             rows.append([hospital, name, *(_percent(value) for value in both)])
     names = list(next(iter(lossless.values())))
     exact = [[name, *(show(own[name], 3) for own in lossless.values())] for name in names]
+    against = np.minimum(dicom["JPEG XL"], dicom["JPEG-LS"])
+    of_16 = [[name, show(summary(bits), 3), _percent(summary(bits / against - 1))] for name, bits in dicom.items()]
     quickest = max(both[0] for both in pace.values())
     paces = [[name, f"{a:.2f}", f"{b:.2f}", f"1/{quickest / a:.0f}"] for name, (a, b) in pace.items()]
     points = [
@@ -206,6 +236,11 @@ def save(out, curves, lossless, pace, together):
     tables = [
         (f"Bits of {CODEC} beside the others'", ["films", "", "equal PSNR", "equal MS-SSIM"], rows),
         ("Lossless, and with a largest error: bits a pixel", ["", *lossless], exact),
+        (
+            f"Lossless, {len(against)} grey DICOM images of 16 bits",
+            ["", "bits a pixel", "beside the smaller of JPEG XL and JPEG-LS"],
+            of_16,
+        ),
         ("Megapixels a second", ["", "to compress", "to restore", "compressing, to the quickest"], paces),
         (
             f"{CODEC} on all cores: megapixels a second",
@@ -217,6 +252,7 @@ def save(out, curves, lossless, pace, together):
     facts = {
         "bjontegaard": differences,
         "lossless": lossless,
+        "lossless_dicom": {name: summary(bits) for name, bits in dicom.items()},
         "pace": {k: list(map(float, v)) for k, v in pace.items()},
         "pace_on_all_cores": together,
     }
@@ -225,7 +261,7 @@ def save(out, curves, lossless, pace, together):
 
 def _percent(value):
     low, high = value["interval"]
-    return f"{value['mean']:+.1%} ({low:+.1%} to {high:+.1%})"
+    return f"{value['mean']:+.1%} ({low:+.1%} to {high:+.1%})".replace("-0.0%", "0.0%").replace("+0.0%", "0.0%")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from PIL import Image
 import medzoo
 from medzoo.cli import main
 from medzoo.errors import CompressedFileError
+from medzoo.images.dicom import read_values
 from medzoo.images.phantom import chest_phantom
 from medzoo.layers.prior import SCALES, InterlacedPrior, logistic_nats, order
 from medzoo.models import Codec
@@ -80,6 +81,8 @@ IMAGES = {
     "16-bit noise": np.random.default_rng(0).integers(0, 65536, (40, 64), "uint16"),
     "constant": np.full((32, 40), 200, "uint8"),
     "black, 16 bits": np.zeros((32, 32), "uint16"),
+    "with a sign": film(dtype="uint16", noise=20).astype("int16") - 1024,
+    "all numbers with a sign": np.random.default_rng(0).integers(-(2**15), 2**15, (40, 64), "int16"),
 }
 
 
@@ -113,7 +116,7 @@ def test_streams_that_are_no_pictures_are_refused():
 
 @pytest.mark.parametrize("max_error", [1, 3, 10])
 def test_near_lossless_keeps_its_promise_and_saves_bytes(codec, max_error):
-    images = [IMAGES[n] for n in ("8 bits", "12 bits in 16", "odd sizes", "noise")]
+    images = [IMAGES[n] for n in ("8 bits", "12 bits in 16", "odd sizes", "noise", "with a sign")]
     data = compress(images, codec, max_error=max_error)
     for image, back in zip(images, decompress(data, codec), strict=True):
         assert np.abs(image.astype(int) - back).max() <= max_error
@@ -215,7 +218,7 @@ def test_other_weights_are_refused(codec):
     ("arguments", "message"),
     [
         (([np.zeros((4, 4))],), "float64"),
-        (([np.zeros((4, 4, 3), "uint8")],), "expected uint8 or uint16"),
+        (([np.zeros((4, 4, 3), "uint8")],), "expected uint8, uint16 or int16"),
         (([np.zeros((8, 8), "uint8")], None, 101), "quality=101"),
         (([np.zeros((8, 8), "uint8")], None, 12.5), "quality=12.5"),
         (([np.zeros((8, 8), "uint8")], None, None, -1), "max_error=-1"),
@@ -376,7 +379,7 @@ def test_a_file_for_each_image_and_what_is_in_them(codec, tmp_path):
     found = json.loads(CliRunner().invoke(main, ["info", str(files[0])]).stdout)
     assert (found["preset"], found["bytes"]) == ("small", files[0].stat().st_size)
     (image,) = found["images"]
-    assert (image["name"], image["height"], image["width"], image["bits"]) == ("film.png", 61, 43, 8)
+    assert (image["name"], image["height"], image["width"], image["type"]) == ("film.png", 61, 43, "uint8")
     assert (image["quality"], image["max_error"]) == (medzoo.load(codec).quality, None)
     files[1].write_bytes(files[1].read_bytes()[:-3])
     damaged = CliRunner().invoke(main, ["info", str(files[1])])
@@ -415,6 +418,34 @@ def test_technical_tags_come_back_in_a_dicom_file_without_a_patient(codec, tmp_p
     assert off <= (0 if "--lossless" in how else 3 if how else 4096)
     assert (back.get("LossyImageCompression") == "01") == ("--lossless" not in how)
     assert medzoo.read_image(made, window=(600, 1600)).shape == (64, 64, 1)
+
+
+@pytest.mark.parametrize("tags", [["--keep-tags"], []])
+def test_ct_with_negative_values_comes_back_as_dicom(tmp_path, tags):
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    source = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    assert source.pixel_array.dtype == "int16"
+    source.save_as(tmp_path / "ct.dcm")
+    for command in (["compress", "ct.dcm", "-o", "x.mzc", "--lossless", *tags], ["decompress", "x.mzc", "-o", "out"]):
+        words = [str(tmp_path / w) if w in ("ct.dcm", "x.mzc", "out") else w for w in command]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+    (made,) = (tmp_path / "out").iterdir()
+    back = pydicom.dcmread(made)
+    assert np.array_equal(back.pixel_array, source.pixel_array)
+    if tags:
+        assert np.array_equal(read_values(made), read_values(tmp_path / "ct.dcm"))  # Hounsfield units
+
+
+def test_an_image_of_an_unknown_type_is_refused():
+    data = bytearray(compress([film(16, 16)], max_error=0))
+    at = data.index(bytes([16, 16, 8])) + 2
+    data[at] = 9
+    data[-4:] = zlib.crc32(data[:-4]).to_bytes(4, "little")
+    with pytest.raises(CompressedFileError, match="an image of 9 bits"):
+        decompress(bytes(data))
 
 
 def test_tags_that_are_no_tags_are_refused(tmp_path):

@@ -77,14 +77,14 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
 
 
 def read_stored(path):
-    """Grey values as a file stores them, uint8 or uint16 `(H, W)`: what lossless compression keeps.
+    """Grey values as a file stores them, uint8, uint16 or int16 `(H, W)`: what lossless compression keeps.
 
-    PNG and JPEG (grey, or three equal channels), npy, and DICOM of unsigned grey values (of several frames
-    `film.dcm#3`); windows and rescaling are left out.
+    PNG and JPEG (grey, or three equal channels), npy, and DICOM of grey values (of several frames `film.dcm#3`);
+    windows and rescaling are left out.
 
     Raises:
         FileNotFoundError: no such file.
-        ImageError: colour, several frames, signed or other values; names the file.
+        ImageError: colour, several frames, other values; names the file.
     """
     path, frame = split_frame(path)
     if not path.is_file():
@@ -102,8 +102,11 @@ def read_stored(path):
         values = _read_picture(path, colour=False)
     else:
         raise ImageError(f"{path}: {suffix or 'no suffix'} and no DICOM header; expected one of {', '.join(SUFFIXES)}.")
-    if values.dtype not in (np.uint8, np.uint16) or values.ndim != 2 or 0 in values.shape:
-        raise ImageError(f"{path}: {values.dtype} of shape {values.shape}; expected one grey image of uint8 or uint16.")
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values.dtype not in (np.uint8, np.uint16, np.int16) or values.ndim != 2 or 0 in values.shape:
+        raise ImageError(
+            f"{path}: {values.dtype} of shape {values.shape}; expected one grey image of uint8, uint16 or int16."
+        )
     return values
 
 

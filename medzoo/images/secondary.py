@@ -33,7 +33,7 @@ def write_secondary(path, pixels, tags, lossy=None):
 
     Args:
         path: .dcm to write; its folder is made if it is not there.
-        pixels: uint8 or uint16 `(H, W)`, stored values.
+        pixels: uint8, uint16 or int16 `(H, W)`, stored values.
         tags: from `technical_tags`; others than these are left out.
         lossy: `(ratio, method)` where compression changed the pixels, for the tags that must say so, else `None`.
 
@@ -70,7 +70,7 @@ def write_secondary(path, pixels, tags, lossy=None):
         new.LossyImageCompression = "01"
         new.LossyImageCompressionRatio, new.LossyImageCompressionMethod = f"{ratio:.4g}", method
     new.Rows, new.Columns = pixels.shape
-    new.SamplesPerPixel, new.PixelRepresentation = 1, 0
+    new.SamplesPerPixel, new.PixelRepresentation = 1, int(pixels.dtype.kind == "i")
     new.BitsAllocated, new.HighBit = bits, new.BitsStored - 1
     data = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<"))).tobytes()
     new.PixelData = data + b"\0" * (len(data) % 2)

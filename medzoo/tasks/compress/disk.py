@@ -57,7 +57,7 @@ def compress_each(
 
 def decompress_file(file, out, model=None):
     """The images of a compressed file as `{path to write: function that writes it there}`: PNG, and where an image's
-    DICOM tags were kept a DICOM file (Secondary Capture, no patient).
+    DICOM tags were kept, or its numbers have a sign, a DICOM file (Secondary Capture, no patient).
 
     Raises:
         CompressedFileError: see `decompress`; names the file.
@@ -67,8 +67,9 @@ def decompress_file(file, out, model=None):
     stems = [Path(head.title.replace("\\", "/")).stem or f"{i:05d}" for i, (_, head) in enumerate(found)]
     targets = {}
     for title, (pixels, head) in zip(told_apart(stems), found, strict=True):
-        path = Path(out) / (f"{title}.dcm" if head.tags else f"{title}.png")
-        if head.tags:
+        dicom = head.tags or pixels.dtype == "int16"
+        path = Path(out) / (f"{title}.dcm" if dicom else f"{title}.png")
+        if dicom:
             targets[path] = partial(write_secondary, path, pixels, head.tags, _loss(pixels, head))
         else:
             targets[path] = partial(write_png, path, pixels)

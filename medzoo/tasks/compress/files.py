@@ -25,7 +25,7 @@ from medzoo.parallel import in_order, one_thread_a_product
 from medzoo.tasks.compress import streams
 from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents
 from medzoo.tasks.compress.exact import ExactCodec
-from medzoo.tasks.compress.head import LATENTS, Head, Reader, varint
+from medzoo.tasks.compress.head import LATENTS, SIGN, SIGNED, TYPES, Head, Reader, varint
 from medzoo.zoo.presets import loaded
 
 MAGIC, VERSION = b"MZC", 4
@@ -38,7 +38,7 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
     """Images to one compressed file's bytes.
 
     Args:
-        images: list of uint8 or uint16 arrays `(H, W)` or `(H, W, 1)`, of any sizes.
+        images: list of uint8, uint16 or int16 arrays `(H, W)` or `(H, W, 1)`, of any sizes.
         model: name or folder of a preset of the family `Codec`, or a `Codec`; not needed with `max_error`.
         quality: of the lossy codec, a whole number from 0 (smallest) to 100; by default the codec's own.
         max_error: `None`: lossy; 0: lossless; n: no grey value is off by more than n.
@@ -96,7 +96,7 @@ def _lossy(model, exact, quality, checked):
 
 
 def decompress(data, model=None, with_names=False):
-    """Compressed bytes to a list of uint8 or uint16 arrays `(H, W)`.
+    """Compressed bytes to a list of arrays `(H, W)` of the types that they had.
 
     Args:
         data: what `compress` gave.
@@ -128,7 +128,7 @@ def contents(data):
     """What compressed bytes hold, read without decoding a pixel; JSON-ready.
 
     Returns: dict of the `preset` and the first bytes of its `weights`' digest (both empty where nothing is lossy),
-        `bytes`, and of each of the `images` name, height, width, bits, how it is coded, quality (`None`: not lossy),
+        `bytes`, and of each of the `images` name, height, width, type, how it is coded, quality (`None`: not lossy),
         largest error (`None`: lossy) and bytes.
 
     Raises:
@@ -140,7 +140,7 @@ def contents(data):
         start, head = reader.at, Head.read(reader)
         reader.take(head.length)
         lossy = head.kind == LATENTS
-        facts = {"name": head.title, "height": head.height, "width": head.width, "bits": head.bits}
+        facts = {"name": head.title, "height": head.height, "width": head.width, "type": TYPES[head.bits]}
         facts |= {"coded": "latents" if lossy else streams.KINDS[head.kind].name}
         facts |= {"quality": head.setting if lossy else None, "max_error": None if lossy else head.setting}
         images.append({**facts, **({"tags": head.tags} if head.tags else {}), "bytes": reader.at - start})
@@ -175,9 +175,15 @@ def _codec(model):
 def _checked(image):
     image = np.asarray(image)
     image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 2 or 0 in image.shape:
-        raise ValueError(f"compress: {image.dtype} of shape {image.shape}; expected uint8 or uint16 (H, W).")
+    if str(image.dtype) not in TYPES.values() or image.ndim != 2 or 0 in image.shape:
+        raise ValueError(f"compress: {image.dtype} of shape {image.shape}; expected uint8, uint16 or int16 (H, W).")
     return image
+
+
+def _unsigned(image):
+    """`(bits, image)` as a `Head` and the coders have them."""
+    bits = next(bits for bits, name in TYPES.items() if name == image.dtype)
+    return bits, (image.astype("int32") + SIGN).astype("uint16") if bits == SIGNED else image
 
 
 # --- one image ------------------------------------------------------------------------------------------------------
@@ -192,6 +198,7 @@ def _range(image):
 
 
 def _encoded(model, exact, image, quality):
+    image = _unsigned(image)[1]
     (height, width), (low, high) = image.shape, _range(image)
     padded = np.pad(image, ((0, -height % exact.f), (0, -width % exact.f)), mode="edge")
     scaled = ((padded.astype("float64") - low) / (high - low)).astype("float32")
@@ -199,12 +206,13 @@ def _encoded(model, exact, image, quality):
 
 
 def _learned(exact, quality, image, latents, kept):
+    bits, image = _unsigned(image)
     (height, width), (low, high) = image.shape, _range(image)
     coder = Encoder()
     code_latents(coder, exact, latents, quality)
     words = coder.words().astype("<u4").tobytes()  # raises now, while the original is there
     picture = exact.picture(latents, quality, low, high)[:height, :width]
-    head = Head(LATENTS, *image.shape, 8 * image.itemsize, low, high, quality, len(words), *kept, _checksum(picture))
+    head = Head(LATENTS, *image.shape, bits, low, high, quality, len(words), *kept, _checksum(picture))
     return head.pack() + words
 
 
@@ -217,8 +225,9 @@ def _latents(words, exact, shape, quality):
 
 
 def _stream(image, max_error, kept):
+    bits, image = _unsigned(image)
     kind, coded, picture = streams.encode(image, max_error)
-    head = Head(kind, *image.shape, 8 * image.itemsize, 0, 0, max_error, len(coded), *kept, _checksum(picture))
+    head = Head(kind, *image.shape, bits, 0, 0, max_error, len(coded), *kept, _checksum(picture))
     data = head.pack() + coded
     _read_one(*_next(Reader(data)), None)  # what cannot be read back raises now, while the original is there
     return data
@@ -243,7 +252,7 @@ def _read_one(head, coded, exact):
         latents = _latents(coded, exact, (head.height, head.width), head.setting)
         picture = exact.picture(latents, head.setting, head.low, head.high)[: head.height, : head.width]
     else:
-        picture = streams.decode(head.kind, coded, head.setting, f"uint{head.bits}")
+        picture = streams.decode(head.kind, coded, head.setting, "uint8" if head.bits == 8 else "uint16")
     if picture.shape != (head.height, head.width) or _checksum(picture) != head.checksum:
         raise CompressedFileError("decoded to other pixels than were stored; the weights or medzoo are not the same.")
-    return picture.astype(f"uint{head.bits}"), head
+    return (picture.astype("int64") - (SIGN if head.bits == SIGNED else 0)).astype(TYPES[head.bits]), head

@@ -9,6 +9,8 @@ from medzoo.errors import CompressedFileError
 from medzoo.tasks.compress import streams
 
 LATENTS = 0  # kind of a film; those of `streams` follow
+SIGNED, SIGN = 17, 2**15  # numbers with a sign are coded as 16 bits, this added
+TYPES = {8: "uint8", 16: "uint16", SIGNED: "int16"}
 
 
 @dataclass
@@ -19,7 +21,7 @@ class Head:
     kind: int  # LATENTS, or one of `streams.KINDS`
     height: int
     width: int
-    bits: int  # 8 or 16
+    bits: int  # one of TYPES
     low: int  # of the latents' picture: the values that are 0 ...
     high: int  # ... and 1
     setting: int  # of latents the quality, of a stream the largest error
@@ -39,6 +41,8 @@ class Head:
         kind, height, width, bits, low, span, setting, length, letters, more = (reader.varint() for _ in range(10))
         if kind != LATENTS and kind not in streams.KINDS:
             raise CompressedFileError(f"an image of kind {kind}; this medzoo knows {LATENTS} to {max(streams.KINDS)}.")
+        if bits not in TYPES:
+            raise CompressedFileError(f"an image of {bits} bits; this medzoo knows {', '.join(map(str, TYPES))}.")
         title, tags = reader.take(letters).decode(), _tags(reader.take(more))
         return cls(kind, height, width, bits, low, low + span, setting, length, title, tags, reader.checksum())
 
