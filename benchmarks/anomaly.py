@@ -28,10 +28,9 @@ from medzoo.images.archive import to_float
 from medzoo.images.collection import open_collection
 from medzoo.images.intensity import resize, standardize
 from medzoo.images.lesions import add_lesion
-from medzoo.recipes.augment import Augmented
+from medzoo.recipes.augment import Augmented, expose
 from medzoo.reports.bootstrap import show, summary
 from medzoo.reports.classification import auc
-from medzoo.tasks.anomaly.synthetic import expose
 from medzoo.tasks.segment import dice
 
 TASKS = {
@@ -53,9 +52,10 @@ METHODS = {
 }
 MEASURED = {"test": "test", "val": "validation", "retaken": "retaken"}
 PICTURES = 8
+TOGETHER = "synthetic, all seeds' scores averaged"
 
 
-@lru_cache(1)
+@lru_cache(3)
 def read(data, task):
     """`{split: (float images (N, H, W, 1), diseased (N,))}`, training images normal ones only."""
     collection = open_collection(data / TASKS[task], 224)
@@ -170,6 +170,9 @@ def summed_up(data, task, runs):
         for key in ("pointing", "precision", "dice"):
             if key in own[0]:
                 rows[name][key] = summary(np.mean([r[key] for r in own], axis=0))
+    together = {split: np.mean([r[split] for r in runs["synthetic"]], axis=0) for split in MEASURED}
+    rows[TOGETHER] = {split: over([together[split]], truth[split], auc) for split in MEASURED}
+    rows[TOGETHER]["seeds"] = len(runs["synthetic"])
     return rows
 
 
@@ -179,7 +182,7 @@ def figure(path, results):
     drawing = Figure(figsize=(12, 3.6), layout="constrained")
     for axis, (task, rows) in zip(drawing.subplots(1, len(results)), results.items(), strict=True):
         for i, (name, m) in enumerate(rows.items()):
-            color = "C1" if name == "synthetic" else "C0" if name in METHODS else "0.5"
+            color = "C1" if name in ("synthetic", TOGETHER) else "C0" if name in METHODS else "0.5"
             axis.plot(m["test"]["interval"], [i, i], color=color, alpha=0.5)
             axis.plot(m["test"]["mean"], i, "o", color=color)
         axis.set_yticks(range(len(rows)), list(rows), fontsize=7)

@@ -261,7 +261,7 @@ def save(out, curves, lossless, dicom, pace, together):
 
 def _percent(value):
     low, high = value["interval"]
-    return f"{value['mean']:+.1%} ({low:+.1%} to {high:+.1%})".replace("-0.0%", "0.0%").replace("+0.0%", "0.0%")
+    return f"{value['mean']:+.1%} ({low:+.1%} to {high:+.1%})"
 
 
 if __name__ == "__main__":

@@ -60,6 +60,24 @@ def test_keras_file_round_trip(labelled, preset, tmp_path):
     assert len(Classifier.from_config(frozen.get_config()).trainable_weights) == len(frozen.trainable_weights) == 4
 
 
+def test_images_are_varied_unless_told_otherwise(labelled, monkeypatch):
+    films, labels = labelled
+    seen = []
+    fitted = keras.Model.fit
+
+    def fit(model, x, *args, **kwargs):
+        seen.append(np.abs(x[0][0] - films[x._order()[: x.batch_size, 1]]).max())
+        return fitted(model, x, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    for augment in (True, {"shift": 1.0, "warp": 0.0, "contrast": 0.0}, False):
+        model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
+        classifier = Classifier.from_pretrained(model, 2, pretrained=False)
+        fine_tune(classifier, films, labels, (films, labels), epochs=(1, 0), augment=augment)
+    assert min(seen[:2]) > 0.01
+    assert seen[2] < 1e-6
+
+
 def test_wrong_images_and_class_counts_are_refused(labelled):
     films = np.stack([chest_phantom(64, seed) for seed in range(4)])
     classifier = Classifier.from_pretrained("ae-chestxray-64", 2)

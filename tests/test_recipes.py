@@ -7,7 +7,7 @@ from conftest import write_archive
 
 from medzoo import recipes
 from medzoo.images.phantom import chest_phantom
-from medzoo.recipes.augment import PAD, Augmented
+from medzoo.recipes.augment import PAD, Augmented, expose
 from medzoo.zoo.manifest import manifest
 
 
@@ -25,7 +25,7 @@ def test_an_unknown_recipe_is_refused_with_the_names_there_are():
         recipes.recipe("vae-chest")
 
 
-@pytest.mark.parametrize("options", [{}, {"crop": 32, "flip": True}])
+@pytest.mark.parametrize("options", [{}, {"crop": 32, "flip": True}, {"stretch": 0.3, "exposure": 0.4}])
 def test_augmentation_is_repeatable_and_changes_with_the_epoch(films, options):
     a, b = (Augmented(films, 4, seed=3, **options) for _ in range(2))
     assert np.array_equal(a[0], b[0])
@@ -33,6 +33,31 @@ def test_augmentation_is_repeatable_and_changes_with_the_epoch(films, options):
     assert 0 <= a[0].min() <= a[0].max() <= 1
     b.epoch = 1
     assert not np.array_equal(a[0], b[0])
+
+
+def test_a_stretched_square_keeps_its_area_and_shows_no_rim():
+    square = np.full((1, 64, 64, 1), 100, "uint8")
+    square[:, 24:40, 24:40] = 255
+    still = {"shift": 0.0, "warp": 0.0, "contrast": 0.0, "as_is": 0.0}
+    batches, ratios = Augmented(square, 1, stretch=0.4, **still), []
+    for epoch in range(30):
+        batches.epoch = epoch
+        image = batches[0][0, ..., 0]
+        height, width = ((image[:, 32] > 0.7).sum(), (image[32] > 0.7).sum())
+        assert height * width == pytest.approx(256, rel=0.15)
+        assert image.min() > 0.2  # no black; bicubic overshoots a little
+        ratios.append(height / width)
+    assert 0.65 < min(ratios) < 0.85
+    assert 1.2 < max(ratios) < 1.55
+
+
+def test_another_exposure_keeps_which_is_brighter():
+    rng = np.random.default_rng(0)
+    ramp = np.tile(np.linspace(0.1, 0.9, 64, dtype="float32"), (64, 1))
+    for _ in range(50):
+        other = expose(ramp, rng, 0.5)
+        assert 0 <= other.min() <= other.max() <= 1
+        assert (np.diff(other.mean(axis=0)[2:-2]) > -0.02).all()
 
 
 def test_crops_are_parts_of_the_images_and_an_epoch_holds_as_many_pixels(films):

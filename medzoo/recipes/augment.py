@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 PAD = 8  # pixels repeated around the borders, so that a moved image has no black rim
 
@@ -10,7 +11,7 @@ PAD = 8  # pixels repeated around the borders, so that a moved image has no blac
 class Augmented(keras.utils.PyDataset):
     """Batches of augmented images for `fit`, on every backend; repeatable for a given seed and epoch.
 
-    Three in ten images stay as they are, so that the model keeps seeing the sharpness of the originals.
+    Some images stay where they are, so that an autoencoder keeps seeing the sharpness of the originals.
 
     Args:
         images: uint8 `(N, H, W, 1)`, or float32 in [0, 1]; or a list of such arrays to be mixed, of one size unless
@@ -27,6 +28,9 @@ class Augmented(keras.utils.PyDataset):
             crops as hold the pixels of all images, and `shift` and `warp` are not used.
         zoom: largest factor that crops are enlarged or reduced by, so that other resolutions are known too.
         flip: mirror every other image, left to right.
+        stretch: largest logarithm of a further change of proportions, each way; the area stays.
+        exposure: how far each image's exposure, sharpness and noise are varied, see `expose`; 0: not at all.
+        as_is: share of the images that are not moved.
         drop_remainder: leave out the last batch of an epoch if it is smaller, and the last group if it is.
         group: batches that belong together.
         share: `(i, n)`: only the i-th of n parts of each batch, for one of several processes.
@@ -52,6 +56,9 @@ class Augmented(keras.utils.PyDataset):
         crop=None,
         zoom=1.3,
         flip=False,
+        stretch=0.0,
+        exposure=0.0,
+        as_is=0.3,
         drop_remainder=False,
         group=1,
         share=(0, 1),
@@ -66,6 +73,7 @@ class Augmented(keras.utils.PyDataset):
         self.batch_size, self.seed = batch_size, seed
         self.shift, self.warp, self.contrast = shift, warp, contrast
         self.crop, self.zoom, self.flip = crop, zoom, flip
+        self.stretch, self.exposure, self.as_is = stretch, exposure, as_is
         # An image counts as often as it has crops' worth of pixels.
         pixels = [np.prod(x.shape[1:-1]) for x in self.parts]
         each = [max(1, round(n / crop ** (x.ndim - 2))) if crop else 1 for n, x in zip(pixels, self.parts, strict=True)]
@@ -99,6 +107,8 @@ class Augmented(keras.utils.PyDataset):
         chosen = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
         change = self._crop if self.crop else self._move
         batch = [change(self.parts[part][i, ..., 0], rng) for part, i in chosen]
+        if self.exposure:
+            batch = [expose(image, rng, self.exposure) for image in batch]
         if self.flip:
             batch = [image[..., ::-1] if rng.random() < 0.5 else image for image in batch]
         batch = np.stack(batch).astype("float32")[..., None]
@@ -130,16 +140,17 @@ class Augmented(keras.utils.PyDataset):
     def _move(self, image, rng):
         if image.ndim == 3:
             return self._move_volume(image, rng)
-        image, white = _padded(image, (PAD, PAD))
-        height, width = (side - 2 * PAD for side in image.shape)
+        (height, width), pad = image.shape, PAD + round(self.stretch * image.shape[0] / 2)
+        image, white = _padded(image, (pad, pad))
         scale, ratio, turn, gain = 1 + rng.uniform(-1, 1, 4) * (self.warp, self.warp / 2, self.warp, self.contrast)
+        wider = np.exp(self.stretch / 2 * rng.uniform(-1, 1)) if self.stretch else 1.0
         dx, dy = rng.uniform(-self.shift, self.shift, 2)
-        if rng.random() < 0.3:
-            return image[PAD:-PAD, PAD:-PAD].astype("float32") / white
-        a, b, c, d = scale, turn - 1, 1 - turn, scale * ratio
+        if rng.random() < self.as_is:
+            return image[pad:-pad, pad:-pad].astype("float32") / white
+        a, b, c, d = scale / wider, turn - 1, 1 - turn, scale * ratio * wider
         # Output pixel (x, y), about the middle, is read from input pixel A (x, y) + shift.
         mx, my = (width - 1) / 2, (height - 1) / 2
-        matrix = (a, b, PAD + mx + dx - a * mx - b * my, c, d, PAD + my + dy - c * mx - d * my)
+        matrix = (a, b, pad + mx + dx - a * mx - b * my, c, d, pad + my + dy - c * mx - d * my)
         moved = Image.fromarray(image).transform(
             (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
         )
@@ -153,12 +164,30 @@ class Augmented(keras.utils.PyDataset):
         matrix = Rotation.from_rotvec(self.warp * rng.uniform(-1, 1, 3)).as_matrix() * scale
         shift, gain = rng.uniform(-self.shift, self.shift, 3), 1 + self.contrast * rng.uniform(-1, 1)
         white = np.float32(255 if volume.dtype == np.uint8 else 1)
-        if rng.random() < 0.3:
+        if rng.random() < self.as_is:
             return volume.astype("float32") / white
         middle = (np.array(volume.shape) - 1) / 2
         values = volume.astype("float32") / white
         moved = affine_transform(values, matrix, middle - matrix @ middle + shift, order=3, mode="nearest")
         return np.clip(moved * gain, 0, 1)
+
+
+def expose(image, rng, most=0.25):
+    """Another exposure, sharpness and noise, which change no finding: gamma, blur or sharpening, grain.
+
+    Args:
+        image: float array of any number of axes, in [0, 1].
+        rng: NumPy generator.
+        most: largest logarithm of the gamma, each way.
+    """
+    image = np.clip(image, 0, 1) ** np.exp(rng.uniform(-most, most))
+    if rng.random() < 0.3:
+        image = gaussian_filter(image, rng.uniform(0, 0.8))
+    if rng.random() < 0.2:
+        image = image + 0.8 * rng.random() * (image - gaussian_filter(image, 1))
+    if rng.random() < 0.2:
+        image = image + rng.normal(0, 0.02 * rng.random(), image.shape)
+    return np.clip(image, 0, 1)
 
 
 def moved_copies(images, copies, seed=0, **changes):

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from medzoo.images.intensity import equalize, standardize
 from medzoo.progress import fitting
-from medzoo.recipes.augment import Augmented
+from medzoo.recipes.augment import Augmented, expose
 from medzoo.tasks.segment import Segmenter
 
 KINDS = ("foreign", "texture", "pale", "pale", "hazy")  # as often as they are named
@@ -70,18 +70,6 @@ def _soft_region(shape, rng, smallest=0.05, largest=0.4):
     distance = np.hypot((rows - row) * stretch, (columns - column) / stretch) / np.maximum(size * (1 + waves), 1)
     steepness = np.exp(rng.uniform(np.log(1.5), np.log(8)))
     return 1 / (1 + np.exp(np.minimum((distance - 1) * steepness, 50)))
-
-
-def expose(image, rng, most=0.25):
-    """Another exposure, sharpness and noise, which are no anomalies: gamma, blur or sharpening, grain."""
-    image = np.clip(image, 0, 1) ** np.exp(rng.uniform(-most, most))
-    if rng.random() < 0.3:
-        image = gaussian_filter(image, rng.uniform(0, 0.8))
-    if rng.random() < 0.2:
-        image = image + 0.8 * rng.random() * (image - gaussian_filter(image, 1))
-    if rng.random() < 0.2:
-        image = image + rng.normal(0, 0.02 * rng.random(), image.shape)
-    return np.clip(image, 0, 1)
 
 
 def evened(images):
