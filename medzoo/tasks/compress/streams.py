@@ -14,35 +14,28 @@ LARGE = 2**20  # pixels, beyond which JPEG XL's greatest effort takes minutes
 
 
 class Kind(NamedTuple):
-    """A format: its name, what DICOM calls it (PS3.3 C.7.6.1.1.5), the functions of imagecodecs that encode an array
-    and decode bytes, and the axes that the image is mirrored along before."""
+    """A format: its name, what DICOM calls it (PS3.3 C.7.6.1.1.5), and the functions of imagecodecs that encode an
+    array and decode bytes."""
 
     name: str
     method: str
     encode: object
     decode: object
-    mirrored: tuple = ()
 
 
-JPEG_XL = Kind(
-    "JPEG XL",
-    "ISO_18181_1",
-    lambda image: _codecs().jpegxl_encode(image, lossless=True, effort=7 if image.size > LARGE else 9),
-    lambda data: _codecs().jpegxl_decode(data),
-)
-JPEG_LS = Kind(
-    "JPEG-LS",
-    "ISO_14495_1",
-    lambda image: _codecs().jpegls_encode(image),
-    lambda data: _codecs().jpegls_decode(data),
-)
-# JPEG XL learns how to predict a pixel from those before it: from which corner it starts is worth a hundred bytes.
 KINDS = {
-    1: JPEG_XL,
-    2: JPEG_LS,
-    3: JPEG_XL._replace(mirrored=(1,)),
-    4: JPEG_XL._replace(mirrored=(0,)),
-    5: JPEG_XL._replace(mirrored=(0, 1)),
+    1: Kind(
+        "JPEG XL",
+        "ISO_18181_1",
+        lambda image: _codecs().jpegxl_encode(image, lossless=True, effort=7 if image.size > LARGE else 9),
+        lambda data: _codecs().jpegxl_decode(data),
+    ),
+    2: Kind(
+        "JPEG-LS",
+        "ISO_14495_1",
+        lambda image: _codecs().jpegls_encode(image),
+        lambda data: _codecs().jpegls_decode(data),
+    ),
 }
 
 
@@ -50,9 +43,7 @@ def encode(image, max_error=0):
     """`(kind, bytes, picture)` of a uint8 or uint16 image `(H, W)`: the picture is what the bytes must decode to; with
     `max_error` n its values are rounded to multiples of 2 n + 1."""
     rounded = ((image.astype("int64") + max_error) // (2 * max_error + 1)).astype(image.dtype)
-    tried = {kind: own for kind, own in KINDS.items() if image.size <= LARGE or not own.mirrored}
-    streams = ((kind, own.encode(np.flip(rounded, own.mirrored).copy())) for kind, own in tried.items())
-    kind, data = min(streams, key=lambda found: len(found[1]))
+    kind, data = min(((kind, own.encode(rounded)) for kind, own in KINDS.items()), key=lambda found: len(found[1]))
     return kind, data, _spread(rounded, max_error)
 
 
@@ -63,8 +54,8 @@ def decode(kind, data, max_error, dtype):
         CompressedFileError: no such picture.
     """
     try:
-        rounded = np.flip(KINDS[kind].decode(data), KINDS[kind].mirrored)
-    except (RuntimeError, ValueError) as error:  # AxisError, of what is no plane, is one of these
+        rounded = KINDS[kind].decode(data)
+    except (RuntimeError, ValueError) as error:
         raise CompressedFileError(f"not readable as {KINDS[kind].name} ({error}).") from error
     if rounded.dtype != dtype:
         raise CompressedFileError(f"{rounded.dtype} as {KINDS[kind].name}; expected {dtype}.")
