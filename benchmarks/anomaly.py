@@ -53,7 +53,7 @@ METHODS = {
 }
 MEASURED = {"test": "test", "val": "validation", "retaken": "retaken"}
 PICTURES = 8
-TOGETHER = "synthetic, all seeds' scores averaged"
+TOGETHER = "synthetic, scores averaged"
 
 
 @lru_cache(3)
@@ -189,7 +189,8 @@ def figure(path, results):
         axis.set_yticks(range(len(rows)), list(rows), fontsize=7)
         axis.axvline(0.5, color="0.7", linestyle="--", linewidth=1)
         axis.invert_yaxis()
-        axis.set(xlabel="AUROC, test", title=task)
+        axis.set_xlabel("AUROC, test")
+        axis.set_title(task, fontsize=9)
         axis.grid(axis="x", alpha=0.3)
     drawing.savefig(path, dpi=100)
 
