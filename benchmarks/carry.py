@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from results import GENTLE, alone, explained, write
+from results import alone, explained, write
 
 import medzoo
 from medzoo.images.archive import to_float
@@ -61,7 +61,7 @@ def trained(own, prepare, seed):
     keras.utils.set_random_seed(seed)
     classifier = medzoo.Classifier.from_pretrained(NAME, 2)
     (x, y), (v, w) = own["train"], own["val"]
-    fine_tune(classifier, prepare(x), y, (prepare(v), w), epochs=(5, 10), steps=STEPS, augment=GENTLE, seed=seed)
+    fine_tune(classifier, prepare(x), y, (prepare(v), w), epochs=(5, 10), steps=STEPS, seed=seed)
     classifier.calibrate(prepare(v), w)
     classifier.set_usual(prepare(v))
     return classifier

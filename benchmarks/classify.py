@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from results import GENTLE, write
+from results import write
 
 import medzoo
 from medzoo.images.archive import load_npz, load_npz_labels, to_float
@@ -65,9 +65,7 @@ def trained(name, data, seed=0, pretrained=True, epochs=(5, 10), rates=(1e-3, 3e
     classifier = medzoo.Classifier.from_pretrained(name, 1 + int(data["train"][1].max()), pretrained=pretrained)
     if not pretrained:
         epochs, rates = (0, sum(epochs)), (1e-3, 1e-3)
-    fine_tune(
-        classifier, *data["train"], data["val"], epochs=epochs, learning_rates=rates, seed=seed, augment=GENTLE, **own
-    )
+    fine_tune(classifier, *data["train"], data["val"], epochs=epochs, learning_rates=rates, seed=seed, **own)
     labels = {split: data[split][1] for split in ("val", "test")}
     return measured({split: classifier.predict(data[split][0], verbose=0) for split in labels}, labels)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from results import GENTLE, alone, explained, over, remembered, write
+from results import alone, explained, over, remembered, write
 
 import medzoo
 from medzoo.images.archive import to_float
@@ -121,7 +121,7 @@ def tuned(data, task, name, pretrained, share, seed):
     keras.utils.set_random_seed(seed)
     model = medzoo.Classifier.from_pretrained(name, 1 + int(y.max()), pretrained=pretrained)
     epochs = EPOCHS if pretrained else (0, sum(EPOCHS))
-    own = {"epochs": epochs, "learning_rates": (1e-3, 1e-3), "batch_size": 16, "steps": STEPS[share], "augment": GENTLE}
+    own = {"epochs": epochs, "learning_rates": (1e-3, 1e-3), "batch_size": 16, "steps": STEPS[share]}
     fine_tune(model, x[chosen], y[chosen], images["val"], seed=seed, **own)
     return model.predict(to_float(images["test"][0]), verbose=0)
 

@@ -17,9 +17,6 @@ from medzoo.files import write_json, write_whole
 from medzoo.recipes.training import flush_denormals
 from medzoo.reports.tables import table
 
-# How `fine_tune` varies images where pretraining is compared, not robustness: as little as when these pages began.
-GENTLE = {"shift": 3.0, "warp": 0.1, "contrast": 0.2}
-
 
 def write(out, title, tables, facts, text=None):
     """Writes OUT.json and OUT.md; the page shows OUT.png, which the benchmark has drawn itself.

@@ -70,12 +70,14 @@ def test_images_are_varied_unless_told_otherwise(labelled, monkeypatch):
         return fitted(model, x, *args, **kwargs)
 
     monkeypatch.setattr(keras.Model, "fit", fit)
-    for augment in (True, {"shift": 1.0, "warp": 0.0, "contrast": 0.0}, False):
+    for augment in (True, "retaken", {"shift": 1.0, "warp": 0.0, "contrast": 0.0}, False):
         model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
         classifier = Classifier.from_pretrained(model, 2, pretrained=False)
         fine_tune(classifier, films, labels, (films, labels), epochs=(1, 0), augment=augment)
-    assert min(seen[:2]) > 0.01
-    assert seen[2] < 1e-6
+    assert min(seen[:3]) > 0.01
+    assert seen[3] < 1e-6
+    with pytest.raises(ValueError, match="augment='more'; expected True, False, 'retaken' or a dict"):
+        fine_tune(classifier, films, labels, (films, labels), augment="more")
 
 
 def test_wrong_images_and_class_counts_are_refused(labelled):

@@ -13,8 +13,12 @@ from medzoo.tasks.explore import occlusion
 from medzoo.tasks.shared.fit import fit_best
 from medzoo.tasks.shared.on_encoder import OnEncoder
 
-# What does not change a finding; chosen on validation films whose classes had swapped proportions and sharpness.
-RETAKEN = {"warp": 0.1, "stretch": 0.25, "contrast": 0.2, "exposure": 0.4, "as_is": 0.0}
+CHANGES = {  # how `fine_tune` varies images, by its `augment`: options of `Augmented`
+    True: {"shift": 3.0, "warp": 0.1, "contrast": 0.2},
+    False: {"as_is": 1.0, "contrast": 0.0},
+    # Chosen on validation films whose two classes had swapped proportions and sharpness.
+    "retaken": {"warp": 0.1, "stretch": 0.25, "contrast": 0.2, "exposure": 0.4, "as_is": 0.0},
+}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -157,10 +161,11 @@ def fine_tune(
         validation_data: `(x, y)`, whose loss chooses the epoch.
         epochs, learning_rates: of the two stages; 0 epochs skips one.
         steps: batches an epoch; by default as many as show each image once, which is little where labels are few.
-        augment: `True` shows the training images a little differently each epoch, as another machine might have taken
-            them: moved, turned, of other proportions, exposure, sharpness and noise. Where the classes differ in these
-            (in the children's films of Kermany et al. 2018 they do), it keeps the classifier from learning that in the
-            place of disease. `False`: as they are; or a dict of options of `medzoo.recipes.augment.Augmented`.
+        augment: `True`: move, turn, scale and expose the training images a little differently each epoch. `"retaken"`:
+            as another machine might have taken them, with other proportions, exposure, sharpness and noise; where the
+            classes differ in these (in the children's films of Kermany et al. 2018 they do), a classifier learns that
+            in the place of disease. Not where shape is the sign: lesions in ultrasound are told by it. `False`: as they
+            are. Or a dict of options of `medzoo.recipes.augment.Augmented`.
         loss: of Keras, for integer labels; by default the classifier's own.
         balance: weight the classes to count alike; not used where an image may have several findings.
         seed, verbose: of the training.
@@ -168,7 +173,9 @@ def fine_tune(
     Returns: the classifier.
     """
     if not isinstance(augment, dict):
-        augment = {"shift": min(x.shape[1:-1]) / 20, **RETAKEN} if augment else {"as_is": 1.0, "contrast": 0.0}
+        if augment not in CHANGES:
+            raise ValueError(f"fine_tune: augment={augment!r}; expected {', '.join(map(repr, CHANGES))} or a dict.")
+        augment = {"shift": min(x.shape[1:-1]) / 20, **CHANGES[augment]}
     batches = Augmented(x, batch_size, seed, y, steps=steps, **augment)
     turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch))
     for stage, (count, rate) in enumerate(zip(epochs, learning_rates, strict=True)):

@@ -25,7 +25,18 @@ MOST = 1000  # validation images at most that the classifier learns the looks of
 
 
 def train_classifier(
-    model, data, out, *, size=None, epochs=(15, 15), seed=0, pretrained=True, verbose=2, command=None, **reading
+    model,
+    data,
+    out,
+    *,
+    size=None,
+    epochs=(15, 15),
+    augment=True,
+    seed=0,
+    pretrained=True,
+    verbose=2,
+    command=None,
+    **reading,
 ):
     """Trains a classifier and writes `classifier.keras`, `report.json`, `report.png` and `probabilities.npz`.
 
@@ -38,7 +49,7 @@ def train_classifier(
             probability and an AUC of its own.
         out: folder to write to; made if it is not there.
         size: side in pixels of images from files, for a model that takes any; by default 256.
-        epochs, seed, verbose: see `fine_tune`.
+        epochs, augment, seed, verbose: see `fine_tune`.
         pretrained: `False` starts from random weights, as a control.
         command: for the report.
         reading: options of `open_collection`.
@@ -60,6 +71,7 @@ def train_classifier(
         labels["train"],
         (images["val"], labels["val"]),
         epochs=epochs,
+        augment=augment,
         seed=seed,
         verbose=verbose,
     )
