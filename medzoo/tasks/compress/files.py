@@ -64,7 +64,7 @@ def _coded(images, model, quality, max_error, names, tags):
     tags = [{}] * len(images) if tags is None else list(tags)
     if not len(names) == len(tags) == len(images):
         raise ValueError(f"compress: {len(names)} names and {len(tags)} tags for {len(images)} images.")
-    checked = ((_checked(image), title, own) for image, title, own in zip(images, names, tags, strict=True))
+    checked = ((*_unsigned(image), title, own) for image, title, own in zip(images, names, tags, strict=True))
     if max_error is None:
         model, exact, digest = _codec(model)
         quality = model.quality if quality is None else quality
@@ -79,7 +79,7 @@ def _coded(images, model, quality, max_error, names, tags):
         if quality is not None:
             raise ValueError(f"compress: quality={quality} and max_error={max_error} exclude each other.")
         name, digest = b"", b""
-        films = in_order(lambda item: _stream(item[0], max_error, item[1:]), checked)
+        films = in_order(lambda item: _stream(max_error, *item), checked)
     return MAGIC + bytes([VERSION, len(name)]) + name + digest, films
 
 
@@ -90,7 +90,7 @@ def _file(head, films):
 
 def _lossy(model, exact, quality, checked):
     """Yields the bytes of each image; the model runs on this thread only, the whole numbers on all cores."""
-    encoded = ((image, _encoded(model, exact, image, quality), kept) for image, *kept in checked)
+    encoded = ((*item, _encoded(model, exact, item[1], quality)) for item in checked)
     with one_thread_a_product():
         yield from in_order(lambda item: _learned(exact, quality, *item), encoded)
 
@@ -172,17 +172,13 @@ def _codec(model):
     return model, _exact_codecs[digest], digest
 
 
-def _checked(image):
-    image = np.asarray(image)
-    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
-    if str(image.dtype) not in TYPES.values() or image.ndim != 2 or 0 in image.shape:
-        raise ValueError(f"compress: {image.dtype} of shape {image.shape}; expected uint8, uint16 or int16 (H, W).")
-    return image
-
-
 def _unsigned(image):
     """`(bits, image)` as a `Head` and the coders have them."""
-    bits = next(bits for bits, name in TYPES.items() if name == image.dtype)
+    image = np.asarray(image)
+    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    bits = next((bits for bits, name in TYPES.items() if name == image.dtype), None)
+    if bits is None or image.ndim != 2 or 0 in image.shape:
+        raise ValueError(f"compress: {image.dtype} of shape {image.shape}; expected uint8, uint16 or int16 (H, W).")
     return bits, (image.astype("int32") + SIGN).astype("uint16") if bits == SIGNED else image
 
 
@@ -198,21 +194,19 @@ def _range(image):
 
 
 def _encoded(model, exact, image, quality):
-    image = _unsigned(image)[1]
     (height, width), (low, high) = image.shape, _range(image)
     padded = np.pad(image, ((0, -height % exact.f), (0, -width % exact.f)), mode="edge")
     scaled = ((padded.astype("float64") - low) / (high - low)).astype("float32")
     return model.encode(scaled[None, ..., None], quality)[0].astype("float64")
 
 
-def _learned(exact, quality, image, latents, kept):
-    bits, image = _unsigned(image)
+def _learned(exact, quality, bits, image, title, tags, latents):
     (height, width), (low, high) = image.shape, _range(image)
     coder = Encoder()
     code_latents(coder, exact, latents, quality)
     words = coder.words().astype("<u4").tobytes()  # raises now, while the original is there
     picture = exact.picture(latents, quality, low, high)[:height, :width]
-    head = Head(LATENTS, *image.shape, bits, low, high, quality, len(words), *kept, _checksum(picture))
+    head = Head(LATENTS, *image.shape, bits, low, high, quality, len(words), title, tags, _checksum(picture))
     return head.pack() + words
 
 
@@ -224,10 +218,9 @@ def _latents(words, exact, shape, quality):
     return latents
 
 
-def _stream(image, max_error, kept):
-    bits, image = _unsigned(image)
+def _stream(max_error, bits, image, title, tags):
     kind, coded, picture = streams.encode(image, max_error)
-    head = Head(kind, *image.shape, bits, 0, 0, max_error, len(coded), *kept, _checksum(picture))
+    head = Head(kind, *image.shape, bits, 0, 0, max_error, len(coded), title, tags, _checksum(picture))
     data = head.pack() + coded
     _read_one(*_next(Reader(data)), None)  # what cannot be read back raises now, while the original is there
     return data
