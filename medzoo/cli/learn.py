@@ -28,8 +28,9 @@ from medzoo.cli.shared import (
 @click.option("--epochs", default="15,15", show_default=True, help="Of the head alone, then of everything.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--random", is_flag=True, help="From random weights instead: what is the pretraining worth?")
+@click.option("--retaken", is_flag=True, help="Vary training images as if other machines had taken them; see the docs.")
 @overwrite_option
-def classify(name, new, data, out, size, epochs, seed, random, overwrite, **how):
+def classify(name, new, data, out, size, epochs, seed, random, retaken, overwrite, **how):
     """Train a classifier on a preset's encoder: writes classifier.keras, report.json and report.png; then classify NEW
     images: writes predictions.csv and for each image what in it speaks for the class found.
 
@@ -49,7 +50,8 @@ def classify(name, new, data, out, size, epochs, seed, random, overwrite, **how)
     nothing_there([out / "classifier.keras"], overwrite)
     model = load(name)
     files = files_for(model, new)
-    own = {"size": size, "epochs": numbers(epochs), "seed": seed, "pretrained": not random, "command": said()}
+    own = {"size": size, "epochs": numbers(epochs), "augment": "retaken" if retaken else True, "seed": seed}
+    own |= {"pretrained": not random, "command": said()}
     classifier, result = train_classifier(model, data, out, **own, **reading(**how))
     click.echo(f"{name} on {data.name}, split {result['split']}")
     for line in lines_of(result):

@@ -83,6 +83,7 @@ def train_classifier(
         "command": command,
         **collection.facts(),
         "size": list(images["test"].shape[1:-1]),
+        "augment": augment,
         "temperature": round(float(classifier.temperature), 4),
         "backend": keras.backend.backend(),
         **classification.measure(probabilities, labels["test"], names),
