@@ -80,6 +80,7 @@ def test_learning_from_spoiled_images_finds_blobs_and_shows_them(films, lesions)
     assert heat.shape == (40, 128, 128)
     peak = np.array([np.unravel_index(h.argmax(), h.shape) for h in heat]) / 2
     assert (np.linalg.norm(peak - where, axis=1) < 10).mean() > 0.6
+    assert detector.segmenter_.segment(sick[:2]).shape == (2, 64, 64)
 
 
 def test_the_threshold_is_conformal_and_says_when_it_cannot_be():

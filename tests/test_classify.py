@@ -10,6 +10,7 @@ from medzoo.models import ConvAutoencoder
 from medzoo.reports.classification import auc, calibration_error, measure, sensitivity, temperature, with_temperature
 from medzoo.reports.subgroups import by_subgroup
 from medzoo.tasks.classify import Classifier, class_weights, fine_tune
+from medzoo.tasks.segment import Segmenter
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,19 @@ def test_head_learns_while_the_encoder_stays_then_everything_moves(labelled, pre
     classifier.compile(keras.optimizers.Adam(1e-4))
     classifier.fit(films, labels, verbose=0)
     assert not np.array_equal(kernel, classifier.encoder.stages[0].get_weights()[0])
+
+
+def test_starts_from_the_encoder_of_a_segmenter_and_leaves_it_as_it_was(labelled, preset):
+    films, labels = labelled
+    segmenter = Segmenter.from_pretrained(preset, 2)
+    segmenter.compile(keras.optimizers.Adam(0.01))
+    segmenter.fit(films[:8], (films[:8] > 0.5).astype("uint8"), verbose=0)
+    learned = segmenter.encoder.get_weights()
+    classifier = Classifier.from_pretrained(segmenter, 2)
+    assert all(np.array_equal(a, b) for a, b in zip(classifier.encoder.get_weights(), learned, strict=True))
+    fine_tune(classifier, films, labels, (films, labels), epochs=(0, 1))
+    assert len(classifier.encoder.trainable_weights) == len(learned)
+    assert all(np.array_equal(a, b) for a, b in zip(segmenter.encoder.get_weights(), learned, strict=True))
 
 
 def test_untrained_classifier_is_undecided_and_probabilities_add_up(labelled, preset):

@@ -45,7 +45,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         held_out: share of the normal images kept for scale and threshold.
         seed: int.
 
-    Attributes: `threshold_` of `anomaly_scores`; `model_`; `fitted_`, the scores by name.
+    Attributes: `threshold_` of `anomaly_scores`; `model_`; `fitted_`, the scores by name; `segmenter_`, the
+        `medzoo.Segmenter` behind `"synthetic"`, whose encoder `Classifier.from_pretrained` takes.
     """
 
     def __init__(
@@ -96,6 +97,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.threshold_ = conformal_threshold(self.held_out_scores_, self.false_positive_rate)
         self.acquisition_ = acquisition(raw)
         return self
+
+    @property
+    def segmenter_(self):
+        return self.fitted_["synthetic"].segmenter
 
     def _fit_scores(self, normals):
         names, fitted = {*self.scores, self.heat}, {}

@@ -150,7 +150,7 @@ class Segmenter(OnEncoder):
         """A segmenter on the encoder of a preset.
 
         Args:
-            name: anything `medzoo.load` takes, or a medzoo model.
+            name: anything `medzoo.load` takes, a medzoo model, or another model on an encoder, whose encoder is taken.
             num_classes, multi_label: as above.
             pretrained: `False` starts from random weights, as a control.
         """

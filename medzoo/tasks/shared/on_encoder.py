@@ -39,6 +39,7 @@ class OnEncoder(Preprocessed, KnowsItsImages, SeveralWorkers):
         if pretrained:
             copy.set_weights(model.get_weights())
         encoder = copy.encoder
+        encoder.trainable = True  # a `Segmenter` freezes what it has no use for
         result = cls(encoder, model.image_shape, num_classes, name=f"{model.name}-{suffix}", **own)
         result.preprocess = model.preprocess
         return result
