@@ -245,6 +245,16 @@ def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_pat
     assert [row["bright"] > row["dark"] for row in rows] == [True, rows[1]["bright"] > rows[1]["dark"]]
     assert float(rows[1]["usual"]) < 0.01
     assert (tmp_path / "out" / "00000-film.png").is_file()
+    trained = ["classify", tmp_path / "out" / "classifier.keras", tmp_path / "new", "-o", tmp_path / "more"]
+    result = CliRunner().invoke(main, [str(a) for a in trained])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "more" / "predictions.csv").read_text() == (tmp_path / "out" / "predictions.csv").read_text()
+    result = CliRunner().invoke(main, [str(a) for a in [*trained, "--data", tmp_path / "t.csv"]])
+    assert "takes none" in result.output
+    (tmp_path / "cut.keras").write_bytes((tmp_path / "out" / "classifier.keras").read_bytes()[:5000])
+    result = CliRunner().invoke(main, ["classify", str(tmp_path / "cut.keras"), "-o", str(tmp_path / "cut")])
+    assert result.exit_code == 1
+    assert "cut.keras: not to be read as a Classifier" in result.output
 
 
 def test_command_writes_classifier_and_report(preset, tmp_path):

@@ -152,6 +152,10 @@ def test_command_trains_reports_and_outlines_new_images(tmp_path):
     again = CliRunner().invoke(main, [str(a) for a in arguments])
     assert again.exit_code == 1
     assert "--overwrite" in again.output
+    arguments = ["segment", tmp_path / "out" / "segmenter.keras", tmp_path / "new", "-o", tmp_path / "more"]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(read_mask(tmp_path / "more" / "00001-33-mask.png"), mask)
 
 
 @pytest.mark.slow

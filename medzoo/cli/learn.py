@@ -22,7 +22,7 @@ from medzoo.cli.shared import (
 @click.command()
 @click.argument("name")
 @click.argument("new", nargs=-1, type=ImageFiles())
-@click.option("--data", required=True, type=EXISTING, help="Labelled images: npz, folder, DICOM tree or CSV.")
+@click.option("--data", type=EXISTING, help="Labelled images to learn from: npz, folder, DICOM tree or CSV.")
 @out_option("Folder for classifier and report.")
 @labelled_options
 @click.option("--epochs", default="15,15", show_default=True, help="Of the head alone, then of everything.")
@@ -32,7 +32,8 @@ from medzoo.cli.shared import (
 @overwrite_option
 def classify(name, new, data, out, size, epochs, seed, random, retaken, overwrite, **how):
     """Train a classifier on a preset's encoder: writes classifier.keras, report.json and report.png; then classify NEW
-    images: writes predictions.csv and for each image what in it speaks for the class found.
+    images: writes predictions.csv and for each image what in it speaks for the class found. A classifier.keras as NAME
+    classifies without --data.
 
     The validation split chooses the epoch and the temperature; the report is on the test split, and on its subgroups
     where a CSV has columns such as sex, age, view or scanner. A CSV whose labels are joined by | gives a classifier of
@@ -43,20 +44,28 @@ def classify(name, new, data, out, size, epochs, seed, random, retaken, overwrit
         medzoo classify ae-chestxray-64 --data pneumoniamnist_28.npz -o pneumonia/
         medzoo classify ae-chestxray new/ --data films/ --size 224 --group 'person\\d+|IM-\\d+' -o pneumonia/
         medzoo classify ae-chestxray --data labels.csv --size 224 -o findings/
+        medzoo classify pneumonia/classifier.keras more/ -o more-pneumonia/
     """
-    from medzoo.tasks.classify import classify_files, train_classifier
+    from medzoo.tasks.classify import Classifier, classify_files, train_classifier
     from medzoo.zoo.presets import load
 
-    nothing_there([out / "classifier.keras"], overwrite)
-    model = load(name)
-    files = files_for(model, new)
-    own = {"size": size, "epochs": numbers(epochs), "augment": "retaken" if retaken else True, "seed": seed}
-    own |= {"pretrained": not random, "command": said()}
-    classifier, result = train_classifier(model, data, out, **own, **reading(**how))
-    click.echo(f"{name} on {data.name}, split {result['split']}")
-    for line in lines_of(result):
-        click.echo(line)
-    for row in classify_files(classifier, files, list(result["classes"]), out) if files else ():
+    if name.endswith(".keras") == bool(data):
+        raise click.UsageError("--data is what a preset's classifier learns from; a classifier.keras takes none.")
+    if data is None:
+        nothing_there([out / "predictions.csv"], overwrite)
+        classifier = Classifier.load(name)
+        files = files_for(classifier, new)
+    else:
+        nothing_there([out / "classifier.keras"], overwrite)
+        model = load(name)
+        files = files_for(model, new)
+        own = {"size": size, "epochs": numbers(epochs), "augment": "retaken" if retaken else True, "seed": seed}
+        own |= {"pretrained": not random, "command": said()}
+        classifier, result = train_classifier(model, data, out, **own, **reading(**how))
+        click.echo(f"{name} on {data.name}, split {result['split']}")
+        for line in lines_of(result):
+            click.echo(line)
+    for row in classify_files(classifier, files, out) if files else ():
         click.echo(", ".join(f"{key} {value}" for key, value in row.items() if key != "file") + f"  {row['file']}")
     click.echo(f"wrote {out}")
 
@@ -119,26 +128,33 @@ def segment(name, images, others, out, size, epochs, seed, random, overwrite):
     Masks are PNG, TIFF or npy files named as their images, with integer labels (or black and white), or for labels that
     overlap TIFF files with a page for each; of volumes NIfTI files. 15% of the pairs choose the epoch, another 15% are
     reported on. In the place of both folders IMAGES may be an npz archive (train_images, train_masks, ...). Writes
-    segmenter.keras, report.json and report.png, and for each new image a mask and a picture with the outlines.
+    segmenter.keras, report.json and report.png, and for each new image a mask and a picture with the outlines. Behind a
+    segmenter.keras as NAME all are new images.
 
     \b
     Example:
         medzoo segment ae-chestxray films/ masks/ new-films/ -o lungs/
+        medzoo segment lungs/segmenter.keras more-films/ -o more-lungs/
         medzoo segment vqvae-hippocampus images/ labels/ new/ --size 32x48x32 -o hippocampus/
     """
     from medzoo.progress import track
     from medzoo.reports.bootstrap import show
-    from medzoo.tasks.segment import outline, train_segmenter
+    from medzoo.tasks.segment import Segmenter, outline, train_segmenter
     from medzoo.zoo.presets import load
 
-    nothing_there([out / "segmenter.keras"], overwrite)
-    masks, new = masks_and_new(images, others)
-    model = load(name)
-    files = files_for(model, new)
-    own = {"size": size, "epochs": epochs, "seed": seed, "pretrained": not random, "command": said()}
-    segmenter, result = train_segmenter(model, images, masks, out, **own)
-    for label, value in result["dice"].items():
-        click.echo(f"label {label}: Dice {show(value, 3)} on {result['images']['test']} held-out images")
+    if name.endswith(".keras"):
+        segmenter = Segmenter.load(name)
+        files = files_for(segmenter, [images, *others])
+        nothing_there([out / f"00000-{title_of(file)}.png" for file in files[:1]], overwrite)
+    else:
+        nothing_there([out / "segmenter.keras"], overwrite)
+        masks, new = masks_and_new(images, others)
+        model = load(name)
+        files = files_for(model, new)
+        own = {"size": size, "epochs": epochs, "seed": seed, "pretrained": not random, "command": said()}
+        segmenter, result = train_segmenter(model, images, masks, out, **own)
+        for label, value in result["dice"].items():
+            click.echo(f"label {label}: Dice {show(value, 3)} on {result['images']['test']} held-out images")
     for number, file in enumerate(track(files, "outlining")):
         outline(segmenter, file, out, size, f"{number:05d}-{title_of(file)}")
     click.echo(f"wrote {out}")

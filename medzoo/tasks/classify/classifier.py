@@ -43,29 +43,31 @@ class Classifier(OnEncoder):
         num_classes: 2 or more; of findings 1 or more.
         dropout: share of the pooled features dropped in training.
         multi_label: an image may have several of the findings, or none.
+        class_names: of classes or findings, for reports; by default their numbers.
     """
 
-    def __init__(self, encoder, image_shape, num_classes, dropout=0.3, multi_label=False, **kwargs):
+    def __init__(self, encoder, image_shape, num_classes, dropout=0.3, multi_label=False, class_names=None, **kwargs):
         self.least_classes = 1 if multi_label else 2
         super().__init__(encoder, image_shape, num_classes, **kwargs)
         self.multi_label = multi_label
+        self.class_names = list(map(str, range(num_classes) if class_names is None else class_names))
         self.normalization = keras.layers.BatchNormalization(momentum=0.9, name="normalization")
         self.dropout = keras.layers.Dropout(dropout)
         self.head = keras.layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32", name="head")
         self.build()
 
     @classmethod
-    def from_pretrained(cls, name, num_classes, dropout=0.3, pretrained=True, multi_label=False):
+    def from_pretrained(cls, name, num_classes, dropout=0.3, pretrained=True, multi_label=False, class_names=None):
         """A classifier on the encoder of a preset, frozen.
 
         Args:
             name: anything `medzoo.load` takes, a medzoo model, or another model on an encoder, whose encoder is taken:
                 `detector.segmenter_` of an `AnomalyDetector` has learned what normal images of yours look like.
-            num_classes, dropout, multi_label: as above.
+            num_classes, dropout, multi_label, class_names: as above.
             pretrained: `False` starts the same network from random weights, not frozen: the control that shows what the
                 pretraining is worth.
         """
-        own = {"dropout": dropout, "multi_label": multi_label}
+        own = {"dropout": dropout, "multi_label": multi_label, "class_names": class_names}
         classifier = cls._on_preset(name, num_classes, pretrained, "classifier", **own)
         if pretrained:
             classifier.encoder.trainable = False
@@ -130,7 +132,8 @@ class Classifier(OnEncoder):
         return occlusion(log_odds, image, patch, blurred, max(1, patch // 2))
 
     def get_config(self):
-        return {**super().get_config(), "dropout": self.dropout.rate, "multi_label": self.multi_label}
+        own = {"dropout": self.dropout.rate, "multi_label": self.multi_label, "class_names": self.class_names}
+        return {**super().get_config(), **own}
 
 
 def class_weights(labels):

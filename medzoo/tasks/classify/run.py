@@ -61,7 +61,8 @@ def train_classifier(
     collection = open_for(model, data, size, **reading)
     labels = {split: collection.labels(split) for split in ("train", "val", "test")}
     names, several = collection.class_names, collection.multi_label
-    classifier = Classifier.from_pretrained(model, len(names), pretrained=pretrained, multi_label=several)
+    own = {"pretrained": pretrained, "multi_label": several, "class_names": names}
+    classifier = Classifier.from_pretrained(model, len(names), **own)
     images = {split: collection.images(split) for split in labels}
     if images["train"].shape[1:3] != size_for(classifier, images["train"]):  # else they may stay on disk
         images = {split: fit_size(classifier, x) for split, x in images.items()}
@@ -98,19 +99,18 @@ def train_classifier(
     return classifier, result
 
 
-def classify_files(classifier, files, names, out):
+def classify_files(classifier, files, out):
     """Classifies files: writes `predictions.csv` and for each image `NAME.png`, what in it speaks for the class found.
 
     Args:
         classifier: as `train_classifier` gives it.
         files: what its `preprocess` reads.
-        names: of the classes.
         out: folder to write to; made if it is not there.
 
     Returns: list of dicts of the file, the probability of each class, and how `usual` the file is, see
         `Classifier.belongs`; what is strange is warned of.
     """
-    out, rows, seen = Path(out), [], []
+    out, names, rows, seen = Path(out), classifier.class_names, [], []
     out.mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(track(files, "classifying")):
         x = classifier.preprocess(file)

@@ -18,6 +18,7 @@ from medzoo.tasks.segment.pairs import MovedPairs
 from medzoo.tasks.segment.segmenter import Segmenter
 from medzoo.tasks.shared.data import SIZE
 from medzoo.tasks.shared.fit import fit_best
+from medzoo.zoo.preprocess import Preprocess
 from medzoo.zoo.presets import loaded
 
 BATCH = {2: 8, 3: 4}  # images, volumes
@@ -66,6 +67,8 @@ def train_segmenter(
         "backend": keras.backend.backend(),
         **_agreement(truth, found, names or range(1, 1 + truth.shape[-1])),
     }
+    if segmenter.axes == 2:
+        segmenter.preprocess = Preprocess(x.shape[1:-1])
     out.mkdir(parents=True, exist_ok=True)
     with written_whole(out / "segmenter.keras") as part:
         segmenter.save(part)
@@ -113,21 +116,22 @@ def outline(segmenter, file, out, size=None, name=None):
         segmenter: a `Segmenter`.
         file: an image file; of volumes what `read_volume` takes.
         out: folder to write to.
-        size: side in pixels, for a model that takes any image; volumes keep theirs.
+        size: side in pixels, for a model that takes any image; by default what it was trained on, where a command did
+            that, else 256. Volumes keep theirs.
         name: of what is written; by default the file's.
 
     Returns: the integer mask `(H, W)`, `(D, H, W)`, or `(H, W, K)`.
     """
-    own, out, name = segmenter.image_shape[:-1], Path(out), name or Path(file).name.partition(".")[0]
-    window = segmenter.preprocess and segmenter.preprocess.window
+    out, name, reading = Path(out), name or Path(file).name.partition(".")[0], segmenter.preprocess or Preprocess()
     if segmenter.axes == 3:
         volume = read_volume(file)
-        image = volume.images(window=window)
+        image = volume.images(window=reading.window)
         mask = through(segmenter.segment, image, segmenter, rest=np.zeros(image.shape[:3], int))
         out.mkdir(parents=True, exist_ok=True)
         volume.save(mask, out / f"{name}-mask.nii.gz", overwrite=True)
     else:
-        image = read_image(file, own if own[0] else size or SIZE, window)
+        own = segmenter.image_shape[:-1]
+        image = read_image(file, own if own[0] else size or reading.size or SIZE, reading.window)
         mask = segmenter.segment(image[None])[0]
         write_labels(out / f"{name}-mask", mask)
     found = layers(mask[None], segmenter.num_classes, segmenter.multi_label)

@@ -1,7 +1,10 @@
 """What `Classifier` and `Segmenter` share: a preset's encoder under a head of their own, as an ordinary Keras model."""
 
+from zipfile import BadZipFile
+
 import keras
 
+from medzoo.errors import PresetError
 from medzoo.layers.grids import together
 from medzoo.models.checks import check_data, check_training_data
 from medzoo.models.preprocessed import Preprocessed
@@ -43,6 +46,24 @@ class OnEncoder(Preprocessed, KnowsItsImages, SeveralWorkers):
         result = cls(encoder, model.image_shape, num_classes, name=f"{model.name}-{suffix}", **own)
         result.preprocess = model.preprocess
         return result
+
+    @classmethod
+    def load(cls, path):
+        """The model that `save` or a command wrote.
+
+        Args:
+            path: of a `.keras` file.
+
+        Raises:
+            PresetError: no such file, damaged, or another model's.
+        """
+        try:
+            model = keras.saving.load_model(path)
+        except (ValueError, TypeError, KeyError, OSError, BadZipFile) as error:
+            raise PresetError(f"{path}: not to be read as a {cls.__name__} ({error}).") from error
+        if not isinstance(model, cls):
+            raise PresetError(f"{path}: a {type(model).__name__}; expected a {cls.__name__}.")
+        return model
 
     def build_head(self):
         """Builds the layers behind the encoder."""
