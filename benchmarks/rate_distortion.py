@@ -9,8 +9,8 @@ PSNR, or equal MS-SSIM, as a share of the other's; logarithm of the rate along m
 reach of 30 to 44 dB; mean over films and 95% interval; negative: ours is smaller. Pace: megapixels a second on one
 core, encoding and decoding, relative to each other in one run; of our codec also on all cores, 64 films in one call,
 and a mosaic of films as large as a radiograph. Lossless also on the grey images of 16 bits in DIR/dicom (NEMA's
-compression set and pydicom's: CT, MR, CR, XA, NM), JPEG XL with our effort (9, beyond a megapixel 7) and with its usual
-one (7); to the other formats negative numbers are given less the smallest.
+compression set and pydicom's: CT, MR, CR, XA, NM), JPEG XL with a great effort (9, beyond a megapixel 7) and with its
+usual one (7), of which ours takes the smaller; to the other formats negative numbers are given less the smallest.
 """
 
 import io
@@ -31,10 +31,10 @@ from medzoo.errors import ImageError
 from medzoo.images.archive import load_npz, to_float
 from medzoo.images.read import read_stored
 from medzoo.reports.bootstrap import show, summary
-from medzoo.tasks.compress.streams import LARGE
+from medzoo.tasks.compress.streams import GREAT, LARGE, USUAL
 
 CODEC, RANGE = "codec-chestxray-256", (30.0, 44.0)
-USUAL = "JPEG XL, usual effort"
+QUICK = "JPEG XL, usual effort"
 HOSPITALS = {"NIH, test films": "chestxray_256.npz", "JSRT, never trained on": "jsrt_256.npz"}
 
 
@@ -76,10 +76,10 @@ def formats():
     exact = {
         "medzoo, lossless": (lambda x: medzoo.compress([x], max_error=0), _ours(None)),
         "JPEG XL": (
-            lambda x: ic.jpegxl_encode(x, lossless=True, effort=9 if x.size <= LARGE else 7),
+            lambda x: ic.jpegxl_encode(x, lossless=True, effort=GREAT if x.size <= LARGE else USUAL),
             ic.jpegxl_decode,
         ),
-        USUAL: (lambda x: ic.jpegxl_encode(x, lossless=True, effort=7), ic.jpegxl_decode),
+        QUICK: (lambda x: ic.jpegxl_encode(x, lossless=True, effort=USUAL), ic.jpegxl_decode),
         "JPEG-LS": (ic.jpegls_encode, ic.jpegls_decode),
         "JPEG 2000": pillow("JPEG2000", [{}], irreversible=False, no_jp2=True)[0],
         "PNG": pillow("PNG", [{}], optimize=True)[0],
@@ -177,7 +177,7 @@ def of_dicom(folder, exact):
             continue
         if image.itemsize == 2:
             images.setdefault(image.tobytes(), image)
-    found = {name: [] for name in ("medzoo, lossless", "JPEG XL", USUAL, "JPEG-LS", "JPEG 2000")}
+    found = {name: [] for name in ("medzoo, lossless", "JPEG XL", QUICK, "JPEG-LS", "JPEG 2000")}
     for image in images.values():
         plain = (image.astype("int32") - min(0, int(image.min()))).astype("uint16")
         for name, bits in found.items():
@@ -229,7 +229,7 @@ def save(out, curves, lossless, pace, together):
     ]
     beside = []
     for images, own in lossless.items():
-        for other in ("JPEG XL", USUAL):
+        for other in ("JPEG XL", QUICK):
             ratio = own[names[0]] / np.minimum(own[other], own["JPEG-LS"])
             shares = f"{np.mean(ratio <= 1):.0%}", f"{ratio.max() - 1:+.2%}"
             beside.append([f"{images} ({len(ratio)})", other, _percent(summary(ratio - 1), 2), *shares])

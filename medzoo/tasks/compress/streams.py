@@ -10,7 +10,8 @@ import numpy as np
 
 from medzoo.errors import CompressedFileError
 
-LARGE = 2**20  # pixels, beyond which JPEG XL's greatest effort takes minutes
+USUAL, GREAT = 7, 9  # efforts of JPEG XL; on some films the usual one is smaller
+LARGE = 2**20  # pixels, beyond which the great one takes minutes
 
 
 class Kind(NamedTuple):
@@ -27,7 +28,7 @@ KINDS = {
     1: Kind(
         "JPEG XL",
         "ISO_18181_1",
-        lambda image: _codecs().jpegxl_encode(image, lossless=True, effort=7 if image.size > LARGE else 9),
+        lambda image: _jpegxl(image),
         lambda data: _codecs().jpegxl_decode(data),
     ),
     2: Kind(
@@ -60,6 +61,11 @@ def decode(kind, data, max_error, dtype):
     if rounded.dtype != dtype:
         raise CompressedFileError(f"{rounded.dtype} as {KINDS[kind].name}; expected {dtype}.")
     return _spread(rounded, max_error)
+
+
+def _jpegxl(image):
+    efforts = (USUAL,) if image.size > LARGE else (USUAL, GREAT)
+    return min((_codecs().jpegxl_encode(image, lossless=True, effort=effort) for effort in efforts), key=len)
 
 
 def _spread(rounded, max_error):
