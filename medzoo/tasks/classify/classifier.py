@@ -61,8 +61,7 @@ class Classifier(OnEncoder):
         """A classifier on the encoder of a preset, frozen.
 
         Args:
-            name: anything `medzoo.load` takes, a medzoo model, or another model on an encoder, whose encoder is taken:
-                `detector.segmenter_` of an `AnomalyDetector` has learned what normal images of yours look like.
+            name: anything `medzoo.load` takes, a medzoo model, or another model on an encoder, whose encoder is taken.
             num_classes, dropout, multi_label, class_names: as above.
             pretrained: `False` starts the same network from random weights, not frozen: the control that shows what the
                 pretraining is worth.
