@@ -254,7 +254,7 @@ def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_pat
     (tmp_path / "cut.keras").write_bytes((tmp_path / "out" / "classifier.keras").read_bytes()[:5000])
     result = CliRunner().invoke(main, ["classify", str(tmp_path / "cut.keras"), "-o", str(tmp_path / "cut")])
     assert result.exit_code == 1
-    assert "cut.keras: not to be read as a Classifier" in result.output
+    assert "cut.keras: no Classifier as its `save` writes one" in result.output
 
 
 def test_command_writes_classifier_and_report(preset, tmp_path):

@@ -1,10 +1,11 @@
 """What `Classifier` and `Segmenter` share: a preset's encoder under a head of their own, as an ordinary Keras model."""
 
+from pathlib import Path
 from zipfile import BadZipFile
 
 import keras
 
-from medzoo.errors import PresetError
+from medzoo.errors import PresetError, PresetNotFoundError
 from medzoo.layers.grids import together
 from medzoo.models.checks import check_data, check_training_data
 from medzoo.models.preprocessed import Preprocessed
@@ -57,10 +58,13 @@ class OnEncoder(Preprocessed, KnowsItsImages, SeveralWorkers):
         Raises:
             PresetError: no such file, damaged, or another model's.
         """
+        if not Path(path).is_file():
+            raise PresetNotFoundError(f"{path}: no such file.")
         try:
             model = keras.saving.load_model(path)
         except (ValueError, TypeError, KeyError, OSError, BadZipFile) as error:
-            raise PresetError(f"{path}: not to be read as a {cls.__name__} ({error}).") from error
+            found = str(error).partition(". ")[0]  # Keras goes on with the whole configuration
+            raise PresetError(f"{path}: no {cls.__name__} as its `save` writes one ({found}).") from error
         if not isinstance(model, cls):
             raise PresetError(f"{path}: a {type(model).__name__}; expected a {cls.__name__}.")
         return model
