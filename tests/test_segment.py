@@ -156,6 +156,10 @@ def test_command_trains_reports_and_outlines_new_images(tmp_path):
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     assert np.array_equal(read_mask(tmp_path / "more" / "00001-33-mask.png"), mask)
+    (tmp_path / "more" / "00000-32.png").unlink()  # the second picture alone is in the way
+    again = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert again.exit_code == 1
+    assert "00001-33.png: exists" in again.output
 
 
 @pytest.mark.slow

@@ -144,20 +144,25 @@ def segment(name, images, others, out, size, epochs, seed, random, overwrite):
 
     if name.endswith(".keras"):
         segmenter = Segmenter.load(name)
-        files = files_for(segmenter, [images, *others])
-        nothing_there([out / f"00000-{title_of(file)}.png" for file in files[:1]], overwrite)
+        files = numbered(files_for(segmenter, [images, *others]))
+        nothing_there([out / f"{title}.png" for title in files], overwrite)
     else:
         nothing_there([out / "segmenter.keras"], overwrite)
         masks, new = masks_and_new(images, others)
         model = load(name)
-        files = files_for(model, new)
+        files = numbered(files_for(model, new))
         own = {"size": size, "epochs": epochs, "seed": seed, "pretrained": not random, "command": said()}
         segmenter, result = train_segmenter(model, images, masks, out, **own)
         for label, value in result["dice"].items():
             click.echo(f"label {label}: Dice {show(value, 3)} on {result['images']['test']} held-out images")
-    for number, file in enumerate(track(files, "outlining")):
-        outline(segmenter, file, out, size, f"{number:05d}-{title_of(file)}")
+    for title in track(files, "outlining"):
+        outline(segmenter, files[title], out, size, title)
     click.echo(f"wrote {out}")
+
+
+def numbered(files):
+    """Files by the title of what is written of each."""
+    return {f"{number:05d}-{title_of(file)}": file for number, file in enumerate(files)}
 
 
 def masks_and_new(images, others):

@@ -90,7 +90,7 @@ def _file(head, films):
 
 def _lossy(model, exact, quality, checked):
     """Yields the bytes of each image; the model runs on this thread only, the whole numbers on all cores."""
-    encoded = ((*item, _encoded(model, exact, item[1], quality)) for item in checked)
+    encoded = ((bits, image, *kept, _encoded(model, exact, image, quality)) for bits, image, *kept in checked)
     with one_thread_a_product():
         yield from in_order(lambda item: _learned(exact, quality, *item), encoded)
 

@@ -24,11 +24,16 @@ class Kind(NamedTuple):
     decode: object
 
 
+def _jpegxl(image):
+    efforts = (USUAL,) if image.size > LARGE else (USUAL, GREAT)
+    return min((_codecs().jpegxl_encode(image, lossless=True, effort=effort) for effort in efforts), key=len)
+
+
 KINDS = {
     1: Kind(
         "JPEG XL",
         "ISO_18181_1",
-        lambda image: _jpegxl(image),
+        _jpegxl,
         lambda data: _codecs().jpegxl_decode(data),
     ),
     2: Kind(
@@ -61,11 +66,6 @@ def decode(kind, data, max_error, dtype):
     if rounded.dtype != dtype:
         raise CompressedFileError(f"{rounded.dtype} as {KINDS[kind].name}; expected {dtype}.")
     return _spread(rounded, max_error)
-
-
-def _jpegxl(image):
-    efforts = (USUAL,) if image.size > LARGE else (USUAL, GREAT)
-    return min((_codecs().jpegxl_encode(image, lossless=True, effort=effort) for effort in efforts), key=len)
 
 
 def _spread(rounded, max_error):
