@@ -10,7 +10,7 @@ from medzoo.evaluate.markdown import baseline_name, sections
 from medzoo.images.intensity import resize
 from medzoo.models import VAE
 from medzoo.recipes import recipe
-from medzoo.recipes.sources import source_of
+from medzoo.recipes.sources import STARTS, source_of
 from medzoo.reports import plots
 from medzoo.zoo.presets import load
 
@@ -50,6 +50,7 @@ def card(folder):
     config, measured, trained = (read_json(folder, f"{n}.json") for n in ("config", "metrics", "training"))
     name = trained["recipe"]
     sources = [source_of(data) for data in trained["data"]]
+    begun = STARTS.get(trained.get("start"))
     family = config["model"]["class_name"]
     shape = config["model"]["config"]["image_shape"]
     net = config["model"]["config"]
@@ -81,7 +82,9 @@ def card(folder):
         size = size_of(measured)
     example = {3: '"film.png")  # or .dcm, .jpg, .npy', 4: '"scan.nii.gz")  # or a folder of DICOM'}[len(shape)]
     data = "\n\n".join(f"{source['text']}\n\nLicence of the data: {source['licence']}." for source in sources)
-    cite = "\n".join(dict.fromkeys(line for source in sources for line in source["cite"].split("\n")))
+    data += f"\n\n{begun['text']}" if begun else ""
+    cited = [*sources, begun] if begun else sources
+    cite = "\n".join(dict.fromkeys(line for source in cited for line in source["cite"].split("\n")))
     return f"""---
 license: {strictest(sources)}
 library_name: keras

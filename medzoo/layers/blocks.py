@@ -93,13 +93,18 @@ class Encoder(keras.layers.Layer):
         self.filters, self.blocks, self.patch = tuple(filters), blocks, per_axis(patch, axes)
         self.factors = downsampling(self.patch, self.filters)
         self.linear = keras.layers.Dense(latent_dim, kernel_initializer=UNIT(), dtype="float32", name="linear")
-        self.stages, policy = [], self.dtype_policy
-        for i, width in enumerate(self.filters):
-            stride = self.patch if i == 0 else 2
-            self.stages.append(convolution(axes)(width, stride, strides=stride, dtype=policy, name=f"down_{i}"))
-            self.stages += [ResidualBlock(width, axes, dtype=policy, name=f"block_{i}_{j}") for j in range(blocks)]
+        self.stages = self.make_stages()
         self.squeeze = None  # made in build: its width depends on the grid
         self.head = keras.layers.Dense(latent_dim + extra, kernel_initializer=SMALL(), dtype="float32", name="head")
+
+    def make_stages(self):
+        layers, policy = [], self.dtype_policy
+        for i, width in enumerate(self.filters):
+            stride = self.patch if i == 0 else 2
+            layers.append(convolution(self.axes)(width, stride, strides=stride, dtype=policy, name=f"down_{i}"))
+            blocks = (f"block_{i}_{j}" for j in range(self.blocks))
+            layers += [ResidualBlock(width, self.axes, dtype=policy, name=name) for name in blocks]
+        return layers
 
     def build(self, input_shape):
         batch, *sides, channels = input_shape

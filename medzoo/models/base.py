@@ -8,6 +8,7 @@ from keras import ops
 
 from medzoo import metrics
 from medzoo.layers.blocks import Decoder, Encoder, downsampling
+from medzoo.layers.efficientnet import EfficientNetEncoder
 from medzoo.layers.grids import per_axis, together
 from medzoo.models.checks import check_data, check_images, check_shape, check_training_data
 from medzoo.models.compiled import Compiled
@@ -35,6 +36,9 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         blocks: residual blocks a stage.
         patch: side in pixels of the patches that the first stage works on; for voxels that are longer one way than
             another one number for each axis, e.g. `(1, 4, 4)`.
+        backbone: net of the encoder: `"residual"`, that of `filters` and `blocks`; or for images and a spatial
+            bottleneck of 1/32 `"efficientnet-lite0"`, see `medzoo.layers.efficientnet`: `filters`, `blocks` and `patch`
+            are then the decoder's.
         seed: int or `None`; makes the model's random draws repeatable (initial weights follow
             `keras.utils.set_random_seed`).
 
@@ -48,6 +52,7 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
     input_range = (0.0, 1.0)
     numbers_per_latent = 1  # what the encoder gives for each: 1, or 2 for a mean and a log-variance
     bottlenecks = ("vector", "spatial")
+    backbones = ("residual", "efficientnet-lite0")
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         filters=(48, 96),
         blocks=2,
         patch=4,
+        backbone="residual",
         seed=None,
         **kwargs,
     ):
@@ -65,8 +71,11 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         self.image_shape = tuple(image_shape)
         self.latent_dim, self.bottleneck, self.seed = latent_dim, bottleneck, seed
         self.filters, self.blocks, self.axes = tuple(filters), blocks, len(self.image_shape) - 1
+        self.backbone = backbone
         if bottleneck not in self.bottlenecks:
             raise ValueError(f"{name}: bottleneck={bottleneck!r}; expected one of {', '.join(self.bottlenecks)}.")
+        if backbone not in self.backbones:
+            raise ValueError(f"{name}: backbone={backbone!r}; expected one of {', '.join(self.backbones)}.")
         if self.axes not in (2, 3):
             raise ValueError(
                 f"{name}: image_shape={image_shape}; expected (height, width, channels), or (depth, height, width, "
@@ -86,7 +95,15 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
                 )
         shared = {"bottleneck": bottleneck, "filters": self.filters, "blocks": blocks, "patch": patch}
         extra = latent_dim * (self.numbers_per_latent - 1)
-        self.encoder = Encoder(latent_dim, extra=extra, axes=self.axes, **shared)
+        if backbone == "residual":
+            self.encoder = Encoder(latent_dim, extra=extra, axes=self.axes, **shared)
+        else:
+            self.encoder = EfficientNetEncoder(latent_dim, extra=extra)
+            if (bottleneck, self.factors) != ("spatial", self.encoder.factors):
+                raise ValueError(
+                    f"{name}: patch={patch} and {len(self.filters)} stages give a {bottleneck} bottleneck of "
+                    f"1/{self.downsampling}; {backbone} needs a spatial one of 1/{self.encoder.factors[0]}, of images."
+                )
         self.decoder = Decoder(self.image_shape, **shared)
         self.compiled_method = Compiled(self)
 
@@ -288,7 +305,7 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         return eigenvalues, noise
 
     def get_config(self):
-        names = ("name", "latent_dim", "bottleneck", "blocks", "seed")
+        names = ("name", "latent_dim", "bottleneck", "blocks", "backbone", "seed")
         patch = list(self.patch) if isinstance(self.patch, tuple) else self.patch
         shapes = {"image_shape": list(self.image_shape), "filters": list(self.filters), "patch": patch}
         return self.with_preprocess({**{name: getattr(self, name) for name in names}, **shapes})

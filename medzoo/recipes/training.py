@@ -87,7 +87,7 @@ def _settings(recipe, collections, shares, epochs, seed):
     """What a training that goes on must have in common with the one before."""
     settings = {
         "recipe": recipe.name,
-        "start": recipe.start,
+        "start": getattr(recipe.start, "__name__", recipe.start),
         "data": [collection.name for collection in collections],
         "shares": list(shares),
         "seed": seed,
@@ -162,7 +162,9 @@ def _fit(recipe, train, validation, work, settings, place, accumulation, before)
     with place.scope():
         model = recipe.model(name=recipe.name, seed=seed)
         model.initialize_from_pca(_for_pca(train, batches))
-        if recipe.start:
+        if callable(recipe.start):
+            recipe.start(model)
+        elif recipe.start:
             start_from(model, load(recipe.start))
         if before:
             before.load_best(model)

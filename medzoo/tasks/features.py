@@ -30,7 +30,7 @@ def features(model, images, kind="latents", batch_size=64):
 
     Returns: float32 `(N, D)`. Latents: those of a vector bottleneck as they are; of a spatial one mean and standard
         deviation in each of 4x4 cells (for a VQ-VAE of the codebook's entries), D = 32 `latent_dim`. Deep: D = 3 times
-        the sum of `filters`.
+        the sum of the `filters` of its encoder.
     """
     if kind not in KINDS:
         raise ValueError(f"features: kind={kind!r}; expected one of {', '.join(KINDS)}.")
@@ -101,7 +101,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
 def names_of_features(model, kind="latents"):
     """Names of the columns that `features` gives: `latent0`, `latent1`, ... and `deep0`, `deep1`, ..."""
-    counts = {"latent": pooling.cells_of(model), "deep": 3 * sum(model.filters)}
+    counts = {"latent": pooling.cells_of(model), "deep": 3 * sum(model.encoder.filters)}
     wanted = {"latents": ("latent",), "deep": ("deep",), "both": ("latent", "deep")}[kind]
     return [f"{name}{i}" for name in wanted for i in range(counts[name])]
 

