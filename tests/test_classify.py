@@ -249,8 +249,10 @@ def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_pat
     result = CliRunner().invoke(main, [str(a) for a in trained])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "more" / "predictions.csv").read_text() == (tmp_path / "out" / "predictions.csv").read_text()
-    result = CliRunner().invoke(main, [str(a) for a in [*trained, "--data", tmp_path / "t.csv"]])
-    assert "takes none" in result.output
+    result = CliRunner().invoke(main, [str(a) for a in [*trained, "--data", tmp_path / "t.csv", "--retaken"]])
+    assert result.exit_code == 2
+    assert "--data, --retaken: " in result.output
+    assert "is trained already" in result.output
     (tmp_path / "cut.keras").write_bytes((tmp_path / "out" / "classifier.keras").read_bytes()[:5000])
     result = CliRunner().invoke(main, ["classify", str(tmp_path / "cut.keras"), "-o", str(tmp_path / "cut")])
     assert result.exit_code == 1

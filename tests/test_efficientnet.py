@@ -48,6 +48,12 @@ def test_the_statistics_of_its_normalisation_stay_while_a_classifier_trains():
     assert not changed & {"moving_mean", "moving_variance"}
 
 
+def test_a_segmenter_sees_all_resolutions():
+    model = ConvAutoencoder((None, None, 1), backbone="efficientnet-lite0", **FITTING)
+    segmenter = medzoo.Segmenter.from_pretrained(model, 2)
+    assert segmenter.predict(np.zeros((1, 32, 64, 1), "float32"), verbose=0).shape == (1, 32, 64, 2)
+
+
 def test_another_family_takes_the_net_too():
     model = VAE((64, 32, 1), backbone="efficientnet-lite0", **FITTING)
     assert model.encode(np.zeros((1, 64, 32, 1), "float32")).shape == (1, 2, 1, 3)

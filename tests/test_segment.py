@@ -156,6 +156,9 @@ def test_command_trains_reports_and_outlines_new_images(tmp_path):
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     assert np.array_equal(read_mask(tmp_path / "more" / "00001-33-mask.png"), mask)
+    refused = CliRunner().invoke(main, [str(a) for a in [*arguments, "--epochs", 3]])
+    assert refused.exit_code == 2
+    assert "--epochs: " in refused.output
     (tmp_path / "more" / "00000-32.png").unlink()  # the second picture alone is in the way
     again = CliRunner().invoke(main, [str(a) for a in arguments])
     assert again.exit_code == 1

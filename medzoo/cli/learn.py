@@ -11,6 +11,7 @@ from medzoo.cli.shared import (
     labelled_options,
     nothing_there,
     numbers,
+    only,
     out_option,
     overwrite_option,
     reading,
@@ -49,12 +50,13 @@ def classify(name, new, data, out, size, epochs, seed, random, retaken, overwrit
     from medzoo.tasks.classify import Classifier, classify_files, train_classifier
     from medzoo.zoo.presets import load
 
-    if name.endswith(".keras") == bool(data):
-        raise click.UsageError("--data is what a preset's classifier learns from; a classifier.keras takes none.")
-    if data is None:
+    if name.endswith(".keras"):
+        only({"name", "new", "out", "overwrite"}, f"{name} is trained already; such options are for training.")
         nothing_there([out / "predictions.csv"], overwrite)
         classifier = Classifier.load(name)
         files = files_for(classifier, new)
+    elif data is None:
+        raise click.UsageError("--data is missing: what a preset's classifier learns from.")
     else:
         nothing_there([out / "classifier.keras"], overwrite)
         model = load(name)
@@ -143,6 +145,8 @@ def segment(name, images, others, out, size, epochs, seed, random, overwrite):
     from medzoo.zoo.presets import load
 
     if name.endswith(".keras"):
+        used = {"name", "images", "others", "out", "size", "overwrite"}
+        only(used, f"{name} is trained already; such options are for training.")
         segmenter = Segmenter.load(name)
         files = numbered(files_for(segmenter, [images, *others]))
         nothing_there([out / f"{title}.png" for title in files], overwrite)

@@ -53,6 +53,23 @@ def nothing_there(targets, overwrite):
             raise click.ClickException(f"{target}: exists; pass --overwrite to replace it.")
 
 
+def only(names, reason):
+    """Refuses options given beside these, which would do nothing.
+
+    Args:
+        names: of the parameters that do something.
+        reason: why, for the error.
+    """
+    context, default = click.get_current_context(), click.core.ParameterSource.DEFAULT
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in names and context.get_parameter_source(option.name) != default
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: {reason}")
+
+
 def files_of(paths):
     """Image files among paths and below folders; of a file with several frames `file#0`, `file#1` and so on."""
     from medzoo.images.listing import frames_of, list_files
