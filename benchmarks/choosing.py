@@ -15,6 +15,7 @@ from medzoo.evaluate.card import read_json
 from medzoo.evaluate.publish import between_marks
 from medzoo.files import write_whole
 from medzoo.reports.tables import table
+from medzoo.zoo.manifest import manifest
 
 HERE = Path(__file__).parent
 PAGE, README = HERE.parent / "docs" / "choosing.md", HERE.parent / "README.md"
@@ -64,6 +65,16 @@ def features():
             said = f"AUC {auc[f'frozen: {best}']:.3f} on {kind}; random weights {random:.3f}"
             said += f", PCA {auc['frozen: pixels, PCA of 256']:.3f}"
             yield "classify", f"{data}, {words} of the labels", preset(name), link("labels", said)
+
+
+def diagnoses():
+    """The best preset fine-tuned with all labels."""
+    for data, found in measured("diagnosis")["results"].items():
+        auc = {way.removesuffix(", fine-tuned"): own["AUC"]["mean"] for way, own in found.items()}
+        best = max((way for way in auc if way in manifest()), key=auc.get)
+        random = next(value for way, value in auc.items() if way.endswith("from random weights"))
+        said = f"AUC {auc[best]:.3f}; a net from random weights {random:.3f}"
+        yield "classify", f"{data}, fine-tuned", preset(best), link("diagnosis", said)
 
 
 def anomalies():
@@ -130,7 +141,7 @@ def noise():
 
 
 def rows():
-    for part in (faithful, features, anomalies, masks, drawing, latents, small_files, noise):
+    for part in (faithful, features, diagnoses, anomalies, masks, drawing, latents, small_files, noise):
         yield from part()
 
 

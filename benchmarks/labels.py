@@ -147,9 +147,10 @@ def fine_tuned(pool, cache, data, best):
 
 
 def replaced(table, rows, start):
-    """A table with new rows in the place of those whose names begin so."""
+    """A table with new rows in the place of those whose names begin so; if there are none, behind the frozen ones."""
     if not any(name.startswith(start) for name in table):
-        raise click.BadParameter(f"no row of the page begins with {start!r}: measure all of them.")
+        start = [name for name in table if not name.endswith("fine-tuned") and not name.startswith("its net")][-1]
+        rows = {start: table[start], **rows}
     found = {}
     for name, values in table.items():
         found |= rows if name.startswith(start) else {name: values}
@@ -160,7 +161,7 @@ def replaced(table, rows, start):
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
 @click.option("--jobs", default=2, show_default=True, help="Processes, one core each.")
-@click.option("--only", help="Preset whose frozen features are measured; the other rows stay as they are in OUT.json.")
+@click.option("--only", help="Preset whose frozen features are measured; other rows stay as in OUT.json.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, cache, jobs, only, out):
     cache.mkdir(parents=True, exist_ok=True)
@@ -207,7 +208,7 @@ def figure(path, results):
     drawing = Figure(figsize=(12, 4), layout="constrained")
     axes = drawing.subplots(1, len(results))
     for axis, (task, rows) in zip(axes, results.items(), strict=True):
-        kept = [row for row in rows if any(word in row for word in ("PCA", "mae-", NET))]
+        kept = [row for row in rows if any(word in row for word in ("PCA", "mae-", "ae-imagenet", NET))]
         for row, found in rows.items():
             values = [found[str(s)]["mean"] for s in SHARES]
             own = {"label": row, "color": f"C{kept.index(row)}", "marker": "o"} if row in kept else {"color": "0.85"}

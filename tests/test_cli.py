@@ -43,7 +43,8 @@ def test_list_and_info_show_the_manifest():
 def test_list_filters_by_family_modality_and_size():
     import medzoo
 
-    assert set(medzoo.list_models(modality="ct")) == {f"{kind}-medical" for kind in ("ae", "vae", "vqvae", "mae")}
+    several = {"ae-imagenet", *(f"{kind}-medical" for kind in ("ae", "vae", "vqvae", "mae"))}
+    assert set(medzoo.list_models(modality="ct")) == several
     assert all(name.startswith("vqvae") for name in medzoo.list_models(family="vqvae"))
     assert medzoo.list_models("*chest*", family="vae", size=512) == ["vae-chestxray"]
     assert "vqvae-hippocampus" not in medzoo.list_models(family="vqvae", size=64)

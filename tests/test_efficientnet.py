@@ -4,7 +4,7 @@ from keras import ops
 
 import medzoo
 from medzoo.layers.efficientnet import EfficientNetEncoder
-from medzoo.models import VAE, ConvAutoencoder, MaskedAutoencoder
+from medzoo.models import VAE, VQVAE, ConvAutoencoder, MaskedAutoencoder
 from medzoo.tasks.classify import fine_tune
 
 OF_KERAS_HUB = 4_652_008  # parameters of efficientnet_lite0_ra_imagenet, with the layer for 1,000 classes
@@ -54,9 +54,10 @@ def test_a_segmenter_sees_all_resolutions():
     assert segmenter.predict(np.zeros((1, 32, 64, 1), "float32"), verbose=0).shape == (1, 32, 64, 2)
 
 
-def test_another_family_takes_the_net_too():
-    model = VAE((64, 32, 1), backbone="efficientnet-lite0", **FITTING)
-    assert model.encode(np.zeros((1, 64, 32, 1), "float32")).shape == (1, 2, 1, 3)
+@pytest.mark.parametrize(("family", "latents"), [(VAE, (1, 2, 1, 3)), (VQVAE, (1, 2, 1))])
+def test_another_family_takes_the_net_too(family, latents):
+    model = family((64, 32, 1), backbone="efficientnet-lite0", **FITTING)
+    assert model.encode(np.zeros((1, 64, 32, 1), "float32")).shape == latents
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Codec(Autoencoder):
     """
 
     bottlenecks = ("spatial",)
+    backbones = ("residual",)
     quality = 50
 
     def __init__(
