@@ -197,9 +197,9 @@ def flush_denormals():
 
 
 def _xla(model):
-    """Keras leaves XLA off on CPUs, where models of images are quicker with it, and those of volumes five times slower;
-    with tf.distribute it must stay off."""
-    if keras.backend.backend() != "tensorflow" or model.axes == 3:
+    """Keras leaves XLA off on CPUs, where residual nets of images are quicker with it, and volumes and depthwise
+    convolutions many times slower; with tf.distribute it must stay off."""
+    if keras.backend.backend() != "tensorflow" or model.axes == 3 or model.backbone != "residual":
         return "auto"
     import tensorflow as tf
 
