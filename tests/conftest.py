@@ -17,21 +17,13 @@ from medzoo.images.phantom import chest_phantom
 from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder, MaskedAutoencoder
 
 SMALL = {"filters": (8, 16), "blocks": 1, "seed": 0}
+EFFICIENTNET = {**SMALL, "backbone": "efficientnet-lite0", "bottleneck": "spatial", "latent_dim": 3, "patch": 16}
 
 # Every family with every bottleneck it takes.
 FAMILIES = {
     "ae-vector": lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL),
     "ae-spatial": lambda: ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
-    "ae-efficientnet": lambda: ConvAutoencoder(
-        (None, None, 1),
-        latent_dim=3,
-        bottleneck="spatial",
-        backbone="efficientnet-lite0",
-        filters=(8, 8, 8),
-        blocks=1,
-        patch=8,
-        seed=0,
-    ),
+    "ae-efficientnet": lambda: ConvAutoencoder((None, None, 1), **EFFICIENTNET),
     "dae": lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, noise_std=(0.0, 0.1), sparsity=0.01, **SMALL),
     "sae": lambda: ConvAutoencoder((32, 32, 1), latent_dim=12, active=4, **SMALL),
     "vae-vector": lambda: VAE((32, 32, 1), latent_dim=6, **SMALL),

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import EFFICIENTNET
 from keras import ops
 
 import medzoo
@@ -8,7 +9,6 @@ from medzoo.models import VAE, VQVAE, ConvAutoencoder, MaskedAutoencoder
 from medzoo.tasks.classify import fine_tune
 
 OF_KERAS_HUB = 4_652_008  # parameters of efficientnet_lite0_ra_imagenet, with the layer for 1,000 classes
-FITTING = {"bottleneck": "spatial", "filters": (8, 8, 8), "blocks": 1, "patch": 8, "latent_dim": 3}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_stages_halve_the_image_and_the_last_is_all_of_the_net(encoder):
 
 
 def test_the_statistics_of_its_normalisation_stay_while_a_classifier_trains():
-    model = ConvAutoencoder((None, None, 1), backbone="efficientnet-lite0", **FITTING)
+    model = ConvAutoencoder((None, None, 1), **EFFICIENTNET)
     classifier = medzoo.Classifier.from_pretrained(model, 2)
     films = np.random.default_rng(0).random((8, 64, 64, 1)).astype("float32")
     before = [ops.convert_to_numpy(w) for w in classifier.encoder.weights]
@@ -49,14 +49,14 @@ def test_the_statistics_of_its_normalisation_stay_while_a_classifier_trains():
 
 
 def test_a_segmenter_sees_all_resolutions():
-    model = ConvAutoencoder((None, None, 1), backbone="efficientnet-lite0", **FITTING)
+    model = ConvAutoencoder((None, None, 1), **EFFICIENTNET)
     segmenter = medzoo.Segmenter.from_pretrained(model, 2)
     assert segmenter.predict(np.zeros((1, 32, 64, 1), "float32"), verbose=0).shape == (1, 32, 64, 2)
 
 
 @pytest.mark.parametrize(("family", "latents"), [(VAE, (1, 2, 1, 3)), (VQVAE, (1, 2, 1))])
 def test_another_family_takes_the_net_too(family, latents):
-    model = family((64, 32, 1), backbone="efficientnet-lite0", **FITTING)
+    model = family((64, 32, 1), **EFFICIENTNET)
     assert model.encode(np.zeros((1, 64, 32, 1), "float32")).shape == latents
 
 
@@ -69,7 +69,7 @@ def test_another_family_takes_the_net_too(family, latents):
             lambda: ConvAutoencoder(backbone="efficientnet-lite0"),
             "a vector bottleneck of 1/8; .* a spatial one of 1/32",
         ),
-        (lambda: ConvAutoencoder((32, 32, 32, 1), backbone="efficientnet-lite0", **FITTING), "of images"),
+        (lambda: ConvAutoencoder((32, 32, 32, 1), **EFFICIENTNET), "of images"),
     ],
 )
 def test_a_model_that_it_does_not_fit_is_refused(build, message):

@@ -49,7 +49,7 @@ def edit(folder, part, **changes):
 
 
 OF_ANY = [
-    ("model/config", {"filters": [4096, 4096], "blocks": 8}, "weights, and .* do not belong together|a spatial one"),
+    ("model/config", {"filters": [4096, 4096], "blocks": 8}, "weights, and .* do not belong together"),
     ("model/config", {"latent_dim": 65536, "patch": 64, "image_shape": [None, None, 4096]}, "together"),
     ("model/config", {"filters": [[4, 4]]}, "filters="),
     ("model/config", {"latent_dim": "many"}, "do not fit together"),

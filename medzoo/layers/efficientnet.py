@@ -1,5 +1,7 @@
 """EfficientNet-Lite0 as an encoder: a net whose weights have learned to tell the classes of ImageNet apart."""
 
+from itertools import pairwise
+
 import keras
 from keras import ops
 
@@ -105,7 +107,7 @@ class EfficientNetEncoder(Encoder):
     """
 
     def __init__(self, latent_dim, extra=0, **kwargs):
-        filters = [6 * stage[-1][3] for stage in STAGES[:-1]] + [TOP]
+        filters = [after[0][2] * stage[-1][3] for stage, after in pairwise(STAGES)] + [TOP]
         super().__init__(latent_dim, "spatial", filters=filters, blocks=0, patch=2, extra=extra, **kwargs)
 
     def make_stages(self):

