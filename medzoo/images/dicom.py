@@ -2,8 +2,6 @@
 
 from importlib.util import find_spec
 
-import numpy as np
-
 from medzoo.errors import ImageError
 from medzoo.images import jpeg12
 from medzoo.images.aspect import warn_if_not_square
@@ -82,8 +80,8 @@ def read_dicom(path, window=None, frame=None):
 def read_values(path, frame=None, units=None):
     """Values of one image of a DICOM file after the modality rescale: Hounsfield units for CT.
 
-    Padding (PixelPaddingValue) has no value in these units: in CT in Hounsfield units it becomes -1024 (air), else the
-    closest value to its own that is not below both 0 and the smallest value outside the padding, nor above the latter.
+    Padding (PixelPaddingValue) has no value in these units: in CT in Hounsfield units it becomes -1024 (air), else its
+    own value is cut off to the range from 0 to the smallest value outside the padding.
 
     Args:
         path, frame: see `read_dicom`.
@@ -103,14 +101,11 @@ def _guarded(function, path, how, frame):
         index = _index(path, dataset, frame)
         values, words = _decode(path, dataset, index)
         dataset = _with_groups(path, dataset, frame or 0)
-        result = function(Frame(path, dataset, values, words), how)
+        return function(Frame(path, dataset, values, words), how)
     except ImageError:
         raise
     except Exception as error:  # a damaged element shows only when it is looked at
         raise ImageError(f"{path}: tags that cannot be used ({type(error).__name__}: {error}).") from error
-    if not np.isfinite(result).all():
-        raise ImageError(f"{path}: pixels hold NaN or infinity.")
-    return result
 
 
 def _index(path, dataset, frame):

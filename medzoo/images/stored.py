@@ -16,6 +16,14 @@ def is_signed(dataset):
     return dataset.get("PixelRepresentation") == 1
 
 
+def is_lossy(dataset):
+    """Whether lossy compression changed the stored values, now or before."""
+    from pydicom import uid
+
+    lossy = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
+    return dataset.file_meta.TransferSyntaxUID in lossy or str(dataset.get("LossyImageCompression")) == "01"
+
+
 def check_high_bit(dataset):
     """Check for compressed pixels, where the decoder gives values that begin at bit 0, that the tags agree.
 

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import ImageError
+from medzoo.images import notices
 from medzoo.images.intensity import apply_window, check_window, full_range, window_of
 from medzoo.images.lookup import read_table, scale_table
 from medzoo.images.pet import SUV_WINDOW, suv_factor
-from medzoo.images.stored import find_padding, stored_span
+from medzoo.images.stored import find_padding, is_lossy, stored_span
 
 AIR = -1024  # what padding becomes in an image in Hounsfield units: what most scanners write for air
 INSTEAD = "Pass window=(center, width)"
+RESCALE = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}  # and what stands for a missing one
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,16 @@ class Frame:
 
     @cached_property
     def padding(self):
-        """Boolean array of what is padding and no gray value, or `None`."""
-        return find_padding(self.dataset, self.values, self.words)
+        """Boolean array of what is padding and no gray value, or `None`.
+
+        Lossy compression changes padding, so that some of it and some gray values would be found: none is then.
+        """
+        found = find_padding(self.dataset, self.values, self.words)
+        if found is None or not is_lossy(self.dataset):
+            return found
+        kind = "padding (PixelPaddingValue) in lossy compressed pixels"
+        notices.warn(kind, self.path, f"{kind} is inexact and counts as gray values. {INSTEAD}.")
+        return None
 
     @property
     def span(self):
@@ -71,6 +81,7 @@ def as_units(frame, units=None):
             values = table.map(values)
         else:
             slope, intercept = rescale_of(dataset)
+            _warn_of_half_a_rescale(frame.path, dataset)
             if slope is not None:
                 values = values.astype("float64") * slope + intercept
     except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
@@ -79,45 +90,55 @@ def as_units(frame, units=None):
         values = values * suv_factor(frame.path, dataset)
     if padding is not None:
         values = _without_padding(frame, values, padding)
+    if not np.isfinite(values).all():  # scaled to gray values they would not be noticed
+        raise ImageError(f"{frame.path}: pixels hold NaN or infinity.")
     return values.astype("float32") if values.dtype.kind == "f" else values
 
 
 def _without_padding(frame, values, padding):
-    """The values with air in the place of padding in CT; else with what lies closest to the padding's own value, of
-    the smallest other value and those from there to 0."""
+    """The values with air instead of padding in CT; else with the padding's own value cut off to the range from 0 to
+    the smallest other value."""
     hounsfield = frame.dataset.get("Modality") == "CT" and units_of(frame.dataset) in ("HU", "HU_MOD")
     if hounsfield and values.dtype.kind == "f":  # a modality LUT has no values below 0
         return np.where(padding, AIR, values)
-    lowest = values[~padding].min() if not padding.all() else values.dtype.type(0)
+    nothing = values.dtype.type(0)
+    lowest = values[~padding].min() if not padding.all() else nothing
     own = np.nan_to_num(values, nan=lowest) if values.dtype.kind == "f" else values
-    return np.where(padding, np.clip(own, min(lowest, values.dtype.type(0)), lowest), values)
+    return np.where(padding, np.clip(own, min(lowest, nothing), max(lowest, nothing)), values)
 
 
 def rescale_of(dataset):
-    """Return `(slope, intercept)`, both `None` where the file has none.
+    """Return `(slope, intercept)`, both `None` where the file has none; one that is missing is 1 or 0.
 
     Raises:
-        ValueError: If one is missing and the other changes the values, or they are not finite, or the slope is 0.
+        ValueError: If they are not finite, or the slope is 0.
     """
-    found = {name: dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")}
+    found = {name: dataset.get(name) for name in RESCALE}
     if all(value is None for value in found.values()):
         return None, None
-    slope, intercept = (None if value is None else float(value) for value in found.values())
-    if (slope is None and intercept == 0) or (intercept is None and slope == 1):
-        return None, None
-    said = f"RescaleSlope {slope}, RescaleIntercept {intercept}"
-    if slope is None or intercept is None:
-        raise ValueError(f"{said}; expected both or none")
+    slope, intercept = (RESCALE[name] if value is None else float(value) for name, value in found.items())
     if not math.isfinite(slope) or not math.isfinite(intercept) or slope == 0:
-        raise ValueError(f"{said}; expected finite numbers and a slope other than 0")
+        raise ValueError(
+            f"RescaleSlope {slope}, RescaleIntercept {intercept}; expected finite numbers and a slope other than 0"
+        )
     return slope, intercept
+
+
+def _warn_of_half_a_rescale(path, dataset):
+    given = [name for name in RESCALE if dataset.get(name) is not None]
+    if len(given) == 1:
+        (missing,) = set(RESCALE) - set(given)
+        text = (
+            f"{given[0]} {float(dataset[given[0]].value):g} without {missing}, which is taken for {RESCALE[missing]:g}."
+        )
+        notices.warn("rescale that is not complete", path, text)
 
 
 def units_of(dataset):
     """Return the type of the values after the rescale, e.g. `"HU"`; `None` where there is no rescale."""
     if tables := dataset.get("ModalityLUTSequence"):
         return str(tables[0].get("ModalityLUTType") or "unspecified").strip().upper()
-    if dataset.get("RescaleIntercept") is None or dataset.get("RescaleSlope") is None:
+    if dataset.get("RescaleIntercept") is None:
         return None
     return str(dataset.get("RescaleType") or "").strip().upper() or "HU"
 
