@@ -321,6 +321,24 @@ def test_pixels_that_are_not_square_are_named_once(tmp_path, caplog, tags, named
     assert len(warnings_of(caplog, "us.dcm: pixels are")) == int(named)
 
 
+def test_steps_of_an_ultrasound_region_and_of_a_frame_tell_the_shape_of_pixels(tmp_path, caplog):
+    def holder(sequence, **tags):
+        new, inner = pydicom.Dataset(), pydicom.Dataset()
+        for name, value in tags.items():
+            setattr(inner, name, value)
+        setattr(new, sequence, [inner])
+        return new[sequence].value if sequence == "SequenceOfUltrasoundRegions" else [new]
+
+    units = {"RegionSpatialFormat": 1, "PhysicalUnitsXDirection": 3, "PhysicalUnitsYDirection": 3}
+    for name, step, kind in (("a.dcm", 0.02, 1), ("b.dcm", 0.01, 1), ("c.dcm", 0.02, 3)):
+        tags = {**units, "RegionSpatialFormat": kind, "PhysicalDeltaX": step, "PhysicalDeltaY": -0.01}
+        regions = holder("SequenceOfUltrasoundRegions", **tags)  # kind 3: a spectrum, whose axes are no lengths
+        medzoo.read_image(write_dicom(tmp_path / name, RAMP, SequenceOfUltrasoundRegions=regions))
+    groups = holder("PixelMeasuresSequence", PixelSpacing=[3, 1])
+    medzoo.read_image(write_dicom(tmp_path / "d.dcm", RAMP, SharedFunctionalGroupsSequence=groups))
+    assert [bool(warnings_of(caplog, f"{name}.dcm: pixels are")) for name in "abcd"] == [True, False, False, True]
+
+
 def test_a_folder_of_pixels_that_are_not_square_does_not_flood_the_log(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("medzoo.images.notices._counts", {})
     path = write_dicom(tmp_path / "0.dcm", RAMP, PixelSpacing=[2, 1])

@@ -1,5 +1,6 @@
 """DICOM files to grey values in [0, 1], as a viewer would show them."""
 
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from medzoo.errors import ImageError
@@ -96,15 +97,22 @@ def read_values(path, frame=None, units=None):
 
 
 def _guarded(function, path, how, frame):
-    try:
+    with _named(path):
         dataset = parse(path)
         index = _index(path, dataset, frame)
         values, words = _decode(path, dataset, index)
         dataset = _with_groups(path, dataset, frame or 0)
         return function(Frame(path, dataset, values, words), how)
+
+
+@contextmanager
+def _named(path):
+    """Turns the many kinds of errors that a damaged element raises when it is read into one that names the file."""
+    try:
+        yield
     except ImageError:
         raise
-    except Exception as error:  # a damaged element shows only when it is looked at
+    except Exception as error:
         raise ImageError(f"{path}: tags that cannot be used ({type(error).__name__}: {error}).") from error
 
 
@@ -190,8 +198,9 @@ def _palette(frame):
 
 def open_dicom(path):
     """The data set of a DICOM file and its stored pixels, all frames, as an array; raises as `read_dicom`."""
-    dataset = parse(path)
-    return dataset, _decode(path, dataset)[0]
+    with _named(path):
+        dataset = parse(path)
+        return dataset, _decode(path, dataset)[0]
 
 
 def stored_gray(path):
@@ -201,8 +210,9 @@ def stored_gray(path):
         ImageError: As `read_dicom`; or the values are indices into a palette of colors.
     """
     dataset, values = open_dicom(path)
-    if dataset.get("PhotometricInterpretation") == PALETTE:
-        raise ImageError(f"{path}: PALETTE COLOR, indices into a palette; expected gray values.")
+    with _named(path):
+        if dataset.get("PhotometricInterpretation") == PALETTE:
+            raise ImageError(f"{path}: PALETTE COLOR, indices into a palette; expected gray values.")
     return values
 
 
