@@ -19,14 +19,16 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pydicom
+from dicom_files import item, write_dicom
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from medzoo.errors import CompressedFileError, ImageError, PresetError
 from medzoo.images.datasets import load_latents, load_npz, open_collection
+from medzoo.images.dicom import read_values
 from medzoo.images.facts import file_facts
 from medzoo.images.masks import read_mask
-from medzoo.images.read import read_image
+from medzoo.images.read import read_image, read_stored
 from medzoo.images.read_volume import read_volume
 from medzoo.tasks.compress import compress, decompress
 from medzoo.tasks.encode import encode_folder
@@ -63,6 +65,35 @@ def originals(folder):
     for name in DICOM:
         if path := get_testdata_file(name, download=False):
             yield name, Path(path).read_bytes(), [lambda p: read_image(p, frame=0), file_facts]
+    for path in tables(folder / "tables"):
+        yield path.name, path.read_bytes(), [lambda p: read_image(p, frame=0), read_values, read_stored, file_facts]
+
+
+def tables(folder):
+    """Small DICOM files of which most bytes are lookup tables and the tags that say how pixels are shown."""
+    ramp = np.linspace(0, 255, 64).astype("uint16").reshape(8, 8)
+    shown = {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 3, "PixelSpacing": [1, 2], "PixelAspectRatio": [1, 2]}
+    shown |= {"RescaleSlope": 1, "RescaleIntercept": -20, "PresentationLUTShape": "IDENTITY"}
+    window = {"WindowCenter": [100, 50], "WindowWidth": [200, 20], "VOILUTFunction": "SIGMOID"}
+    entries = np.arange(256)
+    for i, implicit in enumerate((False, True)):
+        voi = {"VOILUTSequence": [item(entries, -20, 8), item(entries, 0, 16)], **window}
+        yield write_dicom(folder / f"voi{i}.dcm", ramp << 4, implicit, **shown, **voi, BitsStored=12, HighBit=15)
+        modality = {"ModalityLUTSequence": [item(entries, 0, 12, ModalityLUTType="US")], **window}
+        yield write_dicom(folder / f"modality{i}.dcm", ramp.astype("int16"), implicit, **modality)
+        palette, segments = (
+            {"PhotometricInterpretation": "PALETTE COLOR"},
+            {"PhotometricInterpretation": "PALETTE COLOR"},
+        )
+        for color in ("Red", "Green", "Blue"):
+            for tags, name in ((palette, ""), (segments, "Segmented")):
+                tags[f"{color}PaletteColorLookupTableDescriptor"] = ("US", [256, 0, 8])
+                data = bytes([0, 2, 0, 9, 1, 250, 99, 2, 1, 0, 0, 0, 0, 0, 2, 7, 8, 0]) if name else bytes(range(256))
+                tags[f"{name}{color}PaletteColorLookupTableData"] = ("OW", data)
+        yield write_dicom(folder / f"palette{i}.dcm", ramp.astype("uint8"), implicit, **palette)
+        yield write_dicom(folder / f"segments{i}.dcm", ramp.astype("uint8"), implicit, **segments)
+    floats = np.where(ramp == 0, np.nan, ramp).astype("float32")
+    yield write_dicom(folder / "floats.dcm", floats, FloatPixelPaddingValue=float("nan"), **window)
 
 
 def series(folder):

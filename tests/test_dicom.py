@@ -217,6 +217,7 @@ def test_suv_is_activity_per_dose_left_and_weight(tmp_path):
         ({}, {"CorrectedImage": ["SCAT"]}, "expected ATTN and DECY"),
         ({}, {"PatientWeight": None}, "PatientWeight 0 kg"),
         ({"RadionuclideTotalDose": 0}, {}, "RadionuclideTotalDose 0 Bq"),
+        ({"RadionuclideTotalDose": float("inf")}, {}, "RadionuclideTotalDose inf Bq"),
         ({"RadiopharmaceuticalStartTime": "110000"}, {}, "not within the day before"),
         ({"RadiopharmaceuticalStartTime": ""}, {}, "injection's time is missing"),
         ({}, {"DecayCorrection": "NONE"}, "DecayCorrection NONE"),

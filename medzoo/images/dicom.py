@@ -1,14 +1,21 @@
 """DICOM files to grey values in [0, 1], as a viewer would show them."""
 
+from contextlib import contextmanager
 from importlib.util import find_spec
-
-import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.images import jpeg12
-from medzoo.images.intensity import apply_window, full_range, luminance, window_of
+from medzoo.images.aspect import warn_if_not_square
+from medzoo.images.intensity import luminance
+from medzoo.images.lookup import apply_palette
+from medzoo.images.notices import warn
 from medzoo.images.packed import unpacked
-from medzoo.images.pet import SUV_WINDOW, suv_factor
+from medzoo.images.stored import align_stored, check_high_bit
+from medzoo.images.voi import Frame, as_gray, as_units, checked_window
+
+GRAY = ("MONOCHROME1", "MONOCHROME2")
+PALETTE = "PALETTE COLOR"
+GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
 
 
 def has_preamble(path):
@@ -47,27 +54,35 @@ def read_dicom(path, window=None, frame=None):
     """Reads one image of a DICOM file.
 
     The stored values go through the modality rescale (slope, intercept or LUT, of the frame where each has its own),
-    then through `window`, else the file's VOI LUT, else its first window, else from the smallest to the largest value;
-    MONOCHROME1 is inverted, so that in the result more is always brighter. Colour becomes luminance.
+    then through `window`, else the file's first VOI LUT, else its first window, else from the smallest to the largest
+    value; MONOCHROME1 is inverted, so that in the result more is always brighter. Padding (PixelPaddingValue) is no
+    gray value: it does not count for the smallest and the largest value, and is 0. Colour becomes luminance. Pixels
+    that are not square stay as they are, with a warning in the log.
 
     Args:
         path: the file.
         window: `(center, width)` in the file's units after rescaling (Hounsfield units for CT); the name of one of
             `medzoo.images.intensity.WINDOWS` for CT; `"suv"` for PET, standardised uptake from 0 to 10; the number of
-            one of the file's own windows, from 0; or `None`.
+            one of the file's own windows, from 0; or `None`. Color images take `None` only.
         frame: index of the frame; needed where there are several.
 
     Returns: float32 `(H, W)` in [0, 1].
 
     Raises:
-        ImageError: no DICOM file, no pixels, pixels that no installed decoder reads, several frames and no `frame`, or
-            a window for which the tags are missing.
+        ImageError: no DICOM file, no pixels, pixels that no installed decoder reads, several frames and no `frame`, a
+            window for which the tags are missing, or tags that contradict each other.
     """
-    return _guarded(_grey, path, window, frame)
+    image = _guarded(_gray, path, checked_window(path, window), frame)
+    if image.min() < -1e-5 or image.max() > 1 + 1e-5:
+        raise ImageError(f"{path}: pixels use more bits than BitsStored; expected values that fit the tag.")
+    return image
 
 
 def read_values(path, frame=None, units=None):
     """Values of one image of a DICOM file after the modality rescale: Hounsfield units for CT.
+
+    Padding (PixelPaddingValue) has no value in these units: in CT in Hounsfield units it becomes -1024 (air), else its
+    own value is cut off to the range from 0 to the smallest value outside the padding.
 
     Args:
         path, frame: see `read_dicom`.
@@ -78,21 +93,27 @@ def read_values(path, frame=None, units=None):
     Raises:
         ImageError: as `read_dicom`; colour; tags from which there is no SUV.
     """
-    return _guarded(_units, path, units, frame)
+    return _guarded(_values, path, units, frame)
 
 
 def _guarded(function, path, how, frame):
-    try:
+    with _named(path):
         dataset = parse(path)
-        pixels = _decode(path, dataset, _index(path, dataset, frame))
-        result = function(path, _with_groups(dataset, frame or 0), pixels, how)
+        index = _index(path, dataset, frame)
+        values, words = _decode(path, dataset, index)
+        dataset = _with_groups(path, dataset, frame or 0)
+        return function(Frame(path, dataset, values, words), how)
+
+
+@contextmanager
+def _named(path):
+    """Turns the many kinds of errors that a damaged element raises when it is read into one that names the file."""
+    try:
+        yield
     except ImageError:
         raise
-    except Exception as error:  # a damaged element shows only when it is looked at
+    except Exception as error:
         raise ImageError(f"{path}: tags that cannot be used ({type(error).__name__}: {error}).") from error
-    if not np.isfinite(result).all():
-        raise ImageError(f"{path}: pixels hold NaN or infinity.")
-    return result
 
 
 def _index(path, dataset, frame):
@@ -113,63 +134,90 @@ def _colour(dataset):
     return dataset.get("SamplesPerPixel", 1) == 3
 
 
-def _with_groups(dataset, frame):
-    """The data set with the rescale and the windows of one frame, where functional groups hold them, at the top."""
+def _with_groups(path, dataset, frame):
+    """The data set with the rescale, windows and spacing that functional groups hold for one frame at the top."""
     groups = list(dataset.get("SharedFunctionalGroupsSequence") or [])
-    groups += list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
-    for group in groups:
-        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+    own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    if own and frame >= len(own):
+        raise ImageError(f"{path}: frame {frame}, but the file describes {len(own)} frames only (functional groups).")
+    for group in groups + own[frame : frame + 1]:
+        for name in GROUPS:
             for item in group.get(name) or []:
                 dataset.update(item)
     return dataset
 
 
-def _grey(path, dataset, pixels, window):
+def _gray(frame, window):
+    """Gray values in [0, 1] of a frame, as a viewer shows it."""
+    path, dataset = frame.path, frame.dataset
+    kind = dataset.get("PhotometricInterpretation")
+    warn_if_not_square(path, dataset)
+    if window is not None and (_colour(dataset) or kind == PALETTE):
+        raise ImageError(
+            f"{path}: window={window!r} is for gray values; this is a color image ({kind}). Read it without window."
+        )
     if _colour(dataset):
-        return luminance(pixels.astype("float32")) / (2.0**dataset.BitsStored - 1.0)
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        return _palette(path, dataset, pixels)
-    units = "suv" if window == "suv" else None
-    grey = _voi(path, dataset, _units(path, dataset, pixels, units), window)
-    return 1.0 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+        return luminance(frame.values.astype("float32")) / (2.0**dataset.BitsStored - 1.0)
+    if kind == PALETTE:
+        return _palette(frame)
+    _check_shape(path, dataset)
+    gray = as_gray(frame, window)
+    gray = 1.0 - gray if kind == "MONOCHROME1" else gray
+    if frame.padding is not None:
+        gray[frame.padding] = 0.0
+    return gray
 
 
-def _units(path, dataset, pixels, units):
-    from pydicom.pixels import apply_modality_lut
-
-    if _colour(dataset) or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        raise ImageError(f"{path}: a colour image, which has no values in units.")
-    if units not in (None, "suv"):
-        raise ValueError(f"units={units!r}; expected None or 'suv'.")
-    try:
-        values = apply_modality_lut(pixels, dataset)
-    except (ValueError, TypeError, AttributeError, IndexError) as error:
-        raise ImageError(f"{path}: rescale that cannot be used ({error}).") from error
-    if units == "suv":
-        values = values * suv_factor(path, dataset)
-    return values.astype("float32") if values.dtype.kind == "f" else values
+def _check_shape(path, dataset):
+    """Refuses or names a PresentationLUTShape that contradicts the PhotometricInterpretation."""
+    shape, kind = str(dataset.get("PresentationLUTShape") or "").strip().upper(), dataset.PhotometricInterpretation
+    if shape == "INVERSE" and kind != "MONOCHROME1":
+        raise ImageError(
+            f"{path}: PresentationLUTShape INVERSE with {kind}, so that it is unknown what is bright; expected "
+            "IDENTITY with MONOCHROME2, or INVERSE with MONOCHROME1. Correct one of the tags."
+        )
+    if shape == "IDENTITY" and kind == "MONOCHROME1":
+        text = "MONOCHROME1 with PresentationLUTShape IDENTITY, which contradict each other; taken as MONOCHROME1."
+        warn("photometric interpretations that contradict", path, text)
 
 
-def _palette(path, dataset, pixels):
+def _values(frame, units):
+    if _colour(frame.dataset) or frame.dataset.get("PhotometricInterpretation") == PALETTE:
+        raise ImageError(f"{frame.path}: a colour image, which has no values in units.")
+    return as_units(frame, units)
+
+
+def _palette(frame):
     """Luminance of indices into a palette."""
-    from pydicom.pixels import apply_color_lut
-
     try:
-        colours = apply_color_lut(pixels, dataset)[..., :3]
+        colors, white = apply_palette(frame.path, frame.dataset, frame.values, frame.span, frame.little)
     except Exception as error:
-        raise ImageError(f"{path}: palette that cannot be used ({type(error).__name__}: {error}).") from error
-    return luminance(colours.astype("float32")) / np.iinfo(colours.dtype).max
+        raise ImageError(f"{frame.path}: palette that cannot be used ({type(error).__name__}: {error}).") from error
+    return luminance(colors.astype("float32")) / white
 
 
 def open_dicom(path):
     """The data set of a DICOM file and its stored pixels, all frames, as an array; raises as `read_dicom`."""
-    dataset = parse(path)
-    return dataset, _decode(path, dataset)
+    with _named(path):
+        dataset = parse(path)
+        return dataset, _decode(path, dataset)[0]
+
+
+def stored_gray(path):
+    """Return the stored values of a DICOM file of gray values, all frames; windows and rescaling are left out.
+
+    Raises:
+        ImageError: As `read_dicom`; or the values are indices into a palette of colors.
+    """
+    dataset, values = open_dicom(path)
+    with _named(path):
+        if dataset.get("PhotometricInterpretation") == PALETTE:
+            raise ImageError(f"{path}: PALETTE COLOR, indices into a palette; expected gray values.")
+    return values
 
 
 def _decode(path, dataset, index=None):
-    from pydicom.pixels import pixel_array
-
+    """The stored values, right-aligned and with their sign, and the same as they lie in the file."""
     if "PixelData" not in dataset and "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset:
         raise ImageError(f"{path}: a DICOM file without pixels (modality {dataset.get('Modality', 'unknown')}).")
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
@@ -177,11 +225,32 @@ def _decode(path, dataset, index=None):
         if syntax is None:
             dataset.file_meta.TransferSyntaxUID = syntax = _assumed_syntax(dataset)
         jpeg12.register()
-        return pixel_array(unpacked(dataset, syntax), index=index)
+        return _stored(unpacked(dataset, syntax), index)
     except Exception as error:
         syntax = f"{syntax.name} ({syntax})" if syntax else "unknown transfer syntax"
         reason = " ".join(str(error).split())  # in one line
         raise ImageError(f"{path}: pixels in {syntax} could not be decoded.{_install()} ({reason})") from error
+
+
+def _stored(dataset, index):
+    """`_decode` of a data set whose transfer syntax pydicom knows."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import RLELossless
+
+    syntax, colors = dataset.file_meta.TransferSyntaxUID, _colour(dataset)
+    kind = str(dataset.get("PhotometricInterpretation"))
+    # Values that a codec or pydicom's conversion of colors takes apart are left to pydicom.
+    plain = (not syntax.is_encapsulated or syntax == RLELossless) and not kind.startswith("YBR")
+    options = {"correct_unused_bits": False} if plain else {}
+    words, found = get_decoder(syntax).as_array(dataset, index=index, **options)
+    if colors == (kind in (*GRAY, PALETTE)):
+        raise ValueError(f"{kind} with SamplesPerPixel {dataset.get('SamplesPerPixel')}")
+    if colors and found["photometric_interpretation"] != "RGB":
+        raise ValueError(f"colors in {found['photometric_interpretation']}; expected RGB, YBR_FULL or YBR_FULL_422")
+    if plain and "PixelData" in dataset:
+        return align_stored(dataset, words), words
+    check_high_bit(dataset)
+    return words, words
 
 
 def _assumed_syntax(dataset):
@@ -197,47 +266,3 @@ def _assumed_syntax(dataset):
 def _install():
     missing = [name for name in ("openjpeg", "jpeg_ls", "gdcm", "imagecodecs") if find_spec(name) is None]
     return ' For compressed DICOM: pip install "medzoo[dicom]".' if missing else ""
-
-
-def _voi(path, dataset, values, window):
-    """Grey values in [0, 1] from values after the modality transform."""
-    from pydicom.pixels import apply_voi
-
-    if window == "suv":
-        return apply_window(values, *SUV_WINDOW, "LINEAR_EXACT")
-    if isinstance(window, str):
-        _check_hounsfield(path, dataset, window)
-    if window is not None and not isinstance(window, int):
-        return apply_window(values, *window_of(window))
-    try:
-        if dataset.get("VOILUTSequence") and window is None:
-            table = apply_voi(values, dataset, index=0)
-            bits = dataset.VOILUTSequence[0].LUTDescriptor[2]
-            return np.clip(table / (2.0**bits - 1.0), 0.0, 1.0).astype("float32")
-        if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
-            centers = widths = ()
-        else:
-            centers, widths = (np.ravel(dataset[name].value) for name in ("WindowCenter", "WindowWidth"))
-        if window is not None and not 0 <= window < min(len(centers), len(widths)):
-            raise ImageError(f"{path}: window={window}; the file has {min(len(centers), len(widths))} windows, from 0.")
-        if len(centers) == 0:
-            return full_range(values)
-        center, width = float(centers[window or 0]), float(widths[window or 0])
-        return apply_window(values, center, width, dataset.get("VOILUTFunction", "LINEAR") or "LINEAR")
-    except ImageError:
-        raise
-    except (ValueError, TypeError, AttributeError, IndexError) as error:
-        raise ImageError(f"{path}: a window that cannot be used ({error}).") from error
-
-
-def _check_hounsfield(path, dataset, window):
-    window_of(window)  # says which names there are
-    if dataset.get("Modality") != "CT":
-        raise ImageError(f"{path}: window={window!r} is for CT; modality {dataset.get('Modality', 'unknown')}.")
-    kind = dataset.get("RescaleType") or "HU"
-    known = "RescaleIntercept" in dataset or dataset.get("ModalityLUTSequence")
-    if not known or kind not in ("HU", "HU_MOD"):
-        raise ImageError(
-            f"{path}: window={window!r} needs Hounsfield units; the file has "
-            + (f"values of type {kind}." if known else "no rescale slope and intercept.")
-        )

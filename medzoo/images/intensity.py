@@ -1,7 +1,10 @@
 """Pixel values to [0, 1]: windows, bit depths, resizing."""
 
+import math
+
 import numpy as np
 
+FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # VOI LUT Functions
 WINDOWS = {  # (center, width) in Hounsfield units
     "lung": (-600, 1500),
     "bone": (400, 1800),
@@ -20,6 +23,20 @@ def window_of(window):
     return WINDOWS[window]
 
 
+def check_window(center, width, function="LINEAR"):
+    """Check the numbers and the function of a window, see `apply_window`.
+
+    Raises:
+        ValueError: If center or width is not finite, the width is not positive, or the function is unknown.
+    """
+    if function not in FUNCTIONS:
+        raise ValueError(f"VOI LUT function {function!r}; expected LINEAR, LINEAR_EXACT or SIGMOID")
+    if not width > 0 or (function == "LINEAR" and width < 1):
+        raise ValueError(f"window width {width}; expected {'1 or more' if function == 'LINEAR' else 'more than 0'}")
+    if not math.isfinite(center) or not math.isfinite(width):
+        raise ValueError(f"window center {center}, width {width}; expected finite numbers")
+
+
 def apply_window(values, center, width, function="LINEAR"):
     """Maps values to [0, 1] by a DICOM window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
 
@@ -31,28 +48,33 @@ def apply_window(values, center, width, function="LINEAR"):
     Returns: float32 array of the same shape.
 
     Raises:
-        ValueError: a width that is not positive, or an unknown function.
+        ValueError: see `check_window`.
     """
-    if not width > 0 or (function == "LINEAR" and width < 1):
-        raise ValueError(f"window width {width}; expected {'1 or more' if function == 'LINEAR' else 'more than 0'}.")
+    check_window(center, width, function)
     values = np.asarray(values, "float64")
     if function == "SIGMOID":
         return (1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700)))).astype("float32")
     if function == "LINEAR":
         # The standard's half-pixel: a window of width w passes w - 1 steps between black and white.
         center, width = center - 0.5, width - 1.0
-    elif function != "LINEAR_EXACT":
-        raise ValueError(f"VOI LUT function {function!r}; expected LINEAR, LINEAR_EXACT or SIGMOID.")
     if width == 0:
         return (values > center).astype("float32")
     return np.clip((values - center) / width + 0.5, 0.0, 1.0).astype("float32")
 
 
-def full_range(values):
-    """Maps the smallest value to 0 and the largest to 1 (a constant image to 0)."""
+def full_range(values, counted=None):
+    """Maps the smallest value to 0 and the largest to 1 (a constant image to 0).
+
+    Args:
+        values: array.
+        counted: boolean array of the values that count, the others are cut off to [0, 1]; by default all.
+    """
     values = np.asarray(values, "float64")
-    low, high = values.min(), values.max()
-    return ((values - low) / (high - low) if high > low else np.zeros_like(values)).astype("float32")
+    among = values if counted is None else values[counted]
+    low, high = (among.min(), among.max()) if among.size else (0.0, 0.0)
+    if not high > low:
+        return np.zeros_like(values, "float32")
+    return np.clip((values - low) / (high - low), 0.0, 1.0).astype("float32")
 
 
 def luminance(rgb):

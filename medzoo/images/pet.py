@@ -1,5 +1,6 @@
 """Standardised uptake values of PET images, where the tags allow them."""
 
+import math
 from datetime import datetime
 
 from medzoo.errors import ImageError
@@ -45,7 +46,7 @@ def suv_factor(path, dataset):
         raise refuse(f"{len(injections)} radiopharmaceuticals, expected 1")
     dose = float(injections[0].get("RadionuclideTotalDose") or 0)
     half_life = float(injections[0].get("RadionuclideHalfLife") or 0)
-    if not dose > 0 or not half_life > 0:
+    if not 0 < dose < math.inf or not 0 < half_life < math.inf:
         raise refuse(f"RadionuclideTotalDose {dose:g} Bq, RadionuclideHalfLife {half_life:g} s")
     corrected_to = dataset.get("DecayCorrection")
     if corrected_to == "START":

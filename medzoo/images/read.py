@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import is_dicom, open_dicom, read_dicom
+from medzoo.images.dicom import is_dicom, read_dicom, stored_gray
 from medzoo.images.intensity import apply_window, luminance, resize, window_of
 from medzoo.images.nifti import is_nifti, read_nifti
 
@@ -91,7 +91,7 @@ def read_stored(path):
         raise FileNotFoundError(f"{path}: no such file.")
     suffix = path.suffix.lower()
     if is_dicom(path):
-        values = open_dicom(path)[1]
+        values = stored_gray(path)
         if frame is not None:
             if values.ndim != 3 or not frame < len(values):
                 raise ImageError(f"{path}: frame={frame}; the file holds {values.shape[:-2] or (1,)} frames.")

@@ -6,6 +6,7 @@ import numpy as np
 
 from medzoo.files import written_whole
 from medzoo.images.facts import DICOM_TAGS, OF_PIXELS, from_tags
+from medzoo.images.notices import warn
 
 # What is kept, a list: everything else (names, dates, places, UIDs, private tags, free text) is left.
 KEPT = (
@@ -15,17 +16,25 @@ KEPT = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
+# What changes how the pixels look and is not kept: tables, and tags of single frames.
+LEFT = ("ModalityLUTSequence", "VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 def technical_tags(path):
-    """The tags in `KEPT` that a DICOM file has, JSON-ready: `{keyword: str, or list of str}`."""
+    """The tags in `KEPT` that a DICOM file has, JSON-ready: `{keyword: str, or list of str}`.
+
+    Logs a warning where the file has lookup tables or tags of single frames, which are not kept.
+    """
 
     def said(dataset):
+        if left := [tag for tag in LEFT if dataset.get(tag)]:
+            warn("tags that are not kept", path, f"{', '.join(left)} not kept; the pixels will look different without.")
         elements = (dataset[tag] for tag in KEPT if dataset.get(tag) not in (None, ""))
         return {e.keyword: [str(v) for v in e.value] if e.VM > 1 else str(e.value) for e in elements}
 
-    return from_tags(path, KEPT, said)
+    return from_tags(path, (*KEPT, *LEFT), said)
 
 
 def write_secondary(path, pixels, tags, lossy=None):
@@ -56,7 +65,9 @@ def write_secondary(path, pixels, tags, lossy=None):
     new.BitsStored = bits
     try:
         for tag in KEPT:
-            if tag in tags:
+            if tag in tags and tag in PADDING:
+                new.add_new(tag, *_padding(tags[tag], pixels.dtype.kind == "i"))
+            elif tag in tags:
                 setattr(new, tag, int(tags[tag]) if tag == "BitsStored" else tags[tag])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: tags that DICOM does not allow ({error}).") from error
@@ -79,3 +90,8 @@ def write_secondary(path, pixels, tags, lossy=None):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as part:
         new.save_as(part, enforce_file_format=True)
+
+
+def _padding(value, signed):
+    """VR and number of a padding value; files also write it without the sign of the pixels."""
+    return ("SS", (int(value) + 2**15) % 2**16 - 2**15) if signed else ("US", int(value) % 2**16)
