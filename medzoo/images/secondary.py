@@ -38,7 +38,7 @@ def write_secondary(path, pixels, tags, lossy=None):
         lossy: `(ratio, method)` where compression changed the pixels, for the tags that must say so, else `None`.
 
     Raises:
-        ValueError: tags that do not describe grey values, or that DICOM does not allow.
+        ValueError: tags that do not describe grey values, or that DICOM does not allow; pixels beyond `BitsStored`.
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
@@ -65,6 +65,7 @@ def write_secondary(path, pixels, tags, lossy=None):
             f"{path}: {new.PhotometricInterpretation}, {new.BitsStored} bits for {pixels.dtype} {pixels.shape}; "
             f"expected grey values of at most {bits} bits."
         )
+    pixels = _in_bits(path, pixels, new.BitsStored, lossy is not None)
     if lossy is not None:
         ratio, method = lossy
         new.LossyImageCompression = "01"
@@ -79,3 +80,17 @@ def write_secondary(path, pixels, tags, lossy=None):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as part:
         new.save_as(part, enforce_file_format=True)
+
+
+def _in_bits(path, pixels, bits, lossy):
+    """The pixels, which must lie within so many bits; those that lossy compression moved beyond are moved back."""
+    signed = pixels.dtype.kind == "i"
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    if pixels.min() >= low and pixels.max() <= high:
+        return pixels
+    if not lossy:
+        raise ValueError(
+            f"{path}: values from {pixels.min()} to {pixels.max()}; {bits} bits hold {low} to {high}, as the tag "
+            "BitsStored announces."
+        )
+    return np.clip(pixels, low, high)
