@@ -213,6 +213,14 @@ def test_a_sparse_volume_keeps_its_gray_levels(tmp_path):
     assert len(np.unique(images.round(3))) == 9
 
 
+def test_a_sparse_map_of_both_signs_keeps_its_gray_levels():
+    values = np.zeros(10000)
+    values[:60], values[-60:] = -np.arange(1, 61), np.arange(1, 61)
+    low, high = display_range(values)
+    assert low < -59
+    assert high > 59
+
+
 def test_a_sparse_mask_is_black_and_white(tmp_path):
     values = np.zeros((20, 20, 20), "uint8")
     values[10, 10, 3] = 1

@@ -71,9 +71,9 @@ def display_range(values):
         `(low, high)` as floats; equal for a constant array.
     """
     low, middle, high = np.percentile(values, (0.5, 50, 99.5))
-    others = values[values != middle] if high == middle or low == middle else ()
-    if 0 < len(others) <= (1 - SPARSE) * values.size:
-        ends = np.percentile(others, (0.5, 99.5))
+    apart = values != middle
+    if 0 < np.count_nonzero(apart) <= (1 - SPARSE) * np.size(values):
+        ends = np.percentile(values[apart], (0.5, 99.5))
         low, high = min(middle, ends[0]), max(middle, ends[1])
     return float(low), float(high)
 

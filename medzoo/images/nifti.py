@@ -100,7 +100,7 @@ def _values(path, stored, nan):
     missing, finite = np.isnan(values), np.isfinite(values)
     if not finite.all() and (nan is None or not (finite | missing).all()):
         count, kind = (missing.sum(), "NaN") if missing.any() else ((~finite).sum(), "infinity")
-        advice = " Say which value these voxels take, e.g. nan=0." if missing.any() else ""
+        advice = " Give these voxels a value: medzoo.read_volume(path, nan=0)." if missing.any() else ""
         raise ImageError(f"{path}: holds NaN or infinity ({count:,} of {values.size:,} voxels are {kind}).{advice}")
     if missing.any():
         values = np.where(missing, values.dtype.type(nan), values)

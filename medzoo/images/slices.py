@@ -52,7 +52,10 @@ def slices_of(file, header):
         return [_slice(file, None, header, [header])]
     groups = header.get("PerFrameFunctionalGroupsSequence")
     if not groups or len(groups) != frames:
-        raise ImageError(f"{file}: {frames} frames that do not say where they are (no functional groups).")
+        raise ImageError(
+            f"{file}: {frames} frames that do not say where they are (no functional groups). Convert "
+            "it, e.g. with dcm2niix, and read the NIfTI file."
+        )
     shared = list(header.get("SharedFunctionalGroupsSequence") or [])
     pieces = []
     for i, group in enumerate(groups):
