@@ -10,6 +10,7 @@ import medzoo
 from medzoo.errors import ImageError
 from medzoo.images.facts import file_facts
 from medzoo.images.intensity import display_range, without_loss
+from medzoo.images.read import read_stored
 from medzoo.images.secondary import write_secondary
 from medzoo.images.write import write_labels
 
@@ -298,10 +299,12 @@ def test_labels_beyond_a_picture_are_not_written(tmp_path):
         write_labels(tmp_path / "mask", np.array([[[0, 2]]]))
 
 
-def test_pixels_beyond_the_stored_bits_are_not_written(tmp_path):
+def test_pixels_beyond_the_stored_bits_are_not_wrapped(tmp_path):
     pixels = np.array([[0, 4096]], "uint16")
     tags = {"BitsStored": "12", "PhotometricInterpretation": "MONOCHROME2"}
-    with pytest.raises(ValueError, match=r"a.dcm: values from 0 to 4096; 12 bits hold 0 to 4095"):
-        write_secondary(tmp_path / "a.dcm", pixels, tags)
-    write_secondary(tmp_path / "a.dcm", pixels, tags, lossy=(10.0, "ISO_10918_1"))
-    assert medzoo.read_image(tmp_path / "a.dcm", window=(2048, 4096)).max() == 1
+    write_secondary(tmp_path / "exact.dcm", pixels, tags)
+    assert np.array_equal(read_stored(tmp_path / "exact.dcm"), pixels)
+    assert file_facts(tmp_path / "exact.dcm")["BitsStored"] == "16"
+    write_secondary(tmp_path / "lossy.dcm", pixels, tags, lossy=(10.0, "ISO_10918_1"))
+    assert np.array_equal(read_stored(tmp_path / "lossy.dcm"), [[0, 4095]])
+    assert file_facts(tmp_path / "lossy.dcm")["BitsStored"] == "12"

@@ -38,7 +38,7 @@ def write_secondary(path, pixels, tags, lossy=None):
         lossy: `(ratio, method)` where compression changed the pixels, for the tags that must say so, else `None`.
 
     Raises:
-        ValueError: tags that do not describe grey values, or that DICOM does not allow; pixels beyond `BitsStored`.
+        ValueError: tags that do not describe grey values, or that DICOM does not allow.
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
@@ -65,7 +65,7 @@ def write_secondary(path, pixels, tags, lossy=None):
             f"{path}: {new.PhotometricInterpretation}, {new.BitsStored} bits for {pixels.dtype} {pixels.shape}; "
             f"expected grey values of at most {bits} bits."
         )
-    pixels = _in_bits(path, pixels, new.BitsStored, lossy is not None)
+    pixels, new.BitsStored = _in_bits(pixels, new.BitsStored, lossy is not None)
     if lossy is not None:
         ratio, method = lossy
         new.LossyImageCompression = "01"
@@ -82,15 +82,11 @@ def write_secondary(path, pixels, tags, lossy=None):
         new.save_as(part, enforce_file_format=True)
 
 
-def _in_bits(path, pixels, bits, lossy):
-    """The pixels, which must lie within so many bits; those that lossy compression moved beyond are moved back."""
+def _in_bits(pixels, bits, lossy):
+    """`(pixels, bits stored)`: pixels that lossy compression moved beyond the bits of the original are moved back; of
+    an original that uses more bits than it announces, all are stored."""
     signed = pixels.dtype.kind == "i"
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    if pixels.min() >= low and pixels.max() <= high:
-        return pixels
-    if not lossy:
-        raise ValueError(
-            f"{path}: values from {pixels.min()} to {pixels.max()}; {bits} bits hold {low} to {high}, as the tag "
-            "BitsStored announces."
-        )
-    return np.clip(pixels, low, high)
+    if lossy or (pixels.min() >= low and pixels.max() <= high):
+        return np.clip(pixels, low, high), bits
+    return pixels, 8 * pixels.itemsize

@@ -34,44 +34,51 @@ def read_series(source, series=None, time=None, units=None):
         ImageError: see `medzoo.read_volume`.
     """
     name, files = _files(source)
-    headers = _with_pixels(name, {file: parse(file, stop_before_pixels=True) for file in files})
-    headers = _without_copies(_one_series(name, headers, series))
+    headers = {file: parse(file, stop_before_pixels=True) for file in files}
     try:
+        headers = _without_copies(_one_series(name, _with_pixels(name, headers), series))
         _check_kind(name, headers)
         if any("MOSAIC" in _image_type(header) for header in headers.values()):
             return _of_mosaics(name, headers, time)
         slices = [piece for file, header in headers.items() for piece in slices_of(file, header)]
         slices, step = sorted_slices(name, slices, time)
+        paddings = [None if units else _padding(headers[piece.path]) for piece in slices]
+        wide = {file for file, header in headers.items() if int(header.get("BitsAllocated") or 16) > 16}
+        integers = {file for file in wide if "PixelRepresentation" in headers[file]}
     except ImageError:
         raise
     except Exception as error:  # a damaged element shows only when it is looked at
         raise ImageError(f"{name}: tags that cannot be used ({type(error).__name__}: {error}).") from error
-    (values, padding), first = _read(name, slices, headers, units), slices[0]
+    first = slices[0]
+    shape = (first.shape[1], first.shape[0], len(slices))
+    if np.prod(shape, dtype="float64") > MOST:
+        raise ImageError(f"{name}: {shape} voxels; that is too many.")
+    values = np.empty(shape, "float64" if wide else "float32")
+    padding = _fill(values, name, slices, paddings, units, integers)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = first.rows * first.spacing[1], first.columns * first.spacing[0]
     affine[:3, 2], affine[:3, 3] = step, first.position
     affine = TO_RAS @ affine
-    return Volume(values, affine, name, (values.shape, affine), padding)
+    return Volume(without_loss(values), affine, name, (shape, affine), padding)
 
 
-def _read(name, slices, headers, units):
-    """`(values, padding)` of slices: `(columns, rows, slices)`, float32 or where that does not hold them float64, and
-    see `Volume.padding`."""
-    shape = (slices[0].shape[1], slices[0].shape[0], len(slices))
-    if np.prod(shape, dtype="float64") > MOST:
-        raise ImageError(f"{name}: {shape} voxels; that is too many.")
-    wide = any(int(headers[piece.path].get("BitsAllocated") or 16) > 16 for piece in slices)
-    values = np.empty(shape, "float64" if wide else "float32")
-    paddings = [None if units else _padding(headers[piece.path]) for piece in slices]
-    padded = np.zeros(shape, bool) if any(paddings) else None
+def _fill(values, name, slices, paddings, units, integers):
+    """Reads the values of slices into an array `(columns, rows, slices)`; returns `Volume.padding`.
+
+    Args:
+        paddings: of each slice what `_padding` gives.
+        units: see `read_values`.
+        integers: the files of 32-bit integers.
+    """
+    padded = np.zeros(values.shape, bool) if any(paddings) else None
 
     def read(index):
-        pixels = read_values(slices[index].path, slices[index].frame, units)
-        integers = "PixelRepresentation" in headers[slices[index].path]
-        if wide and integers and pixels.dtype == np.float32 and abs(pixels).max() >= EXACT:
+        path = slices[index].path
+        pixels = read_values(path, slices[index].frame, units)
+        if path in integers and pixels.dtype == np.float32 and abs(pixels).max() >= EXACT:
             raise ImageError(
-                f"{slices[index].path}: values up to {abs(pixels).max():.9g} after the rescale of 32-bit integers; "
-                f"expected less than {EXACT}, which are read exactly. Save the series as NIfTI of float64."
+                f"{path}: values up to {abs(pixels).max():.9g} after the rescale of 32-bit integers; expected less "
+                f"than {EXACT}, which are read exactly. Save the series as NIfTI of float64."
             )
         return pixels
 
@@ -86,7 +93,7 @@ def _read(name, slices, headers, units):
         raise ImageError(
             f"{name}: {len(errors)} of {len(slices)} slices cannot be read.\n{next(iter(errors.values()))}"
         )
-    return without_loss(values), None if padded is None else _far(values, padded)
+    return None if padded is None else _far(values, padded)
 
 
 def _padding(header):
