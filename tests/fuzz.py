@@ -52,7 +52,13 @@ def originals(folder):
     for path in sorted(folder.iterdir()):
         usual = [lambda p: read_image(p, frame=0 if ".nii" in p.name else None), file_facts]
         yield path.name, path.read_bytes(), readers.get(path.name, usual)
-    yield "k.nii", (folder / "h.nii").read_bytes(), [read_volume]
+    yield "k.nii", (folder / "h.nii").read_bytes(), [lambda p: read_volume(p, nan=0)]
+    values = np.array([np.nan, np.inf, 2.0**30, 1e300] * 18).reshape(9, 4, 2)
+    kinds = {"l.nii": values[..., :1] * 0 + 2**30, "m.nii": values, "n.nii": values.astype("complex64")}
+    kinds["o.nii"] = np.full((9, 4, 2), 2**40, "int64")
+    for name, array in kinds.items():
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4), dtype=array.dtype), folder / name)
+        yield name, (folder / name).read_bytes(), [lambda p: read_volume(p, nan=0).images(), file_facts]
     yield from preset(folder)
     yield from series(folder)
     yield from table(folder)

@@ -153,10 +153,11 @@ def from_dicom(folder, size, **options):
     return from_folder(folder, size, sources=list_frames(folder), **options)
 
 
-def from_volumes(source, size, batch_size=2, crops=8, shuffle=True, seed=None, window=None, spacing=None):
+def from_volumes(source, size, batch_size=2, crops=8, shuffle=True, seed=None, window=None, spacing=None, nan=None):
     """`tf.data.Dataset` of float32 batches `(batch, D, H, W, 1)` in [0, 1] from volumes.
 
-    Each volume goes through `read_volume(path, spacing=spacing).images(window=window)`: depth is from below upwards.
+    Each volume goes through `read_volume(path, spacing=spacing, nan=nan).images(window=window)`: depth is from below
+    upwards.
     All are read once before the data set is returned, so that a broken one shows now, and kept as uint8 in a temporary
     file on disk; memory holds a batch.
 
@@ -167,7 +168,8 @@ def from_volumes(source, size, batch_size=2, crops=8, shuffle=True, seed=None, w
         crops: how many crops of that size, from anywhere, an epoch takes of each volume; `None`: of each the middle.
             What is smaller lies amid zeros.
         shuffle, seed: as in `from_npz`; they also choose the crops, anew each epoch.
-        window, spacing: see `read_image` and `read_volume`.
+        window: see `read_image`.
+        spacing, nan: see `read_volume`.
 
     Raises:
         FileNotFoundError: no such folder or file, nothing in it.
@@ -181,7 +183,7 @@ def from_volumes(source, size, batch_size=2, crops=8, shuffle=True, seed=None, w
     paths = list_volumes(source) if isinstance(source, (str, Path)) else list(source)
     kept, shapes, starts = tempfile.TemporaryFile(), [], []  # noqa: SIM115 (open as long as the data set lives)
     for path in track(paths, "reading volumes", fewest=4):
-        images = read_volume(path, spacing=spacing).images(window=window)[..., 0]
+        images = read_volume(path, spacing=spacing, nan=nan).images(window=window)[..., 0]
         values = np.round(255 * cut_to(images, np.maximum(images.shape, size))).astype("uint8")
         starts.append(kept.tell())
         shapes.append(values.shape)

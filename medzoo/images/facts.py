@@ -4,7 +4,7 @@ from pathlib import Path
 
 from medzoo.errors import ImageError
 from medzoo.images.dicom import is_dicom, parse
-from medzoo.images.nifti import is_nifti
+from medzoo.images.nifti import is_nifti, millimeters
 
 DICOM_TAGS = (  # a list of what is shown, not of what is hidden: private and unknown tags stay unseen
     "SOPClassUID",
@@ -107,7 +107,7 @@ def _nifti(path):
         header = nibabel.load(path).header
         return {
             "shape": [int(n) for n in header.get_data_shape()],
-            "voxel_mm": [round(float(n), 4) for n in header.get_zooms()],
+            "voxel_mm": [float(f"{millimeters(header) * n:.5g}") for n in header.get_zooms()[:3]],
             "type": str(header.get_data_dtype()),
         }
     except Exception as error:

@@ -77,6 +77,58 @@ def full_range(values, counted=None):
     return np.clip((values - low) / (high - low), 0.0, 1.0).astype("float32")
 
 
+SPARSE = 0.98  # share of voxels of one value from which on the others alone set the display range
+
+
+def display_range(values):
+    """The values that become black and white where no window is given: the 0.5th and the 99.5th percentile.
+
+    Where at least 98% of the voxels have one value, as in lesion maps, masks and statistical maps, the percentiles are
+    those of the other voxels, and the range includes that value: it is the background, not the signal.
+
+    Args:
+        values: array of real numbers.
+
+    Returns:
+        `(low, high)` as floats; equal for a constant array.
+    """
+    low, middle, high = np.percentile(values, (0.5, 50, 99.5))
+    apart = values != middle
+    if 0 < np.count_nonzero(apart) <= (1 - SPARSE) * np.size(values):
+        ends = np.percentile(values[apart], (0.5, 99.5))
+        low, high = min(middle, ends[0]), max(middle, ends[1])
+    return float(low), float(high)
+
+
+def without_loss(values):
+    """Real numbers in the smallest floating-point type that holds them.
+
+    That is float32, or float64 for integers beyond 2**24 (numbers of atlas regions), for numbers beyond the range of
+    float32, and for differences that are small compared with the numbers.
+
+    Args:
+        values: array of integers or floats.
+
+    Returns:
+        float32 or float64 array of the same shape.
+
+    Raises:
+        ValueError: integers beyond 2**53, which no floating-point number holds.
+    """
+    if values.dtype in (np.float32, np.float16) or (values.dtype.kind in "biu" and values.dtype.itemsize < 4):
+        return values.astype("float32", copy=False)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if values.dtype.kind in "iu" and max(-int(low), int(high)) > 2**53:
+        raise ValueError(f"integers from {low} to {high}; expected at most 2**53 in size, which float64 holds exactly")
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = values.astype("float32")
+        error = np.max(np.abs(narrow - values.astype("float64")), initial=0.0)
+    whole = values.dtype.kind in "iu" or (max(-low, high) > 2**24 and np.array_equal(values, np.round(values)))
+    span = float(high) - float(low)
+    held = error == 0 if whole else error <= 1e-6 * span or span == 0
+    return narrow if held and np.isfinite(error) else values.astype("float64")
+
+
 def luminance(rgb):
     """`(..., 3)` colours to grey (ITU-R BT.601, as Pillow's `convert("L")`)."""
     return rgb @ np.array([0.299, 0.587, 0.114], dtype=rgb.dtype)

@@ -26,10 +26,35 @@ def list_images(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not is_pixelless(p))
     if not paths:
         raise FileNotFoundError(f"{folder}: no images below it ({', '.join(SUFFIXES)}).{_volumes_hint(folder)}")
     return paths
+
+
+def holds_pixels(header):
+    """Whether a DICOM data set is one of an image, as far as its header tells: not a structured report, presentation
+    state, structure set, key object note, encapsulated document, spectrum, raw data, or the index of a medium.
+
+    A damaged image counts as an image, so that it is reported and not left out.
+    """
+    from pydicom.uid import UID
+
+    meta = getattr(header, "file_meta", None) or {}
+    kind = UID(str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""))
+    if "Spectroscopy" in kind.name:
+        return False
+    return not kind or ("Rows" in header and "Columns" in header) or "Image Storage" in kind.name
+
+
+def is_pixelless(path):
+    """Whether a file is a DICOM object of a kind without pixels, which is no image and not a damaged one either."""
+    if not is_dicom(path):
+        return False
+    try:
+        return not holds_pixels(parse(path, stop_before_pixels=True, specific_tags=list(IMAGE_TAGS)))
+    except ValueError:  # it is reported when it is read
+        return False
 
 
 def _volumes_hint(folder):
@@ -41,7 +66,8 @@ def _volumes_hint(folder):
 def list_frames(folder):
     """`(path, frame)` of every frame of the DICOM files below a folder; frame is `None` where there is one.
 
-    DICOM by content, or by name (.dcm, .dicom). The index of a medium, DICOMDIR, is left out.
+    DICOM by content, or by name (.dcm, .dicom). Objects without pixels (reports, presentation states, the index of a
+    medium) are left out.
 
     Raises:
         FileNotFoundError: no such folder, or no DICOM file in it.
@@ -51,7 +77,7 @@ def list_frames(folder):
         raise FileNotFoundError(f"{folder}: no such folder.")
     sources = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.name == "DICOMDIR" or not is_dicom(path):
+        if path.name == "DICOMDIR" or not is_dicom(path) or is_pixelless(path):
             continue
         sources += [(path, frame) for frame in frames_of(path)]
     if not sources:
@@ -90,7 +116,8 @@ def list_files(folder):
     for root, folders, names in os.walk(folder):
         folders.sort()
         for path in (Path(root) / name for name in names if name != "DICOMDIR"):
-            if path.suffix.lower() in SUFFIXES or (path.is_file() and is_dicom(path)):
+            known = path.suffix.lower() in SUFFIXES or (path.is_file() and is_dicom(path))
+            if known and not (path.is_file() and is_pixelless(path)):
                 found.append(path.relative_to(folder).as_posix())
     if not found:
         raise FileNotFoundError(

@@ -12,7 +12,7 @@ from medzoo.images.nifti import list_nifti
 from medzoo.images.read import read_image
 from medzoo.images.read_volume import read_volume
 from medzoo.images.splits import SPLITS
-from medzoo.images.volume import cut_to
+from medzoo.images.volume import cut_to, one_grid
 
 MASK_SUFFIXES = (".png", ".npy", ".tif", ".tiff")
 MOST_LABELS = 64  # more different values than this are a picture, not a mask
@@ -167,12 +167,14 @@ def _load_volumes(images, masks, size, window):
     x, y = np.zeros((len(files), *size, 1), "float32"), np.zeros((len(files), *size), "int32")
     for i, file in enumerate(files):
         volume, labels = read_volume(images / file), read_volume(masks / file)
-        if labels.values.shape != volume.values.shape or not np.allclose(labels.affine, volume.affine, atol=1e-2):
+        if labels.values.shape != volume.values.shape or not one_grid(labels.affine, volume.affine):
             raise ImageError(f"{masks / file}: not on the grid of {images / file}.")
         known = np.unique(labels.values)
-        if known[0] < 0 or len(known) > MOST_LABELS or not np.array_equal(known, known.round()):
+        most = np.iinfo("int32").max
+        if known[0] < 0 or known[-1] > most or len(known) > MOST_LABELS or not np.array_equal(known, known.round()):
             raise ImageError(
-                f"{masks / file}: {len(known)} different values from {known[0]:g}; expected labels from 0."
+                f"{masks / file}: {len(known)} different values from {known[0]:g} to {known[-1]:g}; expected integer "
+                f"labels from 0 to {most}, {MOST_LABELS} different ones at most."
             )
         x[i] = cut_to(volume.images(window=window), size)
         y[i] = cut_to(labels.stacked().round().astype("int32"), size)

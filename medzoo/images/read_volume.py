@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+from medzoo.errors import ImageError
 from medzoo.images.dicom import is_dicom
-from medzoo.images.nifti import is_nifti, read_nifti
+from medzoo.images.listing import is_pixelless
+from medzoo.images.nifti import PAIRS, is_nifti, read_nifti
 from medzoo.images.series import read_series
 
 
 def list_volumes(folder):
-    """What `read_volume` may take below a folder: each NIfTI file, and each folder that holds DICOM files; sorted.
+    """What `read_volume` may take below a folder: each NIfTI file, and each folder that holds DICOM images; sorted.
+
+    DICOM objects without pixels (reports, presentation states, the index of a medium) make no volume.
 
     Raises:
         FileNotFoundError: no such folder, or nothing of that kind in it.
@@ -17,18 +21,26 @@ def list_volumes(folder):
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder.")
     files = [path for path in folder.rglob("*") if path.is_file()]
-    series = {path.parent for path in files if not is_nifti(path) and is_dicom(path)}
+    series = set()
+    for path in files:
+        if path.parent not in series and not is_nifti(path) and is_dicom(path) and not is_pixelless(path):
+            series.add(path.parent)
     found = sorted([*(path for path in files if is_nifti(path)), *series])
     if not found:
         raise FileNotFoundError(f"{folder}: no NIfTI and no DICOM files below it.")
     return found
 
 
-def read_volume(path, orient="RAS", spacing=None, time=None, series=None, units=None):
+def read_volume(path, orient="RAS", spacing=None, time=None, series=None, units=None, nan=None):
     """Reads a volume: a NIfTI file, or a DICOM series.
 
     Nothing is guessed: a series is refused where slices are missing, doubled or unevenly spaced, of unlike size or
-    orientation, or shifted by a tilted gantry, and where it is a localizer.
+    orientation, or shifted by a tilted gantry, and where it is a localizer. Objects without pixels beside the slices
+    (reports, presentation states) and copies of a slice are left out; two images of one SOPInstanceUID are refused.
+
+    Lengths are in millimeters, whatever the unit of a NIfTI file (meters, micrometers). Values are float32, or float64
+    where float32 would not hold them, such as numbers of regions beyond 2**24. Voxels that a DICOM
+    file marks as padding, with a value far from all others, keep it, but `images` shows them black.
 
     Args:
         path: NIfTI file (.nii, .nii.gz); or of a series the folder (other files in it are let be), the list of files,
@@ -38,6 +50,8 @@ def read_volume(path, orient="RAS", spacing=None, time=None, series=None, units=
         time: which volume, from 0, where there are several (time points, echoes).
         series: UID, number or description of the series, where the folder holds several.
         units: `"suv"` for standardised uptake values of PET, see `read_values`.
+        nan: number, the value that voxels of a NIfTI file take that are NaN, in the file's own units (as `nan` of
+            `numpy.nan_to_num`); `None`: a file with NaN is refused.
 
     Returns: `medzoo.images.volume.Volume`.
 
@@ -48,10 +62,18 @@ def read_volume(path, orient="RAS", spacing=None, time=None, series=None, units=
     if isinstance(path, (list, tuple)) or not is_nifti(path):
         if not isinstance(path, (list, tuple)) and not Path(path).exists():
             raise FileNotFoundError(f"{path}: no such file or folder.")
+        if not isinstance(path, (list, tuple)) and Path(path).is_file() and str(path).lower().endswith(PAIRS):
+            raise ImageError(
+                f"{path}: a volume in two files (NIfTI pair or Analyze); expected one, .nii or .nii.gz. Convert it: "
+                "nibabel.save(nibabel.load(NAME.img), NAME.nii); Analyze stores no left and right: check them."
+            )
         volume = read_series(path, series, time, units)
     else:
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path}: no such file.")
-        volume = read_nifti(Path(path), time)
+        if series is not None or units is not None:
+            option = f"series={series!r}" if series is not None else f"units={units!r}"
+            raise ImageError(f"{path}: {option} is for DICOM series; this is a NIfTI file. Leave it out.")
+        volume = read_nifti(Path(path), time, nan)
     volume = volume if orient is None else volume.oriented(orient)
     return volume if spacing is None else volume.resampled(spacing)

@@ -76,6 +76,7 @@ def write_secondary(path, pixels, tags, lossy=None):
             f"{path}: {new.PhotometricInterpretation}, {new.BitsStored} bits for {pixels.dtype} {pixels.shape}; "
             f"expected grey values of at most {bits} bits."
         )
+    pixels, new.BitsStored = _in_bits(pixels, new.BitsStored, lossy is not None)
     if lossy is not None:
         ratio, method = lossy
         new.LossyImageCompression = "01"
@@ -95,3 +96,13 @@ def write_secondary(path, pixels, tags, lossy=None):
 def _padding(value, signed):
     """VR and number of a padding value; files also write it without the sign of the pixels."""
     return ("SS", (int(value) + 2**15) % 2**16 - 2**15) if signed else ("US", int(value) % 2**16)
+
+
+def _in_bits(pixels, bits, lossy):
+    """`(pixels, bits stored)`: pixels that lossy compression moved beyond the bits of the original are moved back; of
+    an original that uses more bits than it announces, all are stored."""
+    signed = pixels.dtype.kind == "i"
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    if lossy or (pixels.min() >= low and pixels.max() <= high):
+        return np.clip(pixels, low, high), bits
+    return pixels, 8 * pixels.itemsize

@@ -1,47 +1,24 @@
 """DICOM series as volumes: slices found, sorted and placed in space. What would have to be guessed is refused."""
 
-from collections import Counter
-from dataclasses import dataclass
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import is_dicom, parse, read_values
-from medzoo.images.listing import read_all
-from medzoo.images.nifti import which
+from medzoo.images.dicom import is_dicom, open_dicom, parse, read_values
+from medzoo.images.intensity import without_loss
+from medzoo.images.listing import holds_pixels, read_all
+from medzoo.images.nifti import EXACT, which
+from medzoo.images.slices import slices_of, sorted_slices
 from medzoo.images.volume import MOST, Volume
 
+log = logging.getLogger("medzoo")
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts x to the left and y to the back
-ALIKE = 1e-3  # cosines of directions that count as one
-TILT = 0.005  # largest sideways step of the slices, for each step along their normal
-UNEVEN = 0.02  # largest relative difference between steps
-SHARED = ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence", "FrameContentSequence")
-# What sets several images of one place apart, to be named in the error.
-TELLING = (
-    *("EchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "TriggerTime"),
-    *("DiffusionBValue", "FlipAngle", "InversionTime", "ImageType", "AcquisitionTime"),
-)
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One image of a series: where it is, and in which order it came.
-
-    Fields: `path`, `frame`; `position` of its first pixel and `rows`, `columns`, the unit vectors along its rows and
-        columns, in DICOM's coordinates (mm); `spacing` between rows and between columns; `shape` in pixels; `order`,
-        and `facts`, what sets images of one place apart.
-    """
-
-    path: Path
-    frame: int | None
-    position: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
-    spacing: np.ndarray
-    shape: tuple
-    order: tuple
-    facts: dict
+FAR = 0.1  # of the range of all other values: padding farther from them than this is left out of the display range
+# What two files of one SOPInstanceUID must share beside their pixels to be one image.
+OF_AN_IMAGE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
+OF_AN_IMAGE += ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
 def read_series(source, series=None, time=None, units=None):
@@ -57,13 +34,17 @@ def read_series(source, series=None, time=None, units=None):
         ImageError: see `medzoo.read_volume`.
     """
     name, files = _files(source)
-    headers = _one_series(name, {file: parse(file, stop_before_pixels=True) for file in files}, series)
+    headers = {file: parse(file, stop_before_pixels=True) for file in files}
     try:
+        headers = _without_copies(_one_series(name, _with_pixels(name, headers), series))
         _check_kind(name, headers)
         if any("MOSAIC" in _image_type(header) for header in headers.values()):
             return _of_mosaics(name, headers, time)
-        slices = [piece for file, header in headers.items() for piece in _slices(file, header)]
-        slices, step = _sorted(name, slices, time)
+        slices = [piece for file, header in headers.items() for piece in slices_of(file, header)]
+        slices, step = sorted_slices(name, slices, time)
+        paddings = [None if units else _padding(headers[piece.path]) for piece in slices]
+        wide = {file for file, header in headers.items() if int(header.get("BitsAllocated") or 16) > 16}
+        integers = {file for file in wide if "PixelRepresentation" in headers[file]}
     except ImageError:
         raise
     except Exception as error:  # a damaged element shows only when it is looked at
@@ -72,24 +53,106 @@ def read_series(source, series=None, time=None, units=None):
     shape = (first.shape[1], first.shape[0], len(slices))
     if np.prod(shape, dtype="float64") > MOST:
         raise ImageError(f"{name}: {shape} voxels; that is too many.")
-    values = np.empty(shape, "float32")
+    values = np.empty(shape, "float64" if wide else "float32")
+    padding = _fill(values, name, slices, paddings, units, integers)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = first.rows * first.spacing[1], first.columns * first.spacing[0]
+    affine[:3, 2], affine[:3, 3] = step, first.position
+    affine = TO_RAS @ affine
+    return Volume(without_loss(values), affine, name, (shape, affine), padding)
+
+
+def _fill(values, name, slices, paddings, units, integers):
+    """Reads the values of slices into an array `(columns, rows, slices)`; returns `Volume.padding`.
+
+    Args:
+        paddings: of each slice what `_padding` gives.
+        units: see `read_values`.
+        integers: the files of 32-bit integers.
+    """
+    padded = np.zeros(values.shape, bool) if any(paddings) else None
 
     def read(index):
-        return read_values(slices[index].path, slices[index].frame, units)
+        path = slices[index].path
+        pixels = read_values(path, slices[index].frame, units)
+        if path in integers and pixels.dtype == np.float32 and abs(pixels).max() >= EXACT:
+            raise ImageError(
+                f"{path}: values up to {abs(pixels).max():.9g} after the rescale of 32-bit integers; expected less "
+                f"than {EXACT}, which are read exactly. Save the series as NIfTI of float64."
+            )
+        return pixels
 
     def keep(index, pixels):
         values[:, :, index] = pixels.T
+        if paddings[index]:
+            low, high = np.asarray(paddings[index], pixels.dtype)
+            padded[:, :, index] = ((pixels >= low) & (pixels <= high)).T
 
     _, errors = read_all([(i,) for i in range(len(slices))], read, keep)
     if errors:
         raise ImageError(
             f"{name}: {len(errors)} of {len(slices)} slices cannot be read.\n{next(iter(errors.values()))}"
         )
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = first.rows * first.spacing[1], first.columns * first.spacing[0]
-    affine[:3, 2], affine[:3, 3] = step, first.position
-    affine = TO_RAS @ affine
-    return Volume(values, affine, name, (values.shape, affine))
+    return None if padded is None else _far(values, padded)
+
+
+def _padding(header):
+    """The smallest and the largest value, after the rescale, of pixels that a header marks as padding, or `None`."""
+    if header.get("PixelPaddingValue") is None or header.get("ModalityLUTSequence"):
+        return None
+    bits, signed = int(header.get("BitsAllocated") or 16), int(header.get("PixelRepresentation") or 0)
+    ends = [header.PixelPaddingValue, header.get("PixelPaddingRangeLimit", header.PixelPaddingValue)]
+    ends = [int(end) % 2**bits for end in ends]  # files write them with and without a sign
+    ends = [end - 2**bits if signed and end >= 2 ** (bits - 1) else end for end in ends]
+    slope, intercept = (float(header.get(tag, rest)) for tag, rest in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+    return sorted(slope * end + intercept for end in ends)
+
+
+def _far(values, padded):
+    """The smallest and the largest value of padding that lies so far from all others that little contrast is left to
+    them, else `None`."""
+    others, padding = values[~padded], values[padded]
+    if not others.size or not padding.size:
+        return None
+    low, high, least, most = (float(end) for part in (others, padding) for end in (part.min(), part.max()))
+    apart = most < low or least > high
+    return (least, most) if apart and max(low - least, most - high) > FAR * (high - low) else None
+
+
+def _with_pixels(name, headers):
+    """The headers of images; reports, presentation states and other objects without pixels beside them are left."""
+    found = {file: header for file, header in headers.items() if holds_pixels(header)}
+    if not found:
+        kinds = sorted({str(header.get("Modality") or "no modality") for header in headers.values()})
+        raise ImageError(
+            f"{name}: no image; {len(headers)} DICOM objects without pixels ({', '.join(kinds)}). Expected the slices "
+            "of a series."
+        )
+    return found
+
+
+def _without_copies(headers):
+    """The headers without those of files that are copies of another, by their SOPInstanceUID and their pixels."""
+    first, kept = {}, {}
+    for file, header in headers.items():
+        uid = str(header.get("SOPInstanceUID") or file)
+        if first.setdefault(uid, file) == file:
+            kept[file] = header
+        elif _one_image(first[uid], file):
+            log.warning("%s: a copy of %s (the same SOPInstanceUID); it is left out.", file, first[uid].name)
+        else:
+            raise ImageError(
+                f"{file}: the SOPInstanceUID of {first[uid].name}, but another image. Expected one UID per image; "
+                "remove one of the two files, or list those that make the series."
+            )
+    return kept
+
+
+def _one_image(file, other):
+    if file.read_bytes() == other.read_bytes():
+        return True
+    (header, pixels), (header_2, pixels_2) = open_dicom(file), open_dicom(other)
+    return all(header.get(tag) == header_2.get(tag) for tag in OF_AN_IMAGE) and np.array_equal(pixels, pixels_2)
 
 
 def _files(source):
@@ -142,111 +205,13 @@ def _check_kind(name, headers):
     for file, header in headers.items():
         if header.get("SamplesPerPixel", 1) != 1:
             raise ImageError(f"{file}: in colour; expected slices with values.")
-
-
-def _slices(file, header):
-    """The `Slice`s of a file: itself, or its frames."""
-    frames = int(header.get("NumberOfFrames", 1) or 1)
-    if frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
-        return [_slice(file, None, header, [header])]
-    groups = header.get("PerFrameFunctionalGroupsSequence")
-    if not groups or len(groups) != frames:
-        raise ImageError(f"{file}: {frames} frames that do not say where they are (no functional groups).")
-    shared = list(header.get("SharedFunctionalGroupsSequence") or [])
-    pieces = []
-    for i, group in enumerate(groups):
-        places = [item for g in (group, *shared) for tag in SHARED for item in g.get(tag) or []]
-        pieces.append(_slice(file, i if frames > 1 else None, header, [*places, header]))
-    return pieces
-
-
-def _slice(file, frame, header, places):
-    """A `Slice` from the first of some data sets that knows each tag."""
-
-    def known(name):
-        return next((place[name].value for place in places if place.get(name) is not None), None)
-
-    def tag(name, count):
-        value = np.array(known(name), "float64")
-        if value.shape != (count,) or not np.isfinite(value).all():
-            raise ImageError(f"{file}: no usable {name}; without it the slice has no place in space.")
-        return value
-
-    directions = tag("ImageOrientationPatient", 6).reshape(2, 3)
-    lengths = np.linalg.norm(directions, axis=1)
-    if (abs(lengths - 1) > 0.01).any() or abs(directions[0] @ directions[1]) > 0.01:
-        raise ImageError(f"{file}: ImageOrientationPatient {directions.ravel().tolist()} holds no two directions.")
-    spacing = tag("PixelSpacing", 2)
-    if not (spacing > 0).all():
-        raise ImageError(f"{file}: PixelSpacing {spacing.tolist()}; expected millimetres above 0.")
-    facts = {name: str(known(name)) for name in TELLING if known(name) is not None}
-    order = tuple(float(header.get(name) or 0) for name in ("AcquisitionNumber", "InstanceNumber"))
-    return Slice(
-        file,
-        frame,
-        tag("ImagePositionPatient", 3),
-        *(directions / lengths[:, None]),
-        spacing,
-        (int(header.Rows), int(header.Columns)),
-        (*order, frame or 0),
-        {**facts, "SliceThickness": known("SliceThickness")},
-    )
-
-
-def _sorted(name, slices, time):
-    """The slices of one volume from first to last along their normal, and the step from one to the next (mm)."""
-    first = slices[0]
-    for other in slices:
-        if other.shape != first.shape or not np.allclose(other.spacing, first.spacing, rtol=1e-3):
-            raise ImageError(
-                f"{name}: slices of unlike size: {other.path.name} has {other.shape} pixels of "
-                f"{other.spacing.tolist()} mm, {first.path.name} {first.shape} of {first.spacing.tolist()}."
-            )
-        if not np.allclose([other.rows, other.columns], [first.rows, first.columns], atol=ALIKE):
-            raise ImageError(f"{name}: slices of unlike orientation: {other.path.name} and {first.path.name}.")
-    normal = np.cross(first.rows, first.columns)
-    heights = np.array([piece.position @ normal for piece in slices])
-    order = np.argsort(heights, kind="stable")
-    places = np.split(order, np.flatnonzero(np.diff(heights[order]) > 0.01) + 1)
-    counts = Counter(len(place) for place in places)
-    if len(counts) > 1:
-        usual = counts.most_common(1)[0][0]
-        odd = next(place for place in places if len(place) != usual)
-        raise ImageError(
-            f"{name}: slices missing or doubled: {len(odd)} at {heights[odd[0]]:.2f} mm along the normal "
-            f"({slices[odd[0]].path.name}), {usual} elsewhere."
-        )
-    count = len(places[0])
-    if count > 1:
-        pair = [slices[i].facts for i in places[0][:2]]
-        unlike = [tag for tag in TELLING if pair[0].get(tag) != pair[1].get(tag)]
-        differing = f" at each place, which differ in {', '.join(unlike)}" if unlike else " at each place"
-        time = which(name, count, time, differing)
-    else:
-        time = which(name, 1, time)
-    chosen = [sorted(place, key=lambda i: slices[i].order)[time] for place in places]
-    found = [slices[i] for i in chosen]
-    if len(found) == 1:
-        thickness = found[0].facts["SliceThickness"]
-        if not thickness or not float(thickness) > 0:
-            raise ImageError(f"{name}: one slice, and no SliceThickness; expected a volume.")
-        return found, normal * float(thickness)
-    steps = np.diff(heights[chosen])
-    usual = np.sort(steps)[(len(steps) - 1) // 2]
-    worst = int(np.argmax(abs(steps - usual)))
-    if abs(steps[worst] - usual) > UNEVEN * usual:
-        raise ImageError(
-            f"{name}: slices missing or unevenly spaced: {steps[worst]:.3f} mm from {found[worst].path.name} to "
-            f"{found[worst + 1].path.name}, {usual:.3f} mm elsewhere."
-        )
-    step = (found[-1].position - found[0].position) / (len(found) - 1)
-    aside = np.linalg.norm(step - (step @ normal) * normal) / (step @ normal)
-    if aside > TILT:
-        raise ImageError(
-            f"{name}: a tilted gantry: the slices move {np.degrees(np.arctan(aside)):.1f} degrees off their normal, so "
-            "their voxels are no boxes. Straighten it first, e.g. with dcm2niix, and read the NIfTI file."
-        )
-    return found, step
+    for tag in ("FrameOfReferenceUID", "PhotometricInterpretation"):
+        found = {str(header.get(tag)): file.name for file, header in headers.items() if header.get(tag)}
+        if len(found) > 1:
+            which_ones = ", ".join(f"{value} ({file})" for value, file in list(found.items())[:3])
+            raise ImageError(f"{name}: slices of unlike {tag}: {which_ones}; expected one.")
+    if "MONOCHROME1" in found:
+        log.warning("%s: MONOCHROME1; viewers show low values bright, here high values are bright.", name)
 
 
 def _of_mosaics(name, headers, time):

@@ -1,14 +1,14 @@
 """A volume: values on a grid in space, slices of it, other grids, and the way back to the file's own."""
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.files import write_whole
-from medzoo.images.intensity import apply_window, resize, window_of
+from medzoo.images.intensity import apply_window, display_range, resize, window_of, without_loss
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 MOST = 2**29  # voxels, 2 GiB as float32; more is a damaged header, or a trap
@@ -19,16 +19,20 @@ class Volume:
     """Values on a grid in space; made by `medzoo.read_volume`.
 
     Fields:
-        values: float32 `(i, j, k)`, in the file's units (Hounsfield units for CT).
+        values: `(i, j, k)`, in the file's units (Hounsfield units for CT): float32, or float64 where float32 would
+            not hold them, such as numbers of regions beyond 2**24.
         affine: `(4, 4)`, from indices of `values` to millimetres: x to the patient's right, y forward, z up (RAS+).
         path: of the file or folder.
         grid: `(shape, affine)` as the file stores them; `save` writes there.
+        padding: `(smallest, largest)` value of the voxels that the file marks as padding, where these lie far from all
+            others: they set no display range, and are black. Else `None`.
     """
 
     values: np.ndarray
     affine: np.ndarray
     path: Path
     grid: tuple
+    padding: tuple | None = None
 
     @property
     def spacing(self):
@@ -44,9 +48,9 @@ class Volume:
 
     @property
     def range(self):
-        """The values that become black and white where no window is given, the 0.5th and the 99.5th percentile."""
-        low, high = np.percentile(self.values, (0.5, 99.5))
-        return float(low), float(high)
+        """The values that become black and white where no window is given, see `intensity.display_range`."""
+        body = self.values if self.padding is None else self.values[~self._padded(self.values)]
+        return display_range(body if body.size else self.values)
 
     def oriented(self, codes="RAS"):
         """The same voxels with the axes in the order and direction that come closest to `codes`.
@@ -55,7 +59,7 @@ class Volume:
             ValueError: not one letter each of RL, AP and SI.
         """
         affine = _turned(self.affine, self.values.shape, codes)
-        return Volume(_permuted(self.values, self.affine, codes), affine, self.path, self.grid)
+        return replace(self, values=_permuted(self.values, self.affine, codes), affine=affine)
 
     def resampled(self, spacing):
         """The volume with another distance between voxels, by linear interpolation; what gets coarser is smoothed.
@@ -79,7 +83,7 @@ class Volume:
         affine[:3, 3] = (self.affine @ [*first, 1.0])[:3]
         smooth = gaussian_filter(self.values, np.sqrt(np.maximum(0, ratio**2 - 1)) / 2, mode="nearest")
         values = onto((tuple(shape), affine), smooth, self.affine)
-        return Volume(values, affine, self.path, self.grid)
+        return replace(self, values=values, affine=affine)
 
     def slice(self, index, axis="axial"):
         """One slice as a radiologist sees it, float32 `(H, W)`: up is up (or forward), the patient's right is left.
@@ -104,7 +108,8 @@ class Volume:
 
         Args:
             axis: see `slice`.
-            window: see `read_image`; by default from the 0.5th to the 99.5th percentile of the volume.
+            window: see `read_image`; by default from the 0.5th to the 99.5th percentile of the volume (of a sparse one
+                see `intensity.display_range`).
             size: `(height, width)` or one number, see `resize`.
         """
         grey = self.grey(self.stacked(axis), window)[..., None]
@@ -112,18 +117,31 @@ class Volume:
 
     def grey(self, values, window=None):
         """Values of this volume to [0, 1], see `images`."""
+        low, high = self.range if window is None else (0, 0)
         if window is not None:
-            return apply_window(values, *window_of(window))
-        low, high = self.range
-        return np.clip((values - low) / max(high - low, 1e-12), 0, 1).astype("float32")
+            grey = apply_window(values, *window_of(window))
+        elif low == high:
+            grey = np.zeros(np.shape(values), "float32")
+        else:
+            grey = np.clip((values - low) / (high - low), 0, 1).astype("float32")
+        return grey if self.padding is None else np.where(self._padded(values), np.float32(0), grey)
+
+    def _padded(self, values):
+        least, most = self.padding
+        return (values >= least) & (values <= most)
 
     def save(self, images, path, axis="axial", overwrite=False):
         """Writes what a model made of `images(axis)` as a NIfTI file on the grid of the file it was made from.
 
         Args:
             images: `(N, H, W, 1)` or `(N, H, W)` of the same slices, in their own size. Integers are taken for labels:
-                where the grids differ, the nearest voxel's is written.
+                where the grids differ, the nearest voxel's is written. The file's type holds them all: int16, int32 or
+                int64; of floats float32 or float64.
             path: .nii or .nii.gz; must not exist, unless `overwrite`.
+
+        Raises:
+            FileExistsError: there is such a file.
+            ValueError: slices of another size, numbers that no type of the file holds, or another ending of `path`.
         """
         import nibabel
 
@@ -131,19 +149,42 @@ class Volume:
         path = Path(path)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path}: exists; choose another name.")
-        slices = np.asarray(images).reshape(len(images), *np.shape(images)[1:3])
-        slices = slices.astype("int16" if slices.dtype.kind in "iub" else "float32")
+        if not path.name.lower().endswith((".nii", ".nii.gz")):
+            raise ValueError(f"{path}: expected a name that ends in .nii or .nii.gz.")
+        slices = _storable(path, np.asarray(images))
+        slices = slices[..., 0] if slices.ndim == 4 and slices.shape[-1] == 1 else slices
+        if slices.ndim != 3:
+            raise ValueError(f"{path}: array of shape {slices.shape}; expected slices (N, H, W) or (N, H, W, 1).")
         values = np.moveaxis(slices.transpose(0, 2, 1)[:, ::-1, ::-1], 0, AXES[axis])
         if values.shape != self.values.shape:
             raise ValueError(f"{path}: {values.shape} voxels; {self.path} has {self.values.shape}.")
-        file = nibabel.Nifti1Image(onto(self.grid, values, self.affine), self.grid[1]).to_bytes()
-        write_whole(path, gzip.compress(file, 6) if path.suffix == ".gz" else file)
+        file = nibabel.Nifti1Image(onto(self.grid, values, self.affine), self.grid[1], dtype=values.dtype)
+        file.header.set_xyzt_units("mm")
+        data = file.to_bytes()
+        write_whole(path, gzip.compress(data, 6) if path.suffix.lower() == ".gz" else data)
 
     def _check(self, axis):
         if axis not in AXES:
             raise ValueError(f"axis={axis!r}; expected one of {', '.join(AXES)}.")
         if self.orientation != "RAS":
             raise ValueError(f"{self.path}: slices are cut from volumes of orientation RAS, not {self.orientation}.")
+
+
+def _storable(path, values):
+    """Values in the smallest type of NIfTI files that holds them all: int16 or more for integers, float32 or float64.
+
+    Raises:
+        ValueError: values that none of these types holds; names the file to be written.
+    """
+    if values.dtype.kind == "f":
+        return without_loss(values)
+    if values.dtype.kind not in "biu":
+        raise ValueError(f"{path}: array of {values.dtype}; expected integers (labels) or real numbers.")
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    for kind in ("int16", "int32", "int64"):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return values.astype(kind)
+    raise ValueError(f"{path}: labels from {low} to {high}; expected at most {np.iinfo('int64').max}.")
 
 
 def cut_to(values, size):
@@ -200,13 +241,20 @@ def onto(grid, values, affine):
     shape, wanted = grid
     codes = "".join(nibabel.aff2axcodes(wanted))
     turned = _permuted(values, affine, codes)
-    if turned.shape == tuple(shape) and np.allclose(_turned(affine, values.shape, codes), wanted, atol=1e-4):
+    if turned.shape == tuple(shape) and one_grid(_turned(affine, values.shape, codes), wanted, 1e-4):
         return turned
     labels = values.dtype.kind in "iu"
-    image = nibabel.Nifti1Image(values.astype("int16" if labels else "float32"), affine)
+    image = nibabel.Nifti1Image(values, affine, dtype=values.dtype)
     lowest = 0 if labels else float(values.min())
     moved = resample_from_to(image, (tuple(shape), wanted), order=0 if labels else 1, mode="constant", cval=lowest)
     return np.asarray(moved.dataobj).astype(values.dtype)
+
+
+def one_grid(affine, other, tolerance=0.01):
+    """Whether two affines place voxels alike: each of their numbers within a share of the smallest voxel's side."""
+    near = tolerance * np.linalg.norm(other[:3, :3], axis=0).min()
+    gap, rounding = abs(affine - other), 1e-6 * abs(other[:3, 3]).max()  # headers keep places as float32
+    return bool((gap[:3, :3] <= near).all() and (gap[:3, 3] <= near + rounding).all())
 
 
 def _way(affine, codes):

@@ -28,10 +28,16 @@ def write_labels(path, mask):
         path: without an ending; its folder is made if it is not there.
 
     Returns: the path, with `.png` or `.tif`.
+
+    Raises:
+        ValueError: labels that the file does not hold.
     """
     from PIL import Image
 
     path = Path(path).with_name(Path(path).name + (".png" if mask.ndim == 2 else ".tif"))
+    most = 255 if mask.ndim == 2 else 1
+    if mask.size and (mask.min() < 0 or mask.max() > most):
+        raise ValueError(f"{path}: labels from {mask.min()} to {mask.max()}; expected 0 to {most}.")
     if mask.ndim == 2:
         write_png(path, mask.astype("uint8"))
         return path

@@ -1,0 +1,248 @@
+"""Facts about folders of DICOM series as they are exported: copies, objects without pixels, small steps, padding."""
+
+import logging
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+import medzoo
+from medzoo.errors import ImageError
+
+PIXELLESS = {
+    "SR": "1.2.840.10008.5.1.4.1.1.88.11",
+    "PR": "1.2.840.10008.5.1.4.1.1.11.1",
+    "KO": "1.2.840.10008.5.1.4.1.1.88.59",
+    "RTSTRUCT": "1.2.840.10008.5.1.4.1.1.481.3",
+    "DOC": "1.2.840.10008.5.1.4.1.1.104.1",
+    "REG": "1.2.840.10008.5.1.4.1.1.66.1",
+    "RAW": "1.2.840.10008.5.1.4.1.1.66",
+    "MRS": "1.2.840.10008.5.1.4.1.1.4.2",
+    "private": "1.3.12.2.1107.5.9.1",
+    "": "1.2.840.10008.1.3.10",  # the index of a medium
+}
+
+
+def write(path, pixels, **tags):
+    """A slice of int16 or uint16 `(H, W)`."""
+    new, meta = Dataset(), FileMetaDataset()
+    new.SOPClassUID = meta.MediaStorageSOPClassUID = CTImageStorage
+    new.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = tags.pop("SOPInstanceUID", generate_uid())
+    meta.TransferSyntaxUID, new.file_meta, new.Modality = ExplicitVRLittleEndian, meta, "CT"
+    new.Rows, new.Columns = pixels.shape
+    new.SamplesPerPixel, new.PhotometricInterpretation, bits = 1, "MONOCHROME2", 8 * pixels.itemsize
+    new.BitsAllocated, new.BitsStored, new.HighBit = bits, bits, bits - 1
+    new.PixelRepresentation = int(pixels.dtype.kind == "i")
+    for name, value in tags.items():
+        setattr(new, name, value)
+    new.PixelData = pixels.tobytes()
+    new["PixelData"].VR = "OW"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new.save_as(path, enforce_file_format=True)
+    return path
+
+
+def series(folder, count=6, step=2.0, pixels=None, **tags):
+    """Slices of a series, a step apart; the paths."""
+    common = {"SeriesInstanceUID": generate_uid(), "PixelSpacing": [1.0, 1.0], "SeriesNumber": 1}
+    common |= {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "RescaleSlope": 1, "RescaleIntercept": 0, **tags}
+    return [
+        write(
+            folder / f"slice{i}.dcm",
+            np.full((4, 4), 100 * i, "int16") if pixels is None else pixels[i],
+            **{"ImagePositionPatient": [0, 0, round(i * step, 9)], "InstanceNumber": i + 1, **common},
+        )
+        for i in range(count)
+    ]
+
+
+def without_pixels(path, modality):
+    new, meta = Dataset(), FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = PIXELLESS[modality], generate_uid()
+    meta.TransferSyntaxUID, new.file_meta = ExplicitVRLittleEndian, meta
+    if modality:
+        new.SOPClassUID, new.SOPInstanceUID = PIXELLESS[modality], meta.MediaStorageSOPInstanceUID
+        new.Modality, new.SeriesInstanceUID, new.SeriesNumber = modality[:16], generate_uid(), 99
+    if modality == "MRS":
+        new.Rows, new.Columns = 1, 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new.save_as(path, enforce_file_format=True)
+    return path
+
+
+def changed(path, **tags):
+    dataset = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+# --- objects without pixels -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modality", PIXELLESS)
+def test_objects_without_pixels_stop_no_reader_of_a_folder(tmp_path, modality):
+    series(tmp_path / "scan", 8)
+    other = without_pixels(tmp_path / "scan" / f"other-{modality}.dcm", modality)
+    assert medzoo.read_volume(tmp_path / "scan").values.shape == (4, 4, 8)
+    assert len(medzoo.datasets.list_images(tmp_path)) == 8
+    assert len(medzoo.datasets.list_frames(tmp_path)) == 8
+    assert len(medzoo.datasets.open_collection(tmp_path, size=4).sources) == 8
+    with pytest.raises(ImageError, match=rf"other-{modality}.dcm"):
+        medzoo.read_image(other)
+    with pytest.raises(ImageError, match=rf"other-{modality}.dcm.*without pixels"):
+        medzoo.read_volume(other)
+
+
+def test_a_folder_without_images_is_no_volume(tmp_path):
+    series(tmp_path / "cd" / "images")
+    without_pixels(tmp_path / "cd" / "INDEX", "")
+    without_pixels(tmp_path / "cd" / "reports" / "1.dcm", "SR")
+    assert medzoo.datasets.list_volumes(tmp_path / "cd") == [tmp_path / "cd" / "images"]
+    assert medzoo.read_volume(tmp_path / "cd").values.shape == (4, 4, 6)
+    with pytest.raises(ImageError, match=r"reports: no image; 1 DICOM objects without pixels \(SR\)"):
+        medzoo.read_volume(tmp_path / "cd" / "reports")
+
+
+def test_a_damaged_image_is_not_taken_for_a_report(tmp_path):
+    paths = series(tmp_path / "scan")
+    dataset = pydicom.dcmread(paths[2])
+    del dataset.Rows, dataset.Columns, dataset.PixelData
+    dataset.save_as(paths[2], enforce_file_format=True)
+    assert len(medzoo.datasets.list_images(tmp_path)) == 6
+    with pytest.raises(ImageError):
+        medzoo.read_volume(tmp_path / "scan")
+
+
+# --- copies ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_of_a_slice_is_left_out_and_named(tmp_path, caplog):
+    paths = series(tmp_path / "scan")
+    shutil.copy(paths[2], tmp_path / "scan" / "again.dcm")
+    shutil.copy(paths[3], tmp_path / "scan" / "renamed.dcm")
+    changed(tmp_path / "scan" / "renamed.dcm", PatientName="nobody")
+    with caplog.at_level(logging.WARNING, "medzoo"):
+        volume = medzoo.read_volume(tmp_path / "scan")
+    assert np.array_equal(volume.values[0, 0], [0, 100, 200, 300, 400, 500])
+    assert "a copy of" in caplog.text
+
+
+@pytest.mark.parametrize("tags", [{"PixelData": bytes(32)}, {"ImagePositionPatient": [0, 0, 12]}, {"RescaleSlope": 3}])
+def test_one_uid_of_two_images_is_refused(tmp_path, tags):
+    paths = series(tmp_path / "scan")
+    shutil.copy(paths[2], tmp_path / "scan" / "other.dcm")
+    changed(tmp_path / "scan" / "other.dcm", **tags)
+    with pytest.raises(ImageError, match=r"slice2.dcm: the SOPInstanceUID of other.dcm, but another image"):
+        medzoo.read_volume(tmp_path / "scan")
+
+
+# --- places ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spacing", [0.005, 1.0])
+@pytest.mark.parametrize("step", [0.005, 0.0004])
+def test_slices_of_a_microscope_have_places_of_their_own(tmp_path, step, spacing):
+    series(tmp_path / "scan", step=step, PixelSpacing=[spacing, spacing])
+    volume = medzoo.read_volume(tmp_path / "scan")
+    assert volume.values.shape == (4, 4, 6)
+    assert volume.spacing == pytest.approx((spacing, spacing, step))
+
+
+def test_a_missing_slice_of_a_microscope_is_noticed(tmp_path):
+    series(tmp_path / "scan", step=0.005, PixelSpacing=[0.005, 0.005])[2].unlink()
+    with pytest.raises(ImageError, match=r"unevenly spaced: 0.01 mm from slice1.dcm to slice3.dcm, 0.005 mm elsewhere"):
+        medzoo.read_volume(tmp_path / "scan")
+
+
+def test_rounding_makes_no_places_of_its_own(tmp_path):
+    """Two echoes whose positions differ by a few micrometers."""
+    uid = generate_uid()
+    series(tmp_path / "scan" / "a", EchoTime=10, SeriesInstanceUID=uid)
+    for i, path in enumerate(series(tmp_path / "scan" / "b", EchoTime=20, SeriesInstanceUID=uid)):
+        changed(path, ImagePositionPatient=[0, 0, 2 * i + 0.003 * (i % 2)])
+    assert medzoo.read_volume(tmp_path / "scan", time=1).values.shape == (4, 4, 6)
+
+
+def test_slices_that_are_moved_sideways_are_refused(tmp_path):
+    changed(series(tmp_path / "scan")[2], ImagePositionPatient=[1, 0, 4])
+    with pytest.raises(ImageError, match=r"side by side: slice2.dcm is 1.000 mm off"):
+        medzoo.read_volume(tmp_path / "scan")
+
+
+def test_slices_of_two_frames_of_reference_are_refused(tmp_path):
+    changed(series(tmp_path / "scan", FrameOfReferenceUID="1.2.3")[2], FrameOfReferenceUID="1.2.4")
+    with pytest.raises(ImageError, match=r"unlike FrameOfReferenceUID"):
+        medzoo.read_volume(tmp_path / "scan")
+
+
+def test_echoes_that_come_in_turn_are_not_mixed(tmp_path):
+    """At every other place the second echo has the lower InstanceNumber."""
+    uid = generate_uid()
+    for echo in (10, 20):
+        paths = series(
+            tmp_path / "scan" / str(echo), pixels=[np.full((4, 4), echo, "int16")] * 6, SeriesInstanceUID=uid
+        )
+        for i, path in enumerate(paths):
+            changed(path, EchoTime=echo, InstanceNumber=2 * i + ((echo == 20) ^ (i % 2)))
+    for time, echo in enumerate((10, 20)):
+        assert (medzoo.read_volume(tmp_path / "scan", time=time).values == echo).all()
+
+
+def test_images_of_one_place_that_nothing_tells_apart_are_refused(tmp_path):
+    uid = generate_uid()
+    for part in "ab":
+        series(tmp_path / "scan" / part, SeriesInstanceUID=uid, InstanceNumber=1)
+    with pytest.raises(ImageError, match=r"2 images at each place, and nothing that tells"):
+        medzoo.read_volume(tmp_path / "scan", time=0)
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "padding"), [("int16", -32768), ("uint16", 65535)])
+def test_padding_keeps_its_value_and_takes_no_gray_levels(tmp_path, kind, padding):
+    pixels = np.random.default_rng(0).integers(0, 1000, (6, 8, 8)).astype(kind)
+    pixels[:, 0] = padding
+    series(tmp_path / "scan", pixels=pixels, PixelPaddingValue=padding)
+    volume = medzoo.read_volume(tmp_path / "scan")
+    assert (volume.values == padding).sum() == 48
+    images = volume.images()
+    assert not images[:, 0].any()
+    assert np.ptp(images[:, 1:]) == 1
+    assert images[:, 1:].std() > 0.2
+    assert not volume.images(window=(500, 1000))[:, 0].any()
+    assert medzoo.read_volume(tmp_path / "scan", spacing=1.0).range[1] <= 1000 or kind == "uint16"
+
+
+def test_padding_beside_the_other_values_changes_nothing(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 1000, (6, 8, 8)).astype("int16")
+    series(tmp_path / "a", pixels=pixels)
+    series(tmp_path / "b", pixels=pixels, PixelPaddingValue=0)
+    a, b = (medzoo.read_volume(tmp_path / name) for name in "ab")
+    assert np.array_equal(a.images(), b.images())
+
+
+def test_integers_of_32_bits_are_read_exactly_or_refused(tmp_path):
+    pixels = np.full((6, 4, 4), 2**24, "uint32") + np.arange(6, dtype="uint32")[:, None, None]
+    paths = series(tmp_path / "scan", pixels=pixels)
+    with pytest.raises(ImageError, match=r"slice0.dcm: values up to .* 32-bit integers"):
+        medzoo.read_volume(tmp_path / "scan")
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+        dataset.save_as(path, enforce_file_format=True)
+    assert len(np.unique(medzoo.read_volume(tmp_path / "scan").values)) == 6
+
+
+def test_inverted_slices_are_named(tmp_path, caplog):
+    paths = series(tmp_path / "scan", PhotometricInterpretation="MONOCHROME1")
+    with caplog.at_level(logging.WARNING, "medzoo"):
+        medzoo.read_volume(tmp_path / "scan")
+    assert "MONOCHROME1" in caplog.text
+    changed(paths[0], PhotometricInterpretation="MONOCHROME2")
+    with pytest.raises(ImageError, match="unlike PhotometricInterpretation"):
+        medzoo.read_volume(tmp_path / "scan")
