@@ -66,7 +66,7 @@ def file_facts(path):
         with Image.open(path) as picture:
             width, height = picture.size
             # As it is shown; of TIFF Pillow gives the turned size by itself.
-            if picture.format != "TIFF" and orientation_of(picture) >= 5:
+            if picture.format != "TIFF" and "exif" in picture.info and orientation_of(picture) >= 5:
                 width, height = height, width
             shape = {"width": width, "height": height, "mode": picture.mode}
             return {"format": picture.format, **facts, **shape, "frames": getattr(picture, "n_frames", 1)}

@@ -103,17 +103,19 @@ def opened(path, frame=None):
     except ImageError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, DecompressionBombError ...
-        hint = ""
-        if isinstance(error, UnidentifiedImageError) and _begins(path) in TIFF_MAGIC:
-            hint = " A TIFF whose kind of pixels Pillow cannot decode? Convert it to 8-bit or 16-bit grayscale, or npy."
-        raise ImageError(
-            f"{path}: not readable as PNG, JPEG or TIFF ({type(error).__name__}: {error}).{hint}"
-        ) from error
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, UnidentifiedImageError):
+            what = _unknown(path)
+        raise ImageError(f"{path}: not readable as PNG, JPEG or TIFF ({what}).") from error
 
 
-def _begins(path):
+def _unknown(path):
+    """Why a file that Pillow cannot identify is none that it reads."""
     with open(path, "rb") as file:
-        return file.read(4)
+        begins = file.read(4)
+    if begins in TIFF_MAGIC:
+        return "a TIFF of an unusual kind, or damaged; convert it to 8-bit or 16-bit grayscale, or to npy"
+    return f"begins with {begins!r}; another format, or damaged" if begins else "an empty file"
 
 
 class _truncated_refused:
