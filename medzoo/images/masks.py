@@ -41,8 +41,11 @@ def read_mask(path):
         values = read_npy(path)
     else:
         kind, count = pages_of(path)
-        if count > 1 and kind != "TIFF":
-            raise ImageError(f"{path}: {kind} of {count} frames; expected one mask, or a TIFF with a page a label.")
+        if count > 1 and (kind != "TIFF" or count > MOST_LABELS):
+            raise ImageError(
+                f"{path}: {kind} of {count} frames; expected one mask, or a TIFF with a page for each of {MOST_LABELS} "
+                "labels at most."
+            )
         pages = [_drawn(path, page if count > 1 else None) for page in range(count)]
         if len({page.shape for page in pages}) > 1:
             raise ImageError(f"{path}: pages of several sizes, {', '.join(str(page.shape) for page in pages)}.")
@@ -73,7 +76,7 @@ def _drawn(path, page):
     if picture.palette is not None:
         used = np.unique(picture.values)
         black = used[(picture.palette[used] == 0).all(axis=-1)]
-        if len(black) and black[0] != 0 and 0 in used:
+        if len(black) and black[0] != 0 and picture.palette[0].any():
             raise ImageError(
                 f"{path}: a palette in which 0 is {tuple(picture.palette[0].tolist())} and {black[0]} is black; "
                 "expected 0 to be the background. Save it in grayscale."

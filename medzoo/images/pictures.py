@@ -63,7 +63,7 @@ def read_picture(path, frame=None):
         white_is_zero = picture.format == "TIFF" and _checked_tiff(path, picture)
         lossy = picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression", "")).lower()
         raw = _rawmode(picture)
-        deep = picture.mode in ("RGB", "RGBA") and ";16" in raw
+        deep = picture.mode in ("LA", "RGB", "RGBA") and ";16" in raw
         if "16" in raw and picture.format == "PNG" and getattr(picture, "n_frames", 1) > 1:
             raise ImageError(f"{path}: an animated PNG of 16 bits; expected 8 bits, or one image.")
         if not deep:
