@@ -56,6 +56,8 @@ def same_settings(path, settings):
 
 
 def told_apart(names):
-    """The names, those that stand several times with their place before them: `["a", "b", "a"]` to `00000-a` ..."""
+    """The names, those that stand several times with their place before them: `["a", "b", "a"]` to `00000-a` ...; all
+    of them, where that would be another's name."""
     counts = Counter(names)
-    return [f"{i:05d}-{name}" if counts[name] > 1 else name for i, name in enumerate(names)]
+    apart = [f"{i:05d}-{name}" if counts[name] > 1 else name for i, name in enumerate(names)]
+    return apart if len(set(apart)) == len(apart) else [f"{i:05d}-{name}" for i, name in enumerate(names)]

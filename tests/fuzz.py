@@ -11,9 +11,11 @@ import io
 import json
 import resource
 import shutil
+import struct
 import sys
 import tempfile
 import warnings
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -34,6 +36,7 @@ from medzoo.tasks.compress import compress, decompress
 from medzoo.tasks.encode import encode_folder
 
 MEMORY = 6 * 2**30  # that reading may take
+OTHERS = ("turned", "phone", "moving", "palette", "inverted", "floats", "deep")  # see `pictures`
 DICOM = ("CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "rtdose.dcm", "SC_rgb_rle.dcm", "liver_1frame.dcm")
 
 
@@ -43,15 +46,17 @@ def originals(folder):
     grey = rng.integers(0, 256, (40, 50), "uint8")
     for name, values in (("a.png", grey), ("b.png", grey.astype("uint16") * 257), ("c.tif", grey), ("d.jpg", grey)):
         Image.fromarray(values).save(folder / name)
+    pictures(folder, grey)
     Image.fromarray(grey % 3).save(folder / "mask.png")
     np.save(folder / "e.npy", grey)
     np.savez_compressed(folder / "f.npz", train_images=grey[None].repeat(4, axis=0), train_labels=np.zeros((4, 1)))
     nibabel.save(nibabel.Nifti1Image(rng.normal(size=(9, 8, 7)).astype("float32"), np.eye(4)), folder / "g.nii.gz")
     nibabel.save(nibabel.Nifti1Image(rng.integers(0, 99, (9, 8, 7), "int16"), np.eye(4)), folder / "h.nii")
-    readers = {"mask.png": [read_mask], "f.npz": [load_npz]}
+    readers = {"mask.png": [read_mask], "f.npz": [load_npz], "pages.tif": [read_mask]}
     for path in sorted(folder.iterdir()):
         usual = [lambda p: read_image(p, frame=0 if ".nii" in p.name else None), file_facts]
-        yield path.name, path.read_bytes(), readers.get(path.name, usual)
+        others = [lambda p: read_image(p, frame=0, window=(100, 300), nan=0), read_stored, read_mask, file_facts]
+        yield path.name, path.read_bytes(), readers.get(path.name, others if path.stem in OTHERS else usual)
     yield "k.nii", (folder / "h.nii").read_bytes(), [lambda p: read_volume(p, nan=0)]
     values = np.array([np.nan, np.inf, 2.0**30, 1e300] * 18).reshape(9, 4, 2)
     kinds = {"l.nii": values[..., :1] * 0 + 2**30, "m.nii": values, "n.nii": values.astype("complex64")}
@@ -100,6 +105,34 @@ def tables(folder):
         yield write_dicom(folder / f"segments{i}.dcm", ramp.astype("uint8"), implicit, **segments)
     floats = np.where(ramp == 0, np.nan, ramp).astype("float32")
     yield write_dicom(folder / "floats.dcm", floats, FloatPixelPaddingValue=float("nan"), **window)
+
+
+def pictures(folder, grey):
+    """Pictures of other kinds: turned, in color of 16 bits, with a palette or transparency, of several frames."""
+    exif, deep = Image.Exif(), grey.astype("uint16") * 257
+    exif[274] = 6
+    film, other = Image.fromarray(grey), Image.fromarray(255 - grey)
+    film.save(folder / "turned.png", exif=exif)
+    film.save(folder / "turned.tif", exif=exif)
+    film.save(folder / "phone.jpg", format="MPO", save_all=True, append_images=[other], exif=exif)
+    film.save(folder / "moving.png", save_all=True, append_images=[other])
+    film.copy().save(folder / "pages.tif", save_all=True, append_images=[other.copy()], compression="tiff_deflate")
+    film.convert("P").save(folder / "palette.png", transparency=3)
+    Image.fromarray(deep).save(folder / "inverted.tif", tiffinfo={262: 0})
+    Image.fromarray(deep.astype("float32")).save(folder / "floats.tif", compression="tiff_lzw")
+    write_png16(folder / "deep.png", np.stack([deep, deep, deep // 2], axis=-1))
+
+
+def write_png16(path, values):
+    """Writes uint16 `(H, W, 3)` as PNG in color of 16 bits."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
 
 
 def series(folder):

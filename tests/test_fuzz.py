@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("resource")  # bounds the memory; not on Windows
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(4000, marks=pytest.mark.slow)])
 def test_damaged_files_are_read_or_refused(count):
     script = Path(__file__).with_name("fuzz.py")
     done = subprocess.run(

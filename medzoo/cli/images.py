@@ -11,7 +11,6 @@ from medzoo.cli.shared import (
     nothing_there,
     out_option,
     overwrite_option,
-    title_of,
     volumes_of,
 )
 
@@ -62,15 +61,14 @@ def reconstruct(name, files, out, overwrite):
     """
     from medzoo import load
     from medzoo.evaluate.look import compare, compare_volume
+    from medzoo.files import told_apart
+    from medzoo.images.read import title_of
     from medzoo.progress import track
 
     model, failed = load(name), 0
     volumes, images = volumes_of(files, every=model.axes == 3)
     files = [*volumes, *files_of(images)]
-    targets = [out / f"{title_of(file)}-{Path(name).name}.png" for file in files]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise click.ClickException(f"two of the files would be written to {target}; run them one by one.")
+    targets = [out / f"{title}-{Path(name).name}.png" for title in told_apart(list(map(title_of, files)))]
     nothing_there([*targets, *(target.with_suffix(".nii.gz") for target in targets[: len(volumes)])], overwrite)
     width = max(len(str(file)) for file in files)
     for file, target in track(list(zip(files, targets, strict=True)), "reconstructing", fewest=4):
@@ -98,6 +96,7 @@ def denoise(images, out, model, strength, overwrite):
     Example:
         medzoo denoise films/ -o clean/
     """
+    from medzoo.images.read import title_of
     from medzoo.progress import track
     from medzoo.tasks.denoise import DEFAULT, denoise_file
     from medzoo.zoo.presets import load
@@ -137,6 +136,7 @@ def compress(images, out, each, model, quality, lossless, max_error, names, keep
         medzoo compress film.png -o film.mzc --lossless
     """
     from medzoo.files import told_apart
+    from medzoo.images.read import title_of
     from medzoo.tasks.compress import DEFAULT, compress_each, compress_files
 
     if lossless and max_error:

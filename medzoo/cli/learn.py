@@ -16,7 +16,6 @@ from medzoo.cli.shared import (
     overwrite_option,
     reading,
     said,
-    title_of,
 )
 
 
@@ -166,6 +165,8 @@ def segment(name, images, others, out, size, epochs, seed, random, overwrite):
 
 def numbered(files):
     """Files by the title of what is written of each."""
+    from medzoo.images.read import title_of
+
     return {f"{number:05d}-{title_of(file)}": file for number, file in enumerate(files)}
 
 

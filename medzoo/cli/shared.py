@@ -105,15 +105,6 @@ def files_for(model, paths):
     return files_of(paths) if model.axes == 2 else volumes_of(paths, every=True)[0]
 
 
-def title_of(file):
-    """The name of a file without its ending; `scan-3` for `scan.dcm#3`, `scan` for `scan.nii.gz`."""
-    from medzoo.images.read import split_frame
-
-    path, frame = split_frame(file)
-    stem = path.stem.removesuffix(".nii")
-    return stem if frame is None else f"{stem}-{frame}"
-
-
 def labelled_options(function):
     """Options of a command that takes labelled images: an archive, a folder, a DICOM tree or a table."""
     options = [

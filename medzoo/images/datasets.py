@@ -90,6 +90,7 @@ def from_folder(
     on_error="raise",
     skipped=None,
     sources=None,
+    nan=None,
 ):
     """`tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1] from all image files below a folder.
 
@@ -99,7 +100,7 @@ def from_folder(
     Args:
         folder: searched with its subfolders for PNG, JPEG, TIFF, npy and DICOM files.
         size: `(height, width)` or one number.
-        window: see `read_image`.
+        window, nan: see `read_image`.
         shuffle, seed, drop_remainder: as in `from_npz`.
         cache: keep the decoded images, as uint8, in memory (4 KiB for 64x64 pixels); else they are read again each
             epoch.
@@ -125,7 +126,7 @@ def from_folder(
     height, width = (size, size) if np.isscalar(size) else size
 
     def read(path, frame):
-        return np.round(read_image(path, (height, width), window, frame) * 255).astype("uint8")
+        return np.round(read_image(path, (height, width), window, frame, nan=nan) * 255).astype("uint8")
 
     images = np.empty((len(sources), height, width, 1), "uint8") if cache else None
     good, errors = read_all(sources, read, images.__setitem__ if cache else lambda index, image: None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from medzoo.errors import ImageError
 from medzoo.images.dicom import is_dicom, parse
 from medzoo.images.nifti import is_nifti, millimeters
+from medzoo.images.pictures import orientation_of
 
 DICOM_TAGS = (  # a list of what is shown, not of what is hidden: private and unknown tags stay unseen
     "SOPClassUID",
@@ -68,7 +69,11 @@ def file_facts(path):
 
     try:
         with Image.open(path) as picture:
-            shape = {"width": picture.width, "height": picture.height, "mode": picture.mode}
+            width, height = picture.size
+            # As it is shown; of TIFF Pillow gives the turned size by itself.
+            if picture.format != "TIFF" and "exif" in picture.info and orientation_of(picture) >= 5:
+                width, height = height, width
+            shape = {"width": width, "height": height, "mode": picture.mode}
             return {"format": picture.format, **facts, **shape, "frames": getattr(picture, "n_frames", 1)}
     except Exception as error:
         raise ImageError(f"{path}: no image that medzoo knows ({type(error).__name__}).") from error

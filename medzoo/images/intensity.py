@@ -134,21 +134,62 @@ def luminance(rgb):
     return rgb @ np.array([0.299, 0.587, 0.114], dtype=rgb.dtype)
 
 
+TOLERANCE = 1e-3  # interpolation and float16 may step over the ends of [0, 1] by so much
+
+
+def unit_range(images, name):
+    """Images as floats in [0, 1]: uint8 is divided by 255, uint16 by 65535.
+
+    Args:
+        images: array of uint8 or uint16, or of other numbers that lie in [0, 1] already.
+        name: of the function that was given them, for the error.
+
+    Returns:
+        Float array of the same shape; float32, where `images` is not of floats.
+
+    Raises:
+        ValueError: Numbers outside [0, 1], NaN, or integers that would be nearly black (labels, 12 bits in 16).
+    """
+    images = np.asarray(images)
+    if images.dtype.kind not in "buif":
+        raise ValueError(f"{name}: array of {images.dtype}; expected uint8, uint16 or floats from 0 to 1.")
+    if images.size == 0:
+        return images.astype("float32")
+    low, high = images.min(), images.max()
+    if images.dtype in (np.uint8, np.uint16):
+        if high == 1 or (images.dtype == np.uint16 and 0 < high < 2**13):
+            raise ValueError(
+                f"{name}: {images.dtype} values up to {high} only, which would be nearly black; expected gray values "
+                f"up to {np.iinfo(images.dtype).max}, or floats from 0 to 1. Divide them by what is white first."
+            )
+        return images.astype("float32") / np.iinfo(images.dtype).max
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise ValueError(
+            f"{name}: {images.dtype} values from {low:g} to {high:g}; expected uint8, uint16 or floats from 0 to 1. "
+            "Divide 8-bit values by 255, or see medzoo.apply_window."
+        )
+    return images if images.dtype.kind == "f" else images.astype("float32")
+
+
 def resize(images, size):
     """Cuts the middle of the target's shape out of each image, then resizes with antialiasing (Lanczos).
 
     Nothing is stretched: a film that is not of the target's proportions loses its longer margins.
 
     Args:
-        images: float array `(H, W)`, `(H, W, 1)`, `(N, H, W)` or `(N, H, W, 1)` in [0, 1]. Three axes mean
-            `(H, W, 1)` if the last one has length 1, else `(N, H, W)`. Or volumes `(N, D, H, W, 1)`.
+        images: array `(H, W)`, `(H, W, 1)`, `(N, H, W)` or `(N, H, W, 1)` of floats in [0, 1], uint8 or uint16 (divided
+            by 255 or 65535). Three axes mean `(H, W, 1)` if the last one has length 1, else `(N, H, W)`. Or volumes
+            `(N, D, H, W, 1)`.
         size: `(height, width)` in pixels, or one number for a square; for volumes `(depth, height, width)`.
 
     Returns: float32 array with the same axes, in [0, 1].
+
+    Raises:
+        ValueError: another shape, or values outside [0, 1].
     """
     from PIL import Image
 
-    images = np.asarray(images, "float32")
+    images = unit_range(images, "resize").astype("float32", copy=False)
     if images.ndim == 5 and images.shape[-1] == 1:
         return np.stack([_resized(volume[..., 0], size) for volume in images])[..., None]
     if not 2 <= images.ndim <= 4 or (images.ndim == 4 and images.shape[-1] != 1):
@@ -193,8 +234,12 @@ def standardize(images, mean=0.5, deviation=0.22):
     """Brings each image to one mean and one standard deviation, clipped to [0, 1]: takes exposure out of a comparison.
 
     Args:
-        images: float array `(N, H, W, 1)` in [0, 1]. A constant image becomes `mean`.
+        images: array `(N, H, W, 1)` of floats in [0, 1], uint8 or uint16. A constant image becomes `mean`.
+
+    Raises:
+        ValueError: values outside [0, 1].
     """
+    images = unit_range(images, "standardize")
     axes = (1, 2, 3)
     spread = images.std(axis=axes, keepdims=True)
     spread = np.where(spread < 1e-4, 1.0, spread)
@@ -206,9 +251,14 @@ def equalize(images):
     curve a scanner has drawn its grey values through.
 
     Args:
-        images: float array `(N, H, W, 1)` in [0, 1]. Each value becomes its rank, equal values the mean of theirs.
+        images: array `(N, H, W, 1)` of floats in [0, 1], uint8 or uint16. Each value becomes its rank, equal values the
+            mean of theirs.
+
+    Raises:
+        ValueError: values outside [0, 1].
     """
     from scipy.stats import rankdata
 
+    images = unit_range(images, "equalize")
     flat = images.reshape(len(images), -1)
     return ((rankdata(flat, axis=1) - 0.5) / flat.shape[1]).reshape(images.shape).astype("float32")

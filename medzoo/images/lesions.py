@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from medzoo.images.intensity import unit_range
+
 
 def add_lesion(image, seed=0, radius=(0.05, 0.12), contrast=(0.1, 0.35)):
     """Puts one soft, uneven, brighter blob on an image.
@@ -10,14 +12,14 @@ def add_lesion(image, seed=0, radius=(0.05, 0.12), contrast=(0.1, 0.35)):
     testing that a segmentation learns, not for saying how well it would find disease.
 
     Args:
-        image: float `(H, W, 1)` in [0, 1].
+        image: `(H, W, 1)`, floats in [0, 1], uint8 or uint16.
         seed: int.
         radius: smallest and largest mean radius, as shares of the shorter side.
         contrast: smallest and largest brightening in the middle.
 
     Returns: `(image, mask)`: float32 `(H, W, 1)` in [0, 1], and uint8 `(H, W, 1)`, 1 inside the outline.
     """
-    rng = np.random.default_rng(seed)
+    image, rng = unit_range(image, "add_lesion"), np.random.default_rng(seed)
     height, width = image.shape[:2]
     side = min(height, width)
     size = rng.uniform(*radius) * side

@@ -8,6 +8,7 @@ from medzoo.errors import ImageError
 from medzoo.images.dicom import is_dicom, read_dicom, stored_gray
 from medzoo.images.intensity import apply_window, luminance, resize, window_of
 from medzoo.images.nifti import is_nifti, read_nifti
+from medzoo.images.pictures import read_picture
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SUFFIXES = (*PICTURES, ".npy", ".dcm", ".dicom")
@@ -21,12 +22,21 @@ def split_frame(name):
     return Path(name), None
 
 
-def read_image(path, size=None, window=None, frame=None, axis="axial"):
+def title_of(file):
+    """The name of a file without its ending, for what is written of it; `scan-3` for `scan.dcm#3`, `scan` for
+    `scan.nii.gz`."""
+    path, frame = split_frame(file)
+    stem = path.stem.removesuffix(".nii")
+    return stem if frame is None else f"{stem}-{frame}"
+
+
+def read_image(path, size=None, window=None, frame=None, axis="axial", nan=None):
     """Reads a grey image as float32 `(H, W, 1)` in [0, 1], brighter meaning more of what the modality measures.
 
-    PNG, JPEG and TIFF: 8 bits are divided by 255, 16 bits by 65535 (data of 12 bits or fewer in 16 need `window`),
-    colour becomes luminance. npy: uint8 and uint16 likewise, floats must be in [0, 1] already. DICOM (by content,
-    whatever the name): see `read_dicom`. NIfTI: one slice of a volume, see `read_volume`.
+    PNG, JPEG and TIFF: 8 bits are divided by 255, 16 bits by 65535 (data of 12 bits or fewer in 16 need `window`, as do
+    signed and 32-bit integers), colour becomes luminance. They are turned as EXIF says, and TIFF whose
+    smallest value is white is inverted. npy: uint8 and uint16 likewise, floats must be in [0, 1] already. DICOM (by
+    content, whatever the name): see `read_dicom`. NIfTI: one slice of a volume, see `read_volume`.
 
     Args:
         path: the file; `film.dcm#3` is its frame 3.
@@ -35,8 +45,10 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
         window: `(center, width)`: for DICOM and NIfTI in units after rescaling (Hounsfield units for CT), else in the
             file's own values. Values outside become 0 and 1. For CT also `"lung"` (-600, 1500), `"bone"` (400, 1800),
             `"soft_tissue"` (40, 400) or `"brain"` (40, 80).
-        frame: index of the frame of a multi-frame DICOM or TIFF file, or of a NIfTI volume's slice.
+        frame: index of the frame of a multi-frame DICOM or TIFF file, of a JPEG or PNG file with several images (MPO,
+            APNG), or of a NIfTI volume's slice.
         axis: along which a volume is cut: `"axial"`, `"coronal"` or `"sagittal"`.
+        nan: value, in the file's own units, that NaN pixels of npy and TIFF files take. `None`: NaN is refused.
 
     Raises:
         FileNotFoundError: no such file.
@@ -58,16 +70,13 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
         raise ImageError(
             f"{path}: window={window!r} is in Hounsfield units, which {suffix or 'this file'} does not hold."
         )
-    elif suffix in (".tif", ".tiff"):
-        image = _scale(path, _read_picture(path, frame=frame), window)
-    elif frame is not None:
-        raise ImageError(
-            f"{path}: frame={frame} is for multi-frame DICOM; this is {suffix or 'a file without suffix'}."
-        )
     elif suffix in PICTURES:
-        image = _scale(path, _read_picture(path), window)
+        picture = read_picture(path, frame)
+        image = _scale(path, _grey(path, picture), window, nan)
+        image = 1 - image if picture.white_is_zero else image
     elif suffix == ".npy":
-        image = _scale(path, _read_npy(path), window)
+        _one_frame(path, frame)
+        image = _scale(path, read_npy(path), window, nan)
     else:
         raise ImageError(f"{path}: {suffix or 'no suffix'} and no DICOM header; expected one of {', '.join(SUFFIXES)}.")
     if image.ndim != 2 or 0 in image.shape:
@@ -77,10 +86,11 @@ def read_image(path, size=None, window=None, frame=None, axis="axial"):
 
 
 def read_stored(path):
-    """Grey values as a file stores them, uint8, uint16 or int16 `(H, W)`: what lossless compression keeps.
+    """Grey values of a file, uint8, uint16 or int16 `(H, W)`: what lossless compression keeps.
 
-    PNG and JPEG (grey, or three equal channels), npy, and DICOM of grey values (of several frames `film.dcm#3`);
-    windows and rescaling are left out.
+    PNG, JPEG and TIFF (grey, or three equal channels; of several frames `film.tif#3`), npy, and DICOM of grey values
+    (`film.dcm#3`); windows and rescaling are left out. Pictures are turned upright and TIFF whose smallest value is
+    white is inverted: both lose nothing, and the PNG file that comes back is shown as the file was.
 
     Raises:
         FileNotFoundError: no such file.
@@ -97,9 +107,13 @@ def read_stored(path):
                 raise ImageError(f"{path}: frame={frame}; the file holds {values.shape[:-2] or (1,)} frames.")
             values = values[frame]
     elif suffix == ".npy":
-        values = _read_npy(path)
+        _one_frame(path, frame)
+        values = read_npy(path)
     elif suffix in PICTURES:
-        values = _read_picture(path, colour=False)
+        picture = read_picture(path, frame)
+        values = _grey(path, picture, colour=False)
+        if picture.white_is_zero and values.dtype.kind == "u":
+            values = np.iinfo(values.dtype).max - values
     else:
         raise ImageError(f"{path}: {suffix or 'no suffix'} and no DICOM header; expected one of {', '.join(SUFFIXES)}.")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -110,52 +124,49 @@ def read_stored(path):
     return values
 
 
-def _read_picture(path, colour=True, frame=None):
-    from PIL import Image
+def read_npy(path):
+    """The array of an npy file, in the byte order of this machine; a last axis of length 1 is dropped.
 
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            if frames > 1 and not 0 <= (-1 if frame is None else frame) < frames:
-                raise ImageError(f"{path}: holds {frames} frames; say which with frame=0 to {frames - 1}.")
-            picture.seek(frame or 0)
-            picture.load()
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, DecompressionBombError ...
-        raise ImageError(f"{path}: not readable as PNG, JPEG or TIFF ({type(error).__name__}: {error}).") from error
-    if picture.mode == "F":
-        return np.asarray(picture)
-    if picture.mode in ("I;16", "I;16B", "I"):
-        values = np.asarray(picture)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(f"{path}: values from {values.min()} to {values.max()}; expected 16 bits, 0 to 65535.")
-        return values.astype("uint16")
-    if picture.mode in ("1", "L"):
-        return np.asarray(picture.convert("L"))
-    if picture.mode in ("LA", "RGBA", "PA") and np.asarray(picture.getchannel("A")).min() < 255:
-        raise ImageError(f"{path}: has transparent pixels; expected an opaque image.")
-    rgb = np.asarray(picture.convert("RGB"))
-    if (rgb == rgb[..., :1]).all():  # grey, as most archives of JPEG files store it
-        return rgb[..., 0]
-    if not colour:
-        raise ImageError(f"{path}: mode {picture.mode}, in colour; expected a grey image (convert it first).")
-    return luminance(rgb.astype("float32")).round().astype("uint8")
-
-
-def _read_npy(path):
+    Raises:
+        ImageError: a damaged file, or one that is not an array.
+    """
     try:
         values = np.load(path, allow_pickle=False)
+        if not isinstance(values, np.ndarray):
+            raise ValueError("an archive of several arrays")
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
     except Exception as error:
         raise ImageError(f"{path}: not readable as npy ({type(error).__name__}: {error}).") from error
     return values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
 
 
-def _scale(path, values, window):
+def _one_frame(path, frame):
+    if frame is not None:
+        raise ImageError(f"{path}: frame={frame}; an npy file holds one image. Leave frame out.")
+
+
+def _grey(path, picture, colour=True):
+    """Grey values of a picture, in its own type."""
+    if picture.transparent:
+        raise ImageError(
+            f"{path}: has transparent pixels (mode {picture.mode}); expected an opaque image. Save it without "
+            "transparency, on the background that is meant."
+        )
+    values = picture.values if picture.palette is None else picture.palette[picture.values]
+    if values.ndim == 2:
+        return values
+    if (values == values[..., :1]).all():  # grey, as most archives of JPEG files store it
+        return values[..., 0]
+    if not colour:
+        raise ImageError(f"{path}: mode {picture.mode}, in colour; expected a grey image (convert it first).")
+    return luminance(values.astype("float32")).round().astype(values.dtype)
+
+
+def _scale(path, values, window, nan=None):
     if values.dtype.kind not in "uif" or values.size == 0:
         raise ImageError(f"{path}: array of {values.dtype}, shape {values.shape}; expected numbers.")
-    if not np.isfinite(values).all():
-        raise ImageError(f"{path}: holds NaN or infinity.")
+    if values.dtype.kind == "f":
+        values = _finite(path, values, nan)
     if window is not None:
         return apply_window(values, *window_of(window))
     if values.dtype == np.uint16 and 0 < values.max() < 2**13:
@@ -171,3 +182,24 @@ def _scale(path, values, window):
             "floats from 0 to 1. Say what is black and white with window=(center, width)."
         )
     return values.astype("float32")
+
+
+def _finite(path, values, nan):
+    """Floats with their NaN replaced.
+
+    Raises:
+        ImageError: infinity, or NaN and no value for it.
+    """
+    if np.isinf(values).any():
+        raise ImageError(f"{path}: holds infinity; expected finite numbers.")
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    if nan is None:
+        raise ImageError(
+            f"{path}: {missing.sum()} of {values.size} pixels are NaN. Say which value they take, in the file's own "
+            "units, with read_image(path, nan=...), e.g. nan=0; or save the array after numpy.nan_to_num."
+        )
+    if not np.isfinite(nan):
+        raise ImageError(f"{path}: nan={nan}; expected a finite number that NaN pixels take.")
+    return np.where(missing, np.asarray(nan, values.dtype), values)

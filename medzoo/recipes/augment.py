@@ -5,6 +5,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from medzoo.images.intensity import unit_range
+
 PAD = 8  # pixels repeated around the borders, so that a moved image has no black rim
 
 
@@ -66,7 +68,8 @@ class Augmented(keras.utils.PyDataset):
         steps=None,
     ):
         super().__init__()
-        self.parts = list(images) if isinstance(images, (list, tuple)) else [images]
+        parts = images if isinstance(images, (list, tuple)) else [images]
+        self.parts = [part if part.dtype == np.uint8 else unit_range(part, "Augmented") for part in parts]
         self.labels = labels
         if len({part.shape[1:] for part in self.parts}) > 1 and not crop:
             raise ValueError(f"Augmented: images of {[part.shape[1:3] for part in self.parts]} pixels; give crop=.")

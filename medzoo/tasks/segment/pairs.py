@@ -5,13 +5,15 @@ import numpy as np
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
+from medzoo.images.intensity import unit_range
+
 
 class MovedPairs(keras.utils.PyDataset):
     """Batches of images and their masks, each pair moved, turned and scaled alike, the image exposed a little
     differently; repeatable for a given seed.
 
     Args:
-        images: float32 `(N, H, W, 1)` in [0, 1], or volumes `(N, D, H, W, 1)`.
+        images: float32 `(N, H, W, 1)` in [0, 1], uint8 or uint16; or volumes `(N, D, H, W, 1)`.
         masks: integers `(N, H, W)`, or `(N, H, W, K)` of 0 and 1; of volumes with the depth before the height.
         batch_size: pairs a batch.
         steps: batches an epoch; by default as many as show each pair once.
@@ -25,7 +27,8 @@ class MovedPairs(keras.utils.PyDataset):
 
     def __init__(self, images, masks, batch_size=8, steps=None, seed=0, shift=0.05, warp=0.1, contrast=0.2):
         super().__init__()
-        self.images, self.masks, self.batch_size, self.seed = images, masks, batch_size, seed
+        self.images, self.masks = unit_range(images, "MovedPairs"), masks
+        self.batch_size, self.seed = batch_size, seed
         self.steps, self.epoch = steps or -(-len(images) // batch_size), 0
         self.shift, self.warp, self.contrast = shift, warp, contrast
 

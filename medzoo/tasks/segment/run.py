@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from medzoo.files import write_json, written_whole
-from medzoo.images.read import read_image
+from medzoo.images.read import read_image, title_of
 from medzoo.images.read_volume import read_volume
 from medzoo.images.volume import through
 from medzoo.images.write import write_labels
@@ -122,7 +122,7 @@ def outline(segmenter, file, out, size=None, name=None):
 
     Returns: the integer mask `(H, W)`, `(D, H, W)`, or `(H, W, K)`.
     """
-    out, name, reading = Path(out), name or Path(file).name.partition(".")[0], segmenter.preprocess or Preprocess()
+    out, name, reading = Path(out), name or title_of(file), segmenter.preprocess or Preprocess()
     if segmenter.axes == 3:
         volume = read_volume(file)
         image = volume.images(window=reading.window)
