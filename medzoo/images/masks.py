@@ -13,6 +13,7 @@ from medzoo.images.read import read_image
 from medzoo.images.read_volume import read_volume
 from medzoo.images.splits import SPLITS
 from medzoo.images.volume import cut_to
+from medzoo.images.walk import files_below
 
 MASK_SUFFIXES = (".png", ".npy", ".tif", ".tiff")
 MOST_LABELS = 64  # more different values than this are a picture, not a mask
@@ -96,7 +97,7 @@ def load_masks(images, masks, size=None, window=None):
     files = list_images(images)
     stems = {path.relative_to(images).with_suffix(""): path for path in files}
     found = {}
-    for path in sorted(Path(masks).rglob("*")):
+    for path in files_below(masks):
         if path.suffix.lower() in MASK_SUFFIXES:
             found[path.relative_to(masks).with_suffix("")] = path
     missing = [str(path) for stem, path in stems.items() if stem not in found]

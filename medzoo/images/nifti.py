@@ -4,6 +4,7 @@ import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.images.volume import MOST, Volume
+from medzoo.images.walk import files_below
 
 SUFFIXES = (".nii", ".nii.gz")
 RATIO = 1100  # gzip reaches 1032 at most
@@ -19,7 +20,7 @@ def list_nifti(folder):
     Raises:
         FileNotFoundError: there are none.
     """
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if is_nifti(path))
+    files = [path.relative_to(folder) for path in files_below(folder) if is_nifti(path)]
     if not files:
         raise FileNotFoundError(f"{folder}: no NIfTI files below it; expected volumes ({', '.join(SUFFIXES)}).")
     return files

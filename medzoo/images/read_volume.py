@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from medzoo.images.dicom import is_dicom
+from medzoo.images.listing import holds_dicom
 from medzoo.images.nifti import is_nifti, read_nifti
 from medzoo.images.series import read_series
+from medzoo.images.walk import files_below
 
 
 def list_volumes(folder):
@@ -13,11 +14,8 @@ def list_volumes(folder):
     Raises:
         FileNotFoundError: no such folder, or nothing of that kind in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    series = {path.parent for path in files if not is_nifti(path) and is_dicom(path)}
+    files = files_below(folder)
+    series = {path.parent for path in files if not is_nifti(path) and holds_dicom(path)}
     found = sorted([*(path for path in files if is_nifti(path)), *series])
     if not found:
         raise FileNotFoundError(f"{folder}: no NIfTI and no DICOM files below it.")

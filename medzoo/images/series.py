@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import is_dicom, parse, read_values
-from medzoo.images.listing import read_all
+from medzoo.images.dicom import parse, read_values
+from medzoo.images.listing import holds_dicom, read_all
 from medzoo.images.nifti import which
 from medzoo.images.volume import MOST, Volume
+from medzoo.images.walk import files_below
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts x to the left and y to the back
 ALIKE = 1e-3  # cosines of directions that count as one
@@ -105,7 +106,7 @@ def _files(source):
     path = Path(source)
     if path.is_file():
         return path, [path]
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and is_dicom(file)]
+    files = [file for file in files_below(path) if holds_dicom(file)]
     if not files:
         raise ImageError(f"{path}: no DICOM files in this folder; expected those of a series.")
     return path, files
