@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import os
 import re
 import unicodedata
@@ -189,8 +190,9 @@ def _from_above(folder, below, texts):
     rest = {i: PurePosixPath(text).parts for i, text in texts.items() if i not in found}
     if not rest:
         return found
-    common = len(PurePosixPath(os.path.commonpath(["/".join(parts[:-1]) for parts in rest.values()])).parts)
-    for k in range(1, common + 1):  # one beginning that all of them lose
+    columns = zip(*(parts[:-1] for parts in rest.values()), strict=False)
+    common = list(itertools.takewhile(lambda parts: len(set(parts)) == 1, columns))
+    for k in range(1, len(common) + 1):  # one beginning that all of them lose
         places = {i: "/".join(parts[k:]) for i, parts in rest.items()}
         if not all("/" in place for place in places.values()):
             break
