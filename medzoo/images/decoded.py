@@ -63,7 +63,7 @@ class Reader:
             said = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
             images, good = np.load(kept, mmap_mode="r"), np.array(said["good"], int)
             errors = {int(i): reason for i, reason in said["errors"].items()}
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError):
             return None  # not there, or not whole
         whole = images.shape == (len(good), *self.size, 1) and images.dtype == np.uint8
         return (images, good, errors) if whole else None

@@ -16,11 +16,11 @@ from medzoo.images.walk import files_below
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLIT_NAMES |= {"test": "test", "testing": "test"}
-COLUMNS = {  # what a table's columns are usually called, in lower case
-    "path": ("path", "file", "filename", "file_name", "image", "image index", "image_path"),
+COLUMNS = {  # what a table's columns are usually called; case, spaces, `_` and `-` do not count
+    "path": ("path", "file", "filename", "image", "image index", "image path", "file path", "image id", "image name"),
     "label": ("label", "labels", "class", "diagnosis", "finding", "findings", "finding labels"),
     "split": ("split", "fold", "set"),
-    "group": ("group", "patient", "patient_id", "patientid", "patient id", "subject", "subject_id"),
+    "group": ("group", "patient", "patient id", "subject", "subject id", "participant", "participant id", "person id"),
 }
 SUBGROUPS = ("sex", "gender", "age", "view", "race", "ethnicity", "site", "hospital", "scanner", "manufacturer")
 

@@ -71,6 +71,8 @@ def targets_of(source, names, places, findings=None, written=True):
         if len(own) > 1
     ]
     if several:
+        if blank := sum(not name for name in names):
+            notes.append(f"{blank} blank labels are taken as no finding")
         classes = list(findings or sorted(shown.values()))
         index = {canonical(name): i for i, name in enumerate(classes)}
         targets = np.zeros((len(names), len(classes)), int)

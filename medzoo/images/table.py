@@ -82,7 +82,12 @@ def column_of(path, header, usual, name=None):
         if name.strip() not in header:
             raise ImageError(f"{path}: no column {name!r}; found {', '.join(header)}.")
         return name.strip()
-    return next((column for word in usual for column in header if column.lower() == word), None)
+    return next((column for word in usual for column in header if _bare(column) == _bare(word)), None)
+
+
+def _bare(name):
+    """`Patient_ID`, `patient-id` and `Patient ID` as one."""
+    return re.sub(r"[\s_-]+", "", canonical(name))
 
 
 # --- the files that it names ------------------------------------------------------------------------------------------

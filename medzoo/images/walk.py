@@ -54,7 +54,7 @@ def files_below(folder):
                 own = file_id(entry.path)
                 if own not in above:
                     visit(entry.path, {*above, own})
-            elif entry.is_symlink() or entry.is_file():
+            elif entry.is_file() or not os.path.exists(entry.path):
                 found.append(Path(entry.path))
 
     visit(folder, {file_id(folder)})
