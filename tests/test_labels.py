@@ -133,7 +133,9 @@ def test_copies_byte_for_byte_stay_together_or_are_reported(tmp_path):
     assert all(len(own) == 1 for own in splits_of(collection, lambda p: p.split("/")[1].split("-")[0]).values())
     for split in SPLITS:
         write_images(tmp_path / "b" / split / "mass", 4)
-    assert "4 images have copies, byte for byte, in another split" in open_collection(tmp_path / "b", 8).facts()["split"]
+    assert (
+        "4 images have copies, byte for byte, in another split" in open_collection(tmp_path / "b", 8).facts()["split"]
+    )
 
 
 # --- one patient is in one split --------------------------------------------------------------------------------------
@@ -190,6 +192,25 @@ def test_files_of_one_study_stay_together_where_nobody_knows_the_patient(tmp_pat
     collection = open_collection(tmp_path, 8)
     assert collection.split_by == "examination"
     assert all(len(own) == 1 for own in splits_of(collection, lambda path: path.split("-")[0]).values())
+
+
+def test_patients_of_a_table_may_be_in_its_paths(tmp_path):
+    names = write_images(tmp_path, 40, "patient{}.png")
+    lines = [f"{name},{i % 2}" for i, name in enumerate(names)]
+    table = write_table(tmp_path / "t.csv", ["path,label", *lines])
+    collection = open_collection(table, 8, group=r"(patient\d)\d*")
+    assert len(set(collection.groups.tolist())) == 10
+    assert collection.split_by == "patient"
+    with pytest.raises(ImageError, match="no column 'who'"):
+        open_collection(table, 8, group="who")
+
+
+def test_rows_without_a_patient_join_the_patient_of_their_dicom_tags(tmp_path):
+    for i in range(40):
+        write_dicom(tmp_path / f"{i}.dcm", i, PatientID=f"tag{i // 4}")
+    lines = [f"{i}.dcm,{i % 2},{f'p{i // 4}' if i % 4 else ''}" for i in range(40)]
+    collection = open_collection(write_table(tmp_path / "t.csv", ["path,label,patient", *lines]), 8)
+    assert collection.groups.tolist() == [f"p{i // 4}" for i in range(40)]
 
 
 def test_one_id_for_all_files_is_refused(tmp_path):
@@ -352,6 +373,7 @@ def test_tables_that_say_two_things_are_refused(text, said, tmp_path):
         "set/{}/view.png",
         "set\\{}\\view.png",
         "{}/view",
+        "{}/VIEW.PNG",
         "C:\\data\\set\\{}\\view.png",
         "/home/somebody/set/{}/view.png",
         "old/name/{}/view.png",
@@ -372,8 +394,7 @@ def test_names_that_could_be_several_files_are_refused(tmp_path):
     table = write_table(tmp_path / "t.csv", ["path,label", *(f"{i},{i % 2}" for i in range(8))])
     with pytest.raises(FileNotFoundError, match=r"3 \(could be: .*\), line 5"):
         open_collection(table, 8)
-    for split in ("train", "test"):  # not the images of the training split for those of the test split
-        write_images(tmp_path / "set" / "train", 8)
+    write_images(tmp_path / "set", 8)  # not one folder's images for those of another
     table = write_table(tmp_path / "set" / "t.csv", ["path,label", *(f"test/0{i}.png,{i % 2}" for i in range(8))])
     with pytest.raises(FileNotFoundError, match="8 of 8 images are not where it says"):
         open_collection(table, 8)
@@ -425,6 +446,7 @@ def test_color_of_an_npz_file_becomes_luminance(tmp_path):
         (np.arange(12) % 3, {"class_names": np.array(["a", "b"])}, "2 names, the labels 3 classes"),
         (np.arange(12) % 2, {"class_names": np.array(["a", "A"])}, "more than once"),
         (np.zeros((12, 2, 2), int), {}, "one integer for each image"),
+        ((np.arange(12) % 3 - 1).astype("uint8"), {}, "255, which -1 becomes without sign"),
     ],
 )
 def test_labels_of_an_npz_file_that_are_no_classes_are_refused(labels, more, said, tmp_path):
@@ -449,7 +471,9 @@ def test_other_types_of_images_in_an_npz_file_are_refused(dtype, tmp_path):
 
 def test_labels_of_some_splits_only_are_reported(tmp_path):
     images = np.zeros((4, 8, 8), "uint8")
-    np.savez(tmp_path / "a.npz", train_images=images, test_images=images, valid_images=images, train_labels=np.arange(4))
+    np.savez(
+        tmp_path / "a.npz", train_images=images, test_images=images, valid_images=images, train_labels=np.arange(4)
+    )
     notes = open_collection(tmp_path / "a.npz").facts()["notes"]
     assert notes == [
         "arrays that belong to no split are left out: valid_images",

@@ -196,12 +196,15 @@ def open_collection(
 
     Args:
         data: what is opened, by its kind:
-            an npz archive in the MedMNIST convention (see `load_npz`), with `class_names` if there are;
+            an npz archive in the MedMNIST convention (see `load_npz`), with `class_names` if there are; labels `(N, K)`
+            of 0 and 1 are several findings;
             a folder with a subfolder a class, below `train/`, `val/`, `test/` where these are there; without subfolders
-            there are no labels. DICOM files are known by content, every frame is an image;
+            there are no labels. DICOM files are known by content, every frame is an image. Hidden files are skipped and
+            links to folders followed;
             a CSV file with a column of paths (relative to it; `file.dcm#3` is a frame) and, as far as there are,
             columns of labels, splits and groups. Several findings are joined by `|` as in NIH ChestX-ray14; then labels
-            are 0 and 1 `(N, K)`, and `No Finding` is none of them;
+            are 0 and 1 `(N, K)`, and `No Finding` is none of them. A path may begin above the table's folder or lack
+            its suffix, as long as one file only can be meant. An image that is named more than once is used once;
             a `Collection`, which is returned as it is.
         size: `(height, width)` or one number that files are cut and resized to (see `read_image`); archives have their
             own. `(depth, height, width)` of a folder of NIfTI files: these are opened as volumes, of which the middle
@@ -209,10 +212,11 @@ def open_collection(
         classes: names or integers: only images of these.
         group: what tells patients apart: a regular expression on the path below the folder (its first group, or all
             that matches), or the name of a column. By default a table's column of that kind, and the PatientID of DICOM
-            files.
+            files. An image whose patient is blank stays with the images of its study or file, or else is by itself.
         columns: `{"path": ..., "label": ..., "split": ..., "group": ...}`, a table's own names for them; by default
-            what they are usually called, see `medzoo.images.labelled.COLUMNS`. `"subgroups"`: names joined by `|` of
-            columns that results are told apart by; by default those called sex, age, view, scanner and the like.
+            what they are usually called, see `medzoo.images.labelled.COLUMNS`. `"label": "Edema|Mass"` names columns of
+            0 and 1, one for each finding. `"subgroups"`: names joined by `|` of columns that results are told apart by;
+            by default those called sex, age, view, scanner and the like.
         seed: of the split, where none is given: about 70, 15 and 15% of each class, no patient in two of them.
         window: see `read_image`.
         cache: folder that decoded images are kept in for the next time; by default they stay in memory, or beyond 2 GiB

@@ -75,22 +75,20 @@ def grouped(found, same_bytes):
     patients = [None] * count if found.groups is None else [None if is_unknown(p) else str(p) for p in found.groups]
     studies = found.studies or [None] * count
     ids = [file_id(found.root / path) for path, _ in found.sources]
-    shown, of_study, of_file, groups = {}, {}, {}, []
-    for patient, study, file in zip(patients, studies, ids, strict=True):
+    contents = [same_bytes.get(path) for path, _ in found.sources]
+    shown, known, first, groups = {}, {}, {}, []
+    for patient, *marks in zip(patients, studies, ids, contents, strict=True):
         if patient is not None:
             patient = shown.setdefault(canonical(patient), patient)
-            of_study.setdefault(study, patient)
-            of_file.setdefault(file, patient)
-    of_study.pop(None, None)
-    contents = {} if any(patients) else same_bytes
-    first = {}
-    for (path, _), patient, study, file in zip(found.sources, patients, studies, ids, strict=True):
+            for mark in enumerate(marks):
+                known.setdefault(mark, patient)
+    for i, ((path, _), patient, study, file) in enumerate(zip(found.sources, patients, studies, ids, strict=True)):
         if patient is not None:
             groups.append(shown[canonical(patient)])
         else:  # an image of a study or a file belongs to the patient of the others
-            own = of_file.get(file) or of_study.get(study) or (study and f"study {study}")
-            path = first.setdefault(file, path)
-            groups.append(own or str(contents.get(path, path)))
+            marks = [mark for mark in enumerate((study, file, contents[i])) if mark[1]]
+            own = next((known[mark] for mark in marks if mark in known), None) or (study and f"study {study}")
+            groups.append(own or str(contents[i] or first.setdefault(file, path)))
     unknown = patients.count(None)
     if unknown == count:
         return (np.array(groups), "examination", []) if len(set(groups)) < count else (None, "image", [])

@@ -114,7 +114,7 @@ def in_volumes(root, group):
             raise ImageError(f"{table}: columns {', '.join(header)}; expected one of files and one of splits.")
         given = {}
         for row, line in zip(rows, lines, strict=True):
-            said = _split_name(table, row[split]), "" if patient is None else row[patient]
+            said = _split_name(table, row[split], line), "" if patient is None else row[patient]
             key = Path(row[name].replace("\\", "/"))
             for own in {key.as_posix(), key.name}:
                 given.setdefault(own, {})[said] = line
@@ -158,7 +158,8 @@ def in_table(path, group, columns):
     rows, header, lines = read_table(path)
     if unknown := set(columns) - {*COLUMNS, "subgroups"}:
         raise ImageError(f"{path}: columns {sorted(unknown)}; expected some of {', '.join(COLUMNS)}, subgroups.")
-    wanted = {**columns, **({"group": group} if group else {})}
+    in_paths = group if group and group.strip() not in header else None
+    wanted = {**columns, **({"group": group} if group and not in_paths else {})}
     findings = None
     if "|" in wanted.get("label", "") and wanted["label"].strip() not in header:
         findings = [column_of(path, header, (), name) for name in wanted.pop("label").split("|")]
@@ -171,21 +172,47 @@ def in_table(path, group, columns):
     if findings:
         values["label"] = _joined(path, rows, lines, findings)
     sources, notes = locate(path, [_framed(path.parent, value) for value in values["path"]], lines)
-    where = values["split"] and np.array([_split_name(path, v) for v in values["split"]])
-    groups, studies = values["group"], None
-    if groups is None:
-        groups, studies = owners_of(path.parent, sources)
-    elif all(map(is_unknown, groups)):
-        if "group" in wanted:
-            raise ImageError(f"{path}: the column {found['group']!r} is blank in all rows; expected patients.")
-        notes = [*notes, f"the column {found['group']!r} names no patient"]
+    where = values["split"] and np.array([_split_name(path, v, n) for v, n in zip(values["split"], lines, strict=True)])
+    groups, studies, more = _owners(path, sources, values["group"], found["group"], in_paths, header)
+    if more and "group" in wanted:
+        raise ImageError(f"{path}: {more[0]}; expected patients.")
     asked = columns["subgroups"].split("|") if "subgroups" in columns else _subgroups(header, found)
     asked = [column_of(path, header, (), name) for name in asked]
     subgroups = {name: [row[name] for row in rows] for name in asked}
     places = [f"line {line}" for line in lines]
     return Found(
-        path.parent, sources, where, values["label"], groups, subgroups, places, studies, findings, True, list(notes)
+        path.parent,
+        sources,
+        where,
+        values["label"],
+        groups,
+        subgroups,
+        places,
+        studies,
+        findings,
+        True,
+        [*notes, *more],
     )
+
+
+def _owners(path, sources, groups, column, pattern, header):
+    """`(patients, studies, notes)` of a table's images: by a column, by the paths, or as their DICOM tags say."""
+    if pattern is not None:
+        try:
+            return _matches(path, sources, pattern), None, []
+        except ImageError as error:
+            raise ImageError(
+                f"{path}: no column {pattern!r}; found {', '.join(header)}. Nor in paths: {error}"
+            ) from error
+    if groups is not None and not any(map(is_unknown, groups)):
+        return groups, None, []
+    patients, studies = owners_of(path.parent, sources)
+    if groups is None:
+        return patients, studies, []
+    if all(map(is_unknown, groups)):
+        return patients, studies, [f"the column {column!r} names no patient"]
+    # What the tags say joins rows without a patient to those with one.
+    return groups, [own or study for own, study in zip(patients, studies, strict=True)], []
 
 
 def _framed(folder, value):
@@ -221,7 +248,7 @@ def _subgroups(header, known):
     return [name for name, word in words.items() if word in SUBGROUPS and name not in known.values()]
 
 
-def _split_name(path, value):
+def _split_name(path, value, line):
     if value.lower() not in SPLIT_NAMES:
-        raise ImageError(f"{path}: split {value!r}; expected train, val or test.")
+        raise ImageError(f"{path}: split {value!r}; expected train, val or test (line {line}).")
     return SPLIT_NAMES[value.lower()]

@@ -134,6 +134,9 @@ def integer_labels(source, key, labels, count):
             f"{found} with values down to {labels.min():g}; expected integers from 0. Leave out images whose label is "
             "uncertain or missing."
         )
+    top = labels.size and labels.dtype.kind == "u" and np.iinfo(labels.dtype).max
+    if top and top in labels and top - 1 not in labels:
+        raise ImageError(f"{found} with the value {top}, which -1 becomes without sign; expected integers from 0.")
     if labels.ndim == 2 and labels.shape[1] > 1:
         if labels.size and labels.max() > 1:
             raise ImageError(f"{found} with values up to {labels.max():g}; expected 0 and 1 for each of K findings.")
@@ -160,6 +163,8 @@ def array_classes(source, labels, names):
             f"every image has exactly one of {count} findings; they are read as {count} separate findings. If they are "
             f"classes that exclude each other, store the number of the class, (N, 1)"
         ]
+    if not several and names is None and (none := count - len(np.unique(labels))):
+        notes.append(f"{none} of the classes 0 to {count - 1} have no image")
     if names is None:
         if count > MOST_CLASSES:
             raise ImageError(f"{source}: labels up to {count - 1}; expected classes. Identifiers are no classes.")

@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import unicodedata
-from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from medzoo.errors import ImageError
@@ -43,10 +42,8 @@ def read_table(path):
         raise ImageError(f"{path}: no rows.")
     header = records[0][0]
     named = [i for i, name in enumerate(header) if name]
-    double = [key for key, n in Counter(canonical(header[i]) for i in named).items() if n > 1]
-    if double:
-        same = ", ".join(repr(header[i]) for i in named if canonical(header[i]) == double[0])
-        raise ImageError(f"{path}: several columns of one name, {same}; which one is meant? Rename or remove one.")
+    if not named:
+        raise ImageError(f"{path}: no names of columns in the first line.")
     width = named[-1] + 1  # columns without a name at the end are what a spreadsheet leaves behind
     for record, line in records[1:]:
         if len(record) < width or any(record[len(header) :]):
@@ -76,13 +73,22 @@ def column_of(path, header, usual, name=None):
     """The name of a table's column, as asked for or among the usual ones; or `None`.
 
     Raises:
-        ImageError: If there is no column of the name that was asked for.
+        ImageError: If there is no column of the name that was asked for, or several could be meant.
     """
+    if name is not None and name.strip() not in header:
+        raise ImageError(f"{path}: no column {name!r}; found {', '.join(header)}.")
     if name is not None:
-        if name.strip() not in header:
-            raise ImageError(f"{path}: no column {name!r}; found {', '.join(header)}.")
-        return name.strip()
-    return next((column for word in usual for column in header if _bare(column) == _bare(word)), None)
+        found = [column for column in header if canonical(column) == canonical(name)]
+        found = found if found.count(name.strip()) > 1 else [name.strip()]
+    else:
+        ways = ([column for column in header if _bare(column) == _bare(word)] for word in usual)
+        found = next(filter(None, ways), [])
+    if len(found) > 1:
+        raise ImageError(
+            f"{path}: several columns of one name, {', '.join(map(repr, found))}; which one is meant? Rename or remove "
+            "the others."
+        )
+    return found[0] if found else None
 
 
 def _bare(name):
@@ -149,7 +155,7 @@ def _normal(path):
 
 
 class _Below:
-    """The files below a folder, by their paths and by their names, with and without suffix."""
+    """The files below a folder, by their paths and by their names, with and without suffix and case."""
 
     def __init__(self, folder):
         self.paths, self.names = {}, {}
@@ -157,17 +163,18 @@ class _Below:
             path = file.relative_to(folder)
             key = _normal(path.as_posix())
             suffix = next((s for s in (*VOLUMES, *SUFFIXES) if key.lower().endswith(s)), "")
-            for own in {key, key.removesuffix(key[len(key) - len(suffix) :]) if suffix else key}:
+            stem = key[: len(key) - len(suffix)]
+            for own in {key, stem, key.casefold(), stem.casefold()}:
                 self.paths.setdefault(own, []).append(path)
                 self.names.setdefault(own.rpartition("/")[2], []).append(path)
 
     def find(self, text, anywhere=True):
         """`(path or None, why not)`."""
         key = _normal(text)
-        places = self.paths.get(key, [])
+        places = self.paths.get(key) or self.paths.get(key.casefold(), [])
         exact = [place for place in places if _normal(place.as_posix()) == key]
         if not places and anywhere and "/" not in key:
-            places = self.names.get(key, [])
+            places = self.names.get(key) or self.names.get(key.casefold(), [])
             exact = [place for place in places if _normal(place.name) == key]
         places = exact or places
         if len(places) == 1:
