@@ -298,6 +298,24 @@ def test_hidden_files_and_what_systems_leave_behind_are_skipped(tmp_path):
     assert len(list_images(tmp_path)) == 16
 
 
+def test_volumes_and_masks_are_listed_like_images(tmp_path):
+    from medzoo.images.datasets import list_frames, list_volumes
+    from medzoo.images.masks import load_masks
+    from medzoo.images.nifti import list_nifti
+
+    write_images(tmp_path / "images", 2)
+    for i in range(2):
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        Image.fromarray(np.eye(8, dtype="uint8")).save(tmp_path / "elsewhere" / f"0{i}.png")
+    (tmp_path / "masks").symlink_to(tmp_path / "elsewhere")
+    for name in ("images/._00.png", "masks/._00.png", "._v.nii.gz", ".cache.dcm"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    assert len(load_masks(tmp_path / "images", tmp_path / "masks")[0]) == 2
+    for read in (list_frames, list_volumes, list_nifti):
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path)
+
+
 def test_links_to_folders_are_followed_and_circles_end(tmp_path):
     write_images(tmp_path / "elsewhere", 8)
     write_images(tmp_path / "data" / "normal", 8)

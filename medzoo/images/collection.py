@@ -153,7 +153,7 @@ class Collection:
         unknown = "whose each image is, is not known"
         if self.split_by == "given":
             both = 0 if self.groups is None else parted(self.groups, self.where)
-            known = self.grouped_by == "patient"
+            known = self.groups is not None and self.grouped_by == "patient"
             said = "given, by patient" if known and not both else "given with the data"
             if not known:
                 said += f"; {unknown}"
@@ -282,7 +282,7 @@ def _collected(path, found, seed, reader):
         kind if found.where is None else "given",
         class_names,
         targets,
-        groups,
+        None if kind == "image" else groups,
         reader(found.root),
         subgroups={name: np.array(values) for name, values in found.subgroups.items()},
         notes=[*found.notes, *notes],

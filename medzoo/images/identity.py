@@ -69,7 +69,7 @@ def grouped(found, same_bytes):
 
     Returns:
         `(groups, kind, notes)`: array of str `(N,)` or `None` if each image is by itself; `"patient"`, `"examination"`
-        or `"image"`; sentences for the report.
+        or, if at most copies are together, `"image"`; sentences for the report.
     """
     count = len(found.sources)
     patients = [None] * count if found.groups is None else [None if is_unknown(p) else str(p) for p in found.groups]
@@ -89,11 +89,13 @@ def grouped(found, same_bytes):
             marks = [mark for mark in enumerate((study, file, contents[i])) if mark[1]]
             own = next((known[mark] for mark in marks if mark in known), None) or (study and f"study {study}")
             groups.append(own or str(contents[i] or first.setdefault(file, path)))
-    unknown = patients.count(None)
+    unknown, groups = patients.count(None), np.array(groups)
     if unknown == count:
-        return (np.array(groups), "examination", []) if len(set(groups)) < count else (None, "image", [])
+        if len(set(groups.tolist())) == count:
+            return None, "image", []
+        return groups, "examination" if any(studies) or len(set(ids)) < count else "image", []
     notes = [f"{unknown} of {count} images have no patient ID and count as patients of their own"] if unknown else []
-    return np.array(groups), "patient", notes
+    return groups, "patient", notes
 
 
 def copies(found):

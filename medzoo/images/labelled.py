@@ -217,7 +217,7 @@ def _owners(path, sources, groups, column, pattern, header):
 
 def _framed(folder, value):
     """`(path, frame)` of `scan.dcm#3`, unless a file is really called so."""
-    return (value, None) if (folder / value).is_file() else split_frame(value)
+    return (value, None) if not value or (folder / value).is_file() else split_frame(value)
 
 
 def _joined(path, rows, lines, findings):

@@ -26,7 +26,7 @@ def read_table(path):
     """
     text, first = _text(path), 0
     head, _, rest = text.partition("\n")
-    separator = re.fullmatch(r'"?sep=(.)"?[,;\t\r]*', head, re.IGNORECASE)
+    separator = re.fullmatch(r'"?sep= *(.)"?[,;\t\r]*', head, re.IGNORECASE)
     if separator:  # as Excel writes it above the header
         text, first, delimiter = rest, 1, separator[1]
     else:
