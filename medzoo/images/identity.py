@@ -107,7 +107,7 @@ def copies(found):
             sizes[file.stat().st_size].setdefault(file_id(file), path)
     result = {}
     for size, paths in sizes.items():
-        for compare in (_sample, _whole) if len(paths) > 1 else ():
+        for compare in (_sample, _whole) if size and len(paths) > 1 else ():
             alike = defaultdict(list)
             for path in paths.values() if isinstance(paths, dict) else paths:
                 alike[compare(found.root / path, size)].append(path)
