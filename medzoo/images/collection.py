@@ -1,15 +1,20 @@
 """Labelled images in splits, as people have them: an archive, folders, a DICOM tree, a table."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.archive import Archive, load_npz, load_npz_labels
-from medzoo.images.decoded import Reader
-from medzoo.images.labelled import in_folder, in_table, in_volumes, targets_of
+from medzoo.images.archive import contents_of
+from medzoo.images.decoded import Reader, name_of
+from medzoo.images.identity import copies, copies_between, each_once, grouped, one_patient
+from medzoo.images.labelled import in_folder, in_table, in_volumes
+from medzoo.images.labels import canonical, targets_of
 from medzoo.images.splits import SPLITS, parted, split
+
+log = logging.getLogger("medzoo")
 
 
 @dataclass
@@ -20,13 +25,16 @@ class Collection:
         name: of the file or folder.
         sources: `(path, frame)` of each image, or of an npz archive `(split, index)`.
         where: split of each image, array of `"train"`, `"val"`, `"test"`.
-        split_by: `"given"`, `"patient"` or `"image"`.
+        split_by: `"given"`, `"patient"`, `"examination"` (a DICOM study, or a file of several images) or `"image"`.
         class_names: list of str, or `None` without labels.
         targets: integers `(N,)`; 0 and 1 `(N, K)` where an image may have several findings; or `None`.
         groups: whose each image is, `(N,)`, or `None` if nobody knows.
         subgroups: of a table `{column: array (N,)}`, see `medzoo.reports.subgroups`.
         kept: the classes that were asked for, or `None` for all.
         skipped: `{path: reason}` of files that could not be used, with `on_error="skip"`.
+        notes: sentences on what was found in the data and how it was taken, for reports.
+        grouped_by: what `groups` tells apart: `"patient"`, `"examination"` or `"image"`.
+        split_notes: sentences on what the splits could not keep apart.
     """
 
     name: str
@@ -40,6 +48,9 @@ class Collection:
     kept: list | None = None
     subgroups: dict = field(default_factory=dict)
     skipped: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)
+    grouped_by: str = "image"
+    split_notes: list = field(default_factory=list)
     _loaded: dict = field(default_factory=dict, repr=False)
 
     @property
@@ -59,7 +70,8 @@ class Collection:
         """
         if self.targets is None:
             raise ImageError(
-                f"{self.name}: no labels; expected a subfolder a class, a column of labels, or an archive with labels."
+                f"{self.name}: no labels; expected a subfolder a class, a column of labels (or several of 0 and 1, "
+                "columns={'label': 'Edema|Mass'}), or an archive with labels."
             )
         return self.targets[self._load(split)[1]]
 
@@ -78,7 +90,7 @@ class Collection:
     def paths(self, split="train"):
         """Where each image is from: `path`, or `path#frame`; of an archive `split#index`."""
         chosen = (self.sources[i] for i in self._load(split)[1])
-        return [str(path) if frame is None else f"{path}#{frame}" for path, frame in chosen]
+        return [name_of(path, frame) for path, frame in chosen]
 
     def dataset(self, split="train", batch_size=32, shuffle=None, seed=None, labels=False, drop_remainder=False):
         """`tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1], with `labels=True` of pairs with labels.
@@ -101,11 +113,11 @@ class Collection:
             ImageError: no such class, or no image of them.
         """
         asked = [classes] if isinstance(classes, (str, int)) else classes
-        wanted = []
+        wanted, known = [], {canonical(name): i for i, name in enumerate(self.class_names or ())}
         for c in asked:
-            if isinstance(c, str) and c not in (self.class_names or ()):
+            if isinstance(c, str) and canonical(c) not in known:
                 raise ImageError(f"{self.name}: no class {c!r}; found {', '.join(self.class_names or ['no labels'])}.")
-            wanted.append(self.class_names.index(c) if isinstance(c, str) else c)
+            wanted.append(known[canonical(c)] if isinstance(c, str) else c)
         chosen = self.targets[:, wanted].any(axis=1) if self.multi_label else np.isin(self.targets, wanted)
         if not chosen.any():
             raise ImageError(f"{self.name}: no images of classes {classes}.")
@@ -122,21 +134,36 @@ class Collection:
 
     def facts(self):
         """For reports, JSON-ready: name, images a split and class, how patients were kept apart, files skipped."""
-        facts = {"data": self.name, "images": {s: int((self.where == s).sum()) for s in SPLITS if s in self.where}}
+        used = np.ones(len(self.where), bool)
+        for part, (_, indices) in self._loaded.items():  # what was skipped is known
+            used[self.where == part] = False
+            used[indices] = True
+        where = self.where[used]
+        facts = {"data": self.name, "images": {s: int((where == s).sum()) for s in SPLITS if s in self.where}}
         if self.class_names is not None:
-            counts = self.targets.sum(axis=0) if self.multi_label else np.bincount(self.targets)
-            named = zip(self.class_names, counts, strict=False)
-            facts["classes"] = {name: int(n) for name, n in named}
-        return {**facts, "split": self.split_sentence(), **({"skipped": self.skipped} if self.skipped else {})}
+            targets = self.targets[used]
+            counts = targets.sum(axis=0) if self.multi_label else np.bincount(targets, minlength=len(self.class_names))
+            facts["classes"] = {name: int(n) for name, n in zip(self.class_names, counts, strict=True)}
+        facts["split"] = self.split_sentence()
+        more = {"notes": self.notes, "skipped": self.skipped}
+        return {**facts, **{name: value for name, value in more.items() if value}}
 
     def split_sentence(self):
         """How the splits came about, in words."""
+        unknown = "whose each image is, is not known"
         if self.split_by == "given":
-            if self.groups is None:
-                return "given with the data; whose each image is, is not known"
-            both = parted(self.groups, self.where)
-            return f"given with the data; {both} patients stand in more than one" if both else "given, by patient"
-        return "by patient" if self.split_by == "patient" else "by image: whose each image is, is not known"
+            both = 0 if self.groups is None else parted(self.groups, self.where)
+            known = self.groups is not None and self.grouped_by == "patient"
+            said = "given, by patient" if known and not both else "given with the data"
+            if not known:
+                said += f"; {unknown}"
+            if both:
+                said += f"; {both} {'patients' if known else 'examinations'} stand in more than one"
+        elif self.split_by == "patient":
+            said = "by patient"
+        else:
+            said = f"by {self.split_by}: {unknown}"
+        return "; ".join([said, *self.split_notes])
 
     def _load(self, split):
         """`(images, indices)` of a split."""
@@ -169,12 +196,15 @@ def open_collection(
 
     Args:
         data: what is opened, by its kind:
-            an npz archive in the MedMNIST convention (see `load_npz`), with `class_names` if there are;
+            an npz archive in the MedMNIST convention (see `load_npz`), with `class_names` if there are; labels `(N, K)`
+            of 0 and 1 are several findings;
             a folder with a subfolder a class, below `train/`, `val/`, `test/` where these are there; without subfolders
-            there are no labels. DICOM files are known by content, every frame is an image;
+            there are no labels. DICOM files are known by content, every frame is an image. Hidden files are skipped and
+            links to folders followed;
             a CSV file with a column of paths (relative to it; `file.dcm#3` is a frame) and, as far as there are,
             columns of labels, splits and groups. Several findings are joined by `|` as in NIH ChestX-ray14; then labels
-            are 0 and 1 `(N, K)`, and `No Finding` is none of them;
+            are 0 and 1 `(N, K)`, and `No Finding` is none of them. A path may begin above the table's folder or lack
+            its suffix, as long as one file only can be meant. An image that is named more than once is used once;
             a `Collection`, which is returned as it is.
         size: `(height, width)` or one number that files are cut and resized to (see `read_image`); archives have their
             own. `(depth, height, width)` of a folder of NIfTI files: these are opened as volumes, of which the middle
@@ -182,10 +212,11 @@ def open_collection(
         classes: names or integers: only images of these.
         group: what tells patients apart: a regular expression on the path below the folder (its first group, or all
             that matches), or the name of a column. By default a table's column of that kind, and the PatientID of DICOM
-            files.
+            files. An image whose patient is blank stays with the images of its study or file, or else is by itself.
         columns: `{"path": ..., "label": ..., "split": ..., "group": ...}`, a table's own names for them; by default
-            what they are usually called, see `medzoo.images.labelled.COLUMNS`. `"subgroups"`: names joined by `|` of
-            columns that results are told apart by; by default those called sex, age, view, scanner and the like.
+            what they are usually called, see `medzoo.images.labelled.COLUMNS`. `"label": "Edema|Mass"` names columns of
+            0 and 1, one for each finding. `"subgroups"`: names joined by `|` of columns that results are told apart by;
+            by default those called sex, age, view, scanner and the like.
         seed: of the split, where none is given: about 70, 15 and 15% of each class, no patient in two of them.
         window: see `read_image`.
         cache: folder that decoded images are kept in for the next time; by default they stay in memory, or beyond 2 GiB
@@ -205,7 +236,9 @@ def open_collection(
         raise ValueError(f"{data}: on_error={on_error!r}; expected 'raise' or 'skip'.")
     path = Path(data)
     if path.suffix.lower() == ".npz":
-        return _from_npz(path, classes)
+        # It keeps its own splits; the images of each are read when they are asked for.
+        collection = Collection(path.name, split_by="given", groups=None, **contents_of(path))
+        return _told(collection if classes is None else collection.only(classes))
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder.")
     volumes = size is not None and not np.isscalar(size) and len(size) == 3
@@ -219,54 +252,61 @@ def open_collection(
         raise ValueError(f"{path}: size=None; images from files need one size: size=256 or (height, width).")
     if classes is not None and found.names is None:
         raise ImageError(f"{path}: no labels, so there are no classes {classes}.")
-    class_names, targets = targets_of(path, found.names)
+    size = (size, size) if np.isscalar(size) else tuple(size)
+    collection = _collected(path, found, seed, lambda root: Reader(path.name, root, size, window, cache, on_error))
+    return _told(collection if classes is None else collection.only(classes))
+
+
+def _collected(path, found, seed, reader):
+    """A `Collection` of what was found: each image once, no patient in two of the splits that are made."""
+    labelled = targets_of(path, found.names, found.places, found.findings, found.written)  # lines are as they are
+    once = each_once(path, found)
+    if once is not found:
+        found, labelled = once, targets_of(path, once.names, once.places, once.findings, once.written)
+    class_names, targets, notes = labelled
+    same_bytes = copies(found)
+    groups, kind, unknown = grouped(found, same_bytes)
+    if found.where is None and kind == "patient" and (name := one_patient(groups)) is not None:
+        raise ImageError(
+            f"{path}: all {len(groups)} images are of one patient, {name!r}, as anonymized files may claim; expected "
+            "several, to hold some out. Tell patients apart by the path, group='regular expression', or give splits."
+        )
     try:
-        where = _complete(found, targets, seed)
+        where = _complete(found.where, groups, targets, len(found.sources), seed)
     except ValueError as error:
         raise ImageError(f"{path}: {error}") from error
-    size = (size, size) if np.isscalar(size) else tuple(size)
-    read = Reader(path.name, found.root, size, window, cache, on_error)
-    split_by = "given" if found.where is not None else "image" if found.groups is None else "patient"
-    subgroups = {name: np.array(values) for name, values in found.subgroups.items()}
-    labelled = class_names, targets, found.groups
-    collection = Collection(path.name, found.sources, where, split_by, *labelled, read, subgroups=subgroups)
-    return collection if classes is None else collection.only(classes)
+    return Collection(
+        path.name,
+        found.sources,
+        where,
+        kind if found.where is None else "given",
+        class_names,
+        targets,
+        None if kind == "image" else groups,
+        reader(found.root),
+        subgroups={name: np.array(values) for name, values in found.subgroups.items()},
+        notes=[*found.notes, *notes],
+        grouped_by=kind,
+        split_notes=[*unknown, *copies_between(found, same_bytes, where, targets)],
+    )
 
 
-def _from_npz(path, classes):
-    """An archive keeps its own splits; the images of each are read when they are asked for."""
-    archive = Archive(path)
-    there = [s for s in SPLITS if f"{s}_images" in archive.keys]
-    if not there:
-        archive("train_images")  # says what there is
-    labelled = all(f"{s}_labels" in archive.keys for s in there)
-    labels = [load_npz_labels(path, s) if labelled else None for s in there]
-    counts = [len(load_npz(path, s) if own is None else own) for s, own in zip(there, labels, strict=True)]
-    targets = np.concatenate(labels) if labelled else None
-    names = None
-    if labelled:
-        named = "class_names" in archive.keys
-        names = [str(n) for n in (archive("class_names") if named else range(int(targets.max()) + 1))]
-    where = np.repeat(there, counts)
-    sources = [(s, i) for s, n in zip(there, counts, strict=True) for i in range(n)]
-
-    def read(chosen, skipped):
-        images = load_npz(path, chosen[0][0])
-        positions = np.array([i for _, i in chosen])
-        return images if len(chosen) == len(images) else images[positions], np.arange(len(chosen))
-
-    collection = Collection(path.name, sources, where, "given", names, targets, None, read)
-    return collection if classes is None else collection.only(classes)
+def _told(collection):
+    """The collection, after the log was told what is to be known about it."""
+    for note in [*collection.notes, *collection.split_notes]:
+        log.warning("%s: %s", collection.name, note)
+    if collection.split_by == "given" and collection.groups is not None and parted(collection.groups, collection.where):
+        log.warning("%s: splits %s", collection.name, collection.split_sentence())
+    return collection
 
 
 # --- splits and pixels ----------------------------------------------------------------------------------------------
 
 
-def _complete(found, targets, seed):
+def _complete(where, groups, targets, count, seed):
     """The splits, with those that are missing cut from the training images."""
-    where, groups = found.where, found.groups
     if groups is None and targets is None:
-        groups = np.arange(len(found.sources))  # of which there is one each
+        groups = np.arange(count)  # of which there is one each
     if where is None:
         return split(targets, groups, seed)
     if "val" not in where and "train" in where:

@@ -1,7 +1,6 @@
 """Which image files there are, and reading many of them."""
 
 import logging
-import os
 from collections import deque
 from pathlib import Path
 
@@ -9,8 +8,10 @@ import numpy as np
 
 from medzoo.errors import ImageError
 from medzoo.images.dicom import is_dicom, parse
+from medzoo.images.labels import is_unknown
 from medzoo.images.nifti import is_nifti
 from medzoo.images.read import SUFFIXES
+from medzoo.images.walk import files_below
 from medzoo.progress import track
 
 log = logging.getLogger("medzoo")
@@ -18,18 +19,13 @@ IMAGE_TAGS = ("SOPClassUID", "Rows", "Columns")  # what files without a preamble
 
 
 def list_images(folder):
-    """All image files below a folder, sorted.
+    """All image files below a folder, sorted: by suffix, or DICOM by content. Hidden files are skipped, and links to
+    folders followed, see `medzoo.images.walk.files_below`.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not is_pixelless(p))
-    if not paths:
-        raise FileNotFoundError(f"{folder}: no images below it ({', '.join(SUFFIXES)}).{_volumes_hint(folder)}")
-    return paths
+    return sorted(Path(folder) / path for path in list_files(folder))
 
 
 def holds_pixels(header):
@@ -57,10 +53,19 @@ def is_pixelless(path):
         return False
 
 
-def _volumes_hint(folder):
-    if not any(map(is_nifti, folder.rglob("*"))):
+def _volumes_hint(files):
+    if not any(map(is_nifti, files)):
         return ""
     return " Its NIfTI files are volumes: take a preset of volumes, or slices, medzoo.read_volume(path).images()."
+
+
+def holds_dicom(path):
+    """DICOM by content or name. What cannot be opened counts if nothing in its name speaks against it, so that it is
+    reported when it is read."""
+    try:
+        return path.name != "DICOMDIR" and is_dicom(path)
+    except OSError:
+        return path.suffix.lower() in ("", ".dcm", ".dicom")
 
 
 def list_frames(folder):
@@ -72,14 +77,8 @@ def list_frames(folder):
     Raises:
         FileNotFoundError: no such folder, or no DICOM file in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    sources = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.name == "DICOMDIR" or not is_dicom(path) or is_pixelless(path):
-            continue
-        sources += [(path, frame) for frame in frames_of(path)]
+    files = [path for path in files_below(folder) if holds_dicom(path) and not is_pixelless(path)]
+    sources = [(path, frame) for path in files for frame in frames_of(path)]
     if not sources:
         raise FileNotFoundError(f"{folder}: no DICOM files below it.")
     return sources
@@ -87,7 +86,7 @@ def list_frames(folder):
 
 def frames_of(path):
     """`[None]` for a file with one image, else the indices of its frames; a broken file counts as one image."""
-    if not is_dicom(path):
+    if not path.is_file() or not holds_dicom(path):
         return [None]
     try:
         tags = parse(path, stop_before_pixels=True, specific_tags=["NumberOfFrames", *IMAGE_TAGS])
@@ -108,42 +107,55 @@ def list_sources(folder):
 
 
 def list_files(folder):
-    """Paths, relative to a folder, of all files below it that are images by suffix or DICOM by content; sorted."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for path in (Path(root) / name for name in names if name != "DICOMDIR"):
-            known = path.suffix.lower() in SUFFIXES or (path.is_file() and is_dicom(path))
-            if known and not (path.is_file() and is_pixelless(path)):
-                found.append(path.relative_to(folder).as_posix())
+    """Paths, relative to a folder, of all files below it that are images by suffix or DICOM by content; sorted.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+    """
+    files = files_below(folder)
+    known = [path for path in files if path.suffix.lower() in SUFFIXES or holds_dicom(path)]
+    found = [path for path in known if not (path.is_file() and is_pixelless(path))]
     if not found:
         raise FileNotFoundError(
-            f"{folder}: no images below it ({', '.join(SUFFIXES)}, or DICOM).{_volumes_hint(folder)}"
+            f"{folder}: no images below it ({', '.join(SUFFIXES)}, or DICOM).{_volumes_hint(files)}"
         )
-    return sorted(found)
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def patients_of(folder, sources):
-    """PatientID of each source `(path, frame)`, or `None` where one is no DICOM file or says nothing.
+    """PatientID of each source `(path, frame)`, or where it is blank the PatientName; `""` where a file says neither.
 
     They tell patients apart and go no further.
+
+    Returns:
+        Array of str `(N,)`, or `None` if no file says whose it is.
     """
-    known = {}
+    patients = owners_of(folder, sources)[0]
+    return np.array(patients) if any(patients) else None
+
+
+def owners_of(folder, sources):
+    """`(patients, studies)` of sources `(path, frame)`, each a list of str with `""` where a file says nothing.
+
+    A study is known by its StudyInstanceUID, or else by the SeriesInstanceUID.
+    """
+    known, identified, names = {}, {}, ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
     for path, _ in sources:
         if path not in known:
-            if not is_dicom(Path(folder) / path):
-                return None
-            try:
-                dataset = parse(Path(folder) / path, stop_before_pixels=True, specific_tags=["PatientID", *IMAGE_TAGS])
-            except ValueError:  # it is reported when it is read
-                return None
-            known[path] = str(dataset.get("PatientID", "") or "").strip()
-            if not known[path]:
-                return None
-    return np.array([known[path] for path, _ in sources])
+            known[path] = "", ""
+            file = Path(folder) / path
+            if file.is_file() and holds_dicom(file):
+                try:
+                    tags = parse(file, stop_before_pixels=True, specific_tags=[*names, *IMAGE_TAGS])
+                    said = [str(tags.get(name, "") or "").strip() for name in names]
+                except Exception:  # pydicom raises many kinds on damaged tags; it is reported when the file is read
+                    continue
+                identified[path] = not is_unknown(said[0])
+                patient = next((value for value in said[:2] if not is_unknown(value)), "")
+                known[path] = patient, said[2] or said[3]
+    if len({patient for patient, _ in known.values()}) == 1 and len(known) > 1 and not any(identified.values()):
+        known = {path: ("", study) for path, (_, study) in known.items()}  # one name for all is no name
+    return tuple([known[path][k] for path, _ in sources] for k in (0, 1))
 
 
 SHOWN = 20  # files that an error about many names

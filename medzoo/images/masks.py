@@ -14,6 +14,7 @@ from medzoo.images.read import read_image, read_npy
 from medzoo.images.read_volume import read_volume
 from medzoo.images.splits import SPLITS
 from medzoo.images.volume import cut_to, one_grid
+from medzoo.images.walk import files_below
 
 MASK_SUFFIXES = (".png", ".npy", ".tif", ".tiff")
 MOST_LABELS = 64  # more different values than this are a picture, not a mask
@@ -133,7 +134,7 @@ def load_masks(images, masks, size=None, window=None, nan=None):
         return _load_volumes(Path(images), Path(masks), size, window)
     files = list_images(images)
     stems = _by_stem(files, images, "images")
-    drawn = sorted(p for p in Path(masks).rglob("*") if p.suffix.lower() in MASK_SUFFIXES and p.is_file())
+    drawn = [path for path in files_below(masks) if path.suffix.lower() in MASK_SUFFIXES]
     found = _by_stem([p for p in drawn if p.relative_to(masks).with_suffix("") in stems], masks, "masks")
     missing = [str(path) for stem, path in stems.items() if stem not in found]
     if missing:

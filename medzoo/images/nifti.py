@@ -7,6 +7,7 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.images.intensity import without_loss
 from medzoo.images.volume import MOST, Volume
+from medzoo.images.walk import files_below
 
 log = logging.getLogger("medzoo")
 SUFFIXES = (".nii", ".nii.gz")
@@ -27,7 +28,7 @@ def list_nifti(folder):
     Raises:
         FileNotFoundError: there are none.
     """
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if is_nifti(path))
+    files = [path.relative_to(folder) for path in files_below(folder) if is_nifti(path)]
     if not files:
         raise FileNotFoundError(f"{folder}: no NIfTI files below it; expected volumes ({', '.join(SUFFIXES)}).")
     return files

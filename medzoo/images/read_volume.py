@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import is_dicom
-from medzoo.images.listing import is_pixelless
+from medzoo.images.listing import holds_dicom, is_pixelless
 from medzoo.images.nifti import PAIRS, is_nifti, read_nifti
 from medzoo.images.series import read_series
+from medzoo.images.walk import files_below
 
 
 def list_volumes(folder):
@@ -17,13 +17,9 @@ def list_volumes(folder):
     Raises:
         FileNotFoundError: no such folder, or nothing of that kind in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    series = set()
+    files, series = files_below(folder), set()
     for path in files:
-        if path.parent not in series and not is_nifti(path) and is_dicom(path) and not is_pixelless(path):
+        if path.parent not in series and not is_nifti(path) and holds_dicom(path) and not is_pixelless(path):
             series.add(path.parent)
     found = sorted([*(path for path in files if is_nifti(path)), *series])
     if not found:

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.images.dicom import is_dicom, open_dicom, parse, read_values
+from medzoo.images.dicom import open_dicom, parse, read_values
 from medzoo.images.intensity import without_loss
-from medzoo.images.listing import holds_pixels, read_all
+from medzoo.images.listing import holds_dicom, holds_pixels, read_all
 from medzoo.images.nifti import EXACT, which
 from medzoo.images.slices import slices_of, sorted_slices
+from medzoo.images.voi import AIR
 from medzoo.images.volume import MOST, Volume
+from medzoo.images.walk import files_below
 
 log = logging.getLogger("medzoo")
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts x to the left and y to the back
@@ -97,15 +99,9 @@ def _fill(values, name, slices, paddings, units, integers):
 
 
 def _padding(header):
-    """The smallest and the largest value, after the rescale, of pixels that a header marks as padding, or `None`."""
-    if header.get("PixelPaddingValue") is None or header.get("ModalityLUTSequence"):
-        return None
-    bits, signed = int(header.get("BitsAllocated") or 16), int(header.get("PixelRepresentation") or 0)
-    ends = [header.PixelPaddingValue, header.get("PixelPaddingRangeLimit", header.PixelPaddingValue)]
-    ends = [int(end) % 2**bits for end in ends]  # files write them with and without a sign
-    ends = [end - 2**bits if signed and end >= 2 ** (bits - 1) else end for end in ends]
-    slope, intercept = (float(header.get(tag, rest)) for tag, rest in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
-    return sorted(slope * end + intercept for end in ends)
+    """The smallest and the largest value that `read_values` gives to padding: air in CT; elsewhere, and where a header
+    marks none, `None`: it lies among the other values then."""
+    return (AIR, AIR) if header.get("PixelPaddingValue") is not None and header.get("Modality") == "CT" else None
 
 
 def _far(values, padded):
@@ -168,7 +164,7 @@ def _files(source):
     path = Path(source)
     if path.is_file():
         return path, [path]
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and is_dicom(file)]
+    files = [file for file in files_below(path) if holds_dicom(file)]
     if not files:
         raise ImageError(f"{path}: no DICOM files in this folder; expected those of a series.")
     return path, files

@@ -51,6 +51,7 @@ def _rarest(findings):
 
 def parted(groups, where):
     """How many groups stand in more than one split."""
-    groups, where = np.asarray(groups), np.asarray(where)
-    pairs = {(g, w) for g, w in zip(groups.tolist(), where.tolist(), strict=True)}
-    return len(pairs) - len({g for g, _ in pairs})
+    splits = {}
+    for group, name in zip(np.asarray(groups).tolist(), np.asarray(where).tolist(), strict=True):
+        splits.setdefault(group, set()).add(name)
+    return sum(len(own) > 1 for own in splits.values())

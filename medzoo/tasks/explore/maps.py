@@ -57,7 +57,9 @@ def map_folders(model, folders, out, method="pca", kind="both"):
     model, out = loaded(model), Path(out)
     parts = [features_of_files(model, folder, kind) for folder in folders]
     files = [str(file) for own, _ in parts for file in own]
-    labels = [Path(folder).name for folder, (own, _) in zip(folders, parts, strict=True) for _ in own]
+    names = [Path(folder).resolve().name for folder in folders]
+    names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    labels = [name for name, (own, _) in zip(names, parts, strict=True) for _ in own]
     where = latent_map(np.concatenate([table for _, table in parts]), method)
     out.mkdir(parents=True, exist_ok=True)
     save_map(out / "map.png", where, labels, f"{model.name}, {method}")
