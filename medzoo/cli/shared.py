@@ -114,6 +114,18 @@ def title_of(file):
     return stem if frame is None else f"{stem}-{frame}"
 
 
+def group_option(function):
+    text = "Whose image: regular expression on paths below their folder.  [default: PatientID of DICOM files]"
+    return click.option("--group", help=text)(function)
+
+
+def groups_of(files, folder, group):
+    """What `--group` finds in the paths of files below a folder; `None` without it: tasks know DICOM's PatientID."""
+    from medzoo.images.patients import named_by
+
+    return None if group is None else named_by(group, folder, files)
+
+
 def labelled_options(function):
     """Options of a command that takes labelled images: an archive, a folder, a DICOM tree or a table."""
     options = [

@@ -91,6 +91,11 @@ def load_masks(images, masks, size=None, window=None):
         FileNotFoundError: no such folder, or masks are missing; names them.
         ImageError: a file that cannot be used, or an image and its mask of different sizes.
     """
+    return load_pairs(images, masks, size, window)[:2]
+
+
+def load_pairs(images, masks, size=None, window=None):
+    """Return what `load_masks` returns, and the list of the images' files in the same order."""
     if size is not None and not np.isscalar(size) and len(size) == 3:
         return _load_volumes(Path(images), Path(masks), size, window)
     files = list_images(images)
@@ -117,7 +122,7 @@ def load_masks(images, masks, size=None, window=None):
         if pairs and mask.shape != pairs[0][1].shape:
             raise ImageError(f"{found[stem]}: {_kind(mask)}; others have {_kind(pairs[0][1])}.")
         pairs.append((image, mask))
-    return tuple(np.stack(part) for part in zip(*pairs, strict=True))
+    return (*(np.stack(part) for part in zip(*pairs, strict=True)), list(stems.values()))
 
 
 def _kind(mask):
@@ -157,7 +162,7 @@ def load_mask_archive(path, size=None):
 
 
 def _load_volumes(images, masks, size, window):
-    """`load_masks` of NIfTI files."""
+    """`load_pairs` of NIfTI files."""
     files = list_nifti(images)
     if missing := [str(file) for file in files if not (masks / file).is_file()]:
         raise FileNotFoundError(
@@ -176,7 +181,7 @@ def _load_volumes(images, masks, size, window):
             )
         x[i] = cut_to(volume.images(window=window), size)
         y[i] = cut_to(labels.stacked().round().astype("int32"), size)
-    return x, y
+    return x, y, [images / file for file in files]
 
 
 def _nearest(mask, size):
