@@ -69,7 +69,7 @@ def cross_validate(
         what = "patients" if known else "images"
         raise ValueError(f"cross_validate: {len(np.unique(patients))} {what}; expected {folds} or more, one per fold.")
     splitter = GroupKFold(folds) if known else KFold(folds, shuffle=True, random_state=seed)
-    splits = list(splitter.split(images, groups=patients))
+    splits = list(splitter.split(images, groups=patients if known else None))
     for setting in settings:
         for fold, (train, held_out) in enumerate(splits):
             keras.utils.set_random_seed(seed)

@@ -106,7 +106,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             self.scale_[name] = (middle, max((high - low) / 1.349, 1e-12))
         self.held_out_scores_ = self._scores(held_out)
         self.held_out_groups_ = taken(groups, kept)
-        self.threshold_ = self.threshold_at(self.false_positive_rate)
+        calibrated = self.held_out_scores_, self.false_positive_rate, self.held_out_groups_
+        self.threshold_ = conformal_threshold(*calibrated)
         self.acquisition_ = acquisition(raw)
         return self
 
