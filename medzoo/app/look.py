@@ -26,12 +26,13 @@ class Looker:
 
     def __init__(self, folder=None):
         from medzoo.images.listing import list_images
+        from medzoo.images.patients import patients_of_files
         from medzoo.images.phantom import chest_phantom
         from medzoo.tasks.anomaly import AnomalyDetector
         from medzoo.tasks.explore import SimilarCases
         from medzoo.zoo.presets import load
 
-        encoder = load(self.detector_preset)
+        encoder, groups = load(self.detector_preset), None
         if folder is None:
             self.names = [f"drawn {seed}" for seed in range(64)]
             self.images = np.stack([chest_phantom(64, seed) for seed in range(64)]).astype("float32")
@@ -39,9 +40,10 @@ class Looker:
         else:
             files = list_images(folder)
             self.names = [file.name for file in files]
-            self.images = encoder.preprocess(files)
+            self.images, groups = encoder.preprocess(files), patients_of_files(files)
             self.compared = f"the {len(files)} images of {Path(folder).name}"
-        self.detector = AnomalyDetector(encoder, ("neighbours",), "features", augment=0).fit(self.images)
+        detector = AnomalyDetector(encoder, ("neighbours",), "features", augment=0)
+        self.detector = detector.fit(self.images, groups=groups)
         self.search = SimilarCases(encoder).fit(self.images)
         self.models = {}
 
@@ -159,11 +161,9 @@ class Looker:
         return {"figure": figure, "neighbours": self._neighbours(small), "facts": facts}
 
     def _threshold(self, rate):
-        from medzoo.tasks.anomaly import conformal_threshold
-
         with warnings.catch_warnings():  # that few images promise no small rate, which the page says itself
             warnings.simplefilter("ignore")
-            return conformal_threshold(self.detector.held_out_scores_, rate)
+            return self.detector.threshold_at(rate)
 
     def _compressed(self, file_size, image):
         from medzoo import metrics

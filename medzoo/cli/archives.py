@@ -2,7 +2,18 @@
 
 import click
 
-from medzoo.cli.shared import EXISTING, FOLDER, PATH, ImageFiles, files_for, nothing_there, out_option, overwrite_option
+from medzoo.cli.shared import (
+    EXISTING,
+    FOLDER,
+    PATH,
+    ImageFiles,
+    files_for,
+    group_option,
+    groups_of,
+    nothing_there,
+    out_option,
+    overwrite_option,
+)
 
 KIND = click.option("--kind", default="both", show_default=True, type=click.Choice(["latents", "deep", "both"]))
 
@@ -67,23 +78,31 @@ def similar(name, archive, images, count, out):
 @click.argument("old", type=EXISTING)
 @click.argument("new", type=EXISTING)
 @KIND
-def drift(name, old, new, kind):
+@group_option
+def drift(name, old, new, kind, group):
     """Are the images of folder NEW like those of folder OLD, as the model sees them?
 
     Prints the AUC of a classifier that tells the two apart (0.5: it cannot) and the p-value of a permutation test.
+    Where patients are known, all images of a patient are held out and permuted together.
 
     \b
     Example:
         medzoo drift ae-chestxray-64 last-year/ this-year/
     """
+    from medzoo.images.patients import are_known, patients_of_files
     from medzoo.tasks.explore import drift as measured
     from medzoo.tasks.features import features_of_files
     from medzoo.zoo.presets import load
 
     model = load(name)
-    (_, before), (_, after) = (features_of_files(model, folder, kind) for folder in (old, new))
-    found = measured(before, after)
-    click.echo(f"{len(before)} and {len(after)} images: AUC {found['auc']:.3f}, p = {found['p_value']:.3f}")
+    (files, before), (others, after) = (features_of_files(model, folder, kind) for folder in (old, new))
+    groups = [groups_of(own, folder, group) for own, folder in ((files, old), (others, new))]
+    groups = groups if group else [patients_of_files(own) for own in (files, others)]
+    found = measured(before, after, groups=groups)
+    counts = (
+        f"{len(before)} and {len(after)} images, held out by {'patient' if any(map(are_known, groups)) else 'image'}"
+    )
+    click.echo(f"{counts}: AUC {found['auc']:.3f}, p = {found['p_value']:.3f}")
     alike = found["p_value"] > 0.05 and found["auc"] < 0.6
     click.echo("no drift seen" if alike else "the two differ: check the model on the new images before using it there")
 

@@ -8,6 +8,8 @@ from medzoo.cli.shared import (
     PATH,
     ImageFiles,
     files_of,
+    group_option,
+    groups_of,
     nothing_there,
     out_option,
     overwrite_option,
@@ -180,8 +182,9 @@ def decompress(file, out, model, overwrite):
 @click.option("--temperature", default=1.0, show_default=True, help="Of the prior; below 1: more typical, less varied.")
 @click.option("--label", type=int, help="Class of a learned prior; the preset's card lists them.  [default: any]")
 @click.option("--like", type=click.Path(path_type=Path, exists=True), help="Folder: draw from where its images lie.")
+@group_option
 @overwrite_option
-def generate(name, out, count, seed, temperature, label, like, overwrite):
+def generate(name, out, count, seed, temperature, label, like, group, overwrite):
     """Draw images from a VAE: nobody's body. Volumes are written as NIfTI.
 
     With --like, samples that are nearly one of the folder's images are left out, and a generator that repeats many of
@@ -195,10 +198,14 @@ def generate(name, out, count, seed, temperature, label, like, overwrite):
     from medzoo.tasks.generate import draw, drawn_files, save_drawn
     from medzoo.zoo.presets import load
 
+    if group and not like:
+        raise click.UsageError("--group tells whose the images of --like are; it does nothing without them.")
     model = load(name)
     targets = drawn_files(model, out, count)
     nothing_there([out / "all.png", *targets], overwrite)
-    drawn = draw(model, count, seed, temperature, files_of([like]) if like else None, label)
+    files = files_of([like]) if like else None
+    groups = groups_of(files, like, group) if like else None
+    drawn = draw(model, count, seed, temperature, files, label, groups)
     save_drawn(drawn, targets, f"{model.name}: drawn, seed {seed}")
     click.echo(f"wrote {count} images to {out}")
 

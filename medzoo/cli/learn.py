@@ -8,6 +8,8 @@ from medzoo.cli.shared import (
     Sides,
     files_for,
     files_of,
+    group_option,
+    groups_of,
     labelled_options,
     nothing_there,
     numbers,
@@ -73,12 +75,12 @@ def classify(name, new, data, out, size, epochs, seed, random, retaken, overwrit
 
 def lines_of(result):
     """What a classifier's report says, in lines."""
-    from medzoo.reports.bootstrap import show
+    from medzoo.reports.bootstrap import over, show
 
     for finding, value in result.get("auc_of", {}).items():
         yield f"  {finding}: AUC {show(value, 3)}"
     accuracy = f", accuracy {show(result['accuracy'], 3)}" if "accuracy" in result else " on average"
-    yield f"AUC {show(result['auc'], 3)}{accuracy}"
+    yield f"AUC {show(result['auc'], 3)}{accuracy} ({over(result['auc'], result['images']['test'])})"
     for column, parts in result["subgroups"].items():
         for value, own in parts.items():
             auc = f"AUC {show(own['auc'], 3)}" if own.get("auc") else "no AUC"
@@ -92,9 +94,13 @@ def lines_of(result):
 @out_option("Folder for scores.csv and pictures.")
 @click.option("--rate", default=0.05, show_default=True, help="Share of normal images that may be called anomalies.")
 @click.option("--steps", default=300, show_default=True, help="Of the training on spoiled normal images.")
+@group_option
 @overwrite_option
-def anomaly(name, normal, images, out, rate, steps, overwrite):
+def anomaly(name, normal, images, out, rate, steps, group, overwrite):
     """Find what is unlike the normal images in folder NORMAL: scores, heat maps and boxes for IMAGES.
+
+    A quarter of the normal images is held out to set the threshold; where patients are known, a quarter of the
+    patients.
 
     \b
     Example:
@@ -105,7 +111,9 @@ def anomaly(name, normal, images, out, rate, steps, overwrite):
     files = files_of(images)
     nothing_there([out / "scores.csv"], overwrite)
     click.echo(f"learning what is normal from {normal}")
-    detector = AnomalyDetector(name, steps=steps, false_positive_rate=rate).fit(files_of([normal]))
+    known = files_of([normal])
+    detector = AnomalyDetector(name, steps=steps, false_positive_rate=rate)
+    detector.fit(known, groups=groups_of(known, normal, group))
     rows = find_anomalies(detector, files, out)
     found = sum(row["anomaly"] for row in rows)
     click.echo(f"{found} of {len(rows)} images above the threshold {detector.threshold_:.2f}; wrote {out}")
@@ -122,15 +130,16 @@ def anomaly(name, normal, images, out, rate, steps, overwrite):
 @click.option("--epochs", default=30, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the training, and of what is held out for the report.")
 @click.option("--random", is_flag=True, help="From random weights instead: what is the pretraining worth?")
+@group_option
 @overwrite_option
-def segment(name, images, others, out, size, epochs, seed, random, overwrite):
+def segment(name, images, others, out, size, epochs, seed, random, group, overwrite):
     """Train a segmenter on a preset's encoder from folders IMAGES and MASKS; then outline NEW images.
 
     Masks are PNG, TIFF or npy files named as their images, with integer labels (or black and white), or for labels that
     overlap TIFF files with a page for each; of volumes NIfTI files. 15% of the pairs choose the epoch, another 15% are
-    reported on. In the place of both folders IMAGES may be an npz archive (train_images, train_masks, ...). Writes
-    segmenter.keras, report.json and report.png, and for each new image a mask and a picture with the outlines. Behind a
-    segmenter.keras as NAME all are new images.
+    reported on; where patients are known, 15% of the patients. In the place of both folders IMAGES may be an npz
+    archive (train_images, train_masks, ...). Writes segmenter.keras, report.json and report.png, and for each new image
+    a mask and a picture with the outlines. Behind a segmenter.keras as NAME all are new images.
 
     \b
     Example:
@@ -139,7 +148,7 @@ def segment(name, images, others, out, size, epochs, seed, random, overwrite):
         medzoo segment vqvae-hippocampus images/ labels/ new/ --size 32x48x32 -o hippocampus/
     """
     from medzoo.progress import track
-    from medzoo.reports.bootstrap import show
+    from medzoo.reports.bootstrap import over, show
     from medzoo.tasks.segment import Segmenter, outline, train_segmenter
     from medzoo.zoo.presets import load
 
@@ -154,10 +163,11 @@ def segment(name, images, others, out, size, epochs, seed, random, overwrite):
         masks, new = masks_and_new(images, others)
         model = load(name)
         files = numbered(files_for(model, new))
-        own = {"size": size, "epochs": epochs, "seed": seed, "pretrained": not random, "command": said()}
-        segmenter, result = train_segmenter(model, images, masks, out, **own)
+        own = {"size": size, "epochs": epochs, "seed": seed, "pretrained": not random, "group": group}
+        segmenter, result = train_segmenter(model, images, masks, out, command=said(), **own)
+        count = result["images"]["test"]
         for label, value in result["dice"].items():
-            click.echo(f"label {label}: Dice {show(value, 3)} on {result['images']['test']} held-out images")
+            click.echo(f"label {label}: Dice {show(value, 3)} on {count} held-out images ({over(value, count)})")
     for title in track(files, "outlining"):
         outline(segmenter, files[title], out, size, title)
     click.echo(f"wrote {out}")
@@ -191,23 +201,28 @@ def masks_and_new(images, others):
 @click.option("--size", default=256, show_default=True, help="Side in pixels, for presets that take any size.")
 @click.option("--epochs", default=5, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def adapt(name, new, old, out, distance, weight, size, epochs, seed):
+@group_option
+def adapt(name, new, old, out, distance, weight, size, epochs, seed, group):
     """Adapt a preset to images of a folder NEW (a new scanner or hospital), without labels.
 
     OLD holds images like those it was trained on, so that they are not forgotten. A fifth of each folder is held out to
-    measure PSNR before and after.
+    measure PSNR before and after; where patients are known, a fifth of the patients.
 
     \b
     Example:
         medzoo adapt ae-chestxray-64 new-hospital/ old-hospital/ -o ae-new-hospital/
     """
-    from medzoo.reports.bootstrap import show
+    from medzoo.reports.bootstrap import over, show
     from medzoo.tasks.adapt import adapt_folders
 
     nothing_there([out], False)
     own = {"size": size, "distance": distance, "weight": weight, "epochs": epochs, "seed": seed, "verbose": 2}
-    for title, (before, after, count) in adapt_folders(name, files_of([new]), files_of([old]), out, **own).items():
-        click.echo(f"{title}: PSNR {show(before)} -> {show(after)} dB on {count} held-out images")
+    kinds = files_of([new]), files_of([old])
+    if group is not None:
+        own["groups"] = [groups_of(files, folder, group) for files, folder in zip(kinds, (new, old), strict=True)]
+    for title, (before, after, count) in adapt_folders(name, *kinds, out, **own).items():
+        facts = f"{count} held-out images ({over(after, count)})"
+        click.echo(f"{title}: PSNR {show(before)} -> {show(after)} dB on {facts}")
     click.echo(f"wrote {out}; medzoo.load({str(out)!r})")
 
 

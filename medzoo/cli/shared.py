@@ -105,6 +105,18 @@ def files_for(model, paths):
     return files_of(paths) if model.axes == 2 else volumes_of(paths, every=True)[0]
 
 
+def group_option(function):
+    text = "Whose image: regular expression on paths below their folder.  [default: PatientID of DICOM files]"
+    return click.option("--group", help=text)(function)
+
+
+def groups_of(files, folder, group):
+    """What `--group` finds in the paths of files below a folder; `None` without it: tasks know DICOM's PatientID."""
+    from medzoo.images.patients import named_by
+
+    return None if group is None else named_by(group, folder, files)
+
+
 def labelled_options(function):
     """Options of a command that takes labelled images: an archive, a folder, a DICOM tree or a table."""
     options = [

@@ -1,6 +1,6 @@
 """The numbers of `evaluate` as Markdown: the same text in reports and in model cards."""
 
-from medzoo.reports.bootstrap import show
+from medzoo.reports.bootstrap import over, show
 from medzoo.reports.tables import table
 
 
@@ -42,9 +42,14 @@ def _reconstruction(m):
     kind = "images of {} pixels" if len(m["image_size"]) == 2 else "volumes of {} voxels"
     return (
         f"### Reconstruction\n\n{m['images']} {kind.format(size)}, {m['split']} split of `{m['data']}`{classes}; "
-        f"mean per image and 95% bootstrap interval.\n\n{table(['', *(titles[n] for n in names)], rows)}\n\n"
+        f"mean per image and {_interval(m, m['psnr'])}.\n\n{table(['', *(titles[n] for n in names)], rows)}\n\n"
         f"Terms of the loss on the same images: {terms}.\n\nCommand: `{m['command']}`"
     )
+
+
+def _interval(m, value):
+    """What the intervals are over; metrics measured before that was recorded are over images."""
+    return over(value, m["images"]) if "bootstrap_unit" in m else "95% bootstrap interval"
 
 
 def _latents(x):
@@ -137,9 +142,11 @@ def _probe(p):
         "pca_linear": f"logistic regression on {p['pca_linear']['components']} principal components of the pixels",
     }
     rows = [[title, show(p[key]["auc"], 3), show(p[key]["accuracy"], 3)] for key, title in names.items()]
+    over_what = f" ({over(p['linear']['auc'], p['images'])})" if "bootstrap_unit" in p else ""
     return (
         f"### What the features know\n\nFrozen features (latents: {p['features']} numbers an image), classifiers "
-        f"fitted to {p['train_images']:,} images of `{p['data']}`, measured on {p['images']} of its test split.\n\n"
+        f"fitted to {p['train_images']:,} images of `{p['data']}`, measured on {p['images']} of its test "
+        f"split{over_what}.\n\n"
         f"{table(['', 'AUC', 'accuracy'], rows)}"
     )
 

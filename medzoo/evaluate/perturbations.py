@@ -3,6 +3,7 @@
 import numpy as np
 
 from medzoo import metrics
+from medzoo.images.patients import taken
 from medzoo.reports.bootstrap import summary
 
 
@@ -30,7 +31,7 @@ PERTURBATIONS = {
 }
 
 
-def perturbations(model, images, most=300):
+def perturbations(model, images, most=300, groups=None):
     """PSNR of reconstructions of changed images, JSON-ready: `{name: {"psnr": ..., "input_psnr": ...}}`.
 
     Reconstructions are compared with the changed image; where noise was added, with the image before, and `input_psnr`
@@ -39,13 +40,16 @@ def perturbations(model, images, most=300):
     Args:
         model: a medzoo model.
         images: float32 `(N, height, width, 1)`; of more than `most` every n-th is taken.
+        groups: `(N,)`, whatever tells patients apart, see `interval_of`.
     """
-    images = images[:: -(-len(images) // most)]
+    some = slice(None, None, -(-len(images) // most))
+    images, groups = images[some], taken(groups, some)
     result = {}
     for name, (change, target) in PERTURBATIONS.items():
         seen = change(images).astype("float32")
         reference = images if target == "clean" else seen
-        result[name] = {"psnr": summary(metrics.per_image(metrics.psnr, reference, model.reconstruct(seen)))}
+        psnr = metrics.per_image(metrics.psnr, reference, model.reconstruct(seen))
+        result[name] = {"psnr": summary(psnr, groups=groups)}
         if target == "clean":
             result[name]["input_psnr"] = round(float(metrics.per_image(metrics.psnr, images, seen).mean()), 2)
     return result

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medzoo.reports.bootstrap import interval_of, summary
+from medzoo.reports.bootstrap import interval_of, summary, unit_of
 from medzoo.reports.classification import mean_auc
 from medzoo.tasks.features import features, fit_size
 
@@ -20,7 +20,8 @@ def probe(model, data, seed=0):
     Returns: dict: for `linear` (logistic regression on standardised latents), `linear_deep` (on `"deep"` features, see
         `medzoo.tasks.features`), `knn` (5 neighbours, latents) and `pca_linear` (logistic regression on as many
         principal components of the pixels as latents, at most 256) the accuracy and the AUC (one against the rest,
-        averaged over classes) on the test split, with 95% bootstrap intervals.
+        averaged over classes) on the test split, with 95% bootstrap intervals
+        over patients where the data know them, else over images (`"bootstrap_unit"`).
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
@@ -39,16 +40,18 @@ def probe(model, data, seed=0):
     linear_deep = make_pipeline(StandardScaler(), LogisticRegression(**logistic)).fit(deep, train_labels)
     knn = make_pipeline(StandardScaler(), KNeighborsClassifier(5)).fit(x, train_labels)
     pca_linear = make_pipeline(reduce, StandardScaler(), LogisticRegression(**logistic)).fit(pixels, train_labels)
+    groups = data.patients("test")
     return {
         "data": data.name,
         "classes": data.kept,
         "train_images": len(train),
         "images": len(test),
+        "bootstrap_unit": unit_of(groups),
         "features": x.shape[1],
-        "linear": _scores(linear.predict_proba(x_test), labels),
-        "linear_deep": {"features": deep.shape[1], **_scores(linear_deep.predict_proba(deep_test), labels)},
-        "knn": _scores(knn.predict_proba(x_test), labels),
-        "pca_linear": {"components": components, **_scores(pca_linear.predict_proba(pixels_test), labels)},
+        "linear": _scores(linear.predict_proba(x_test), labels, groups),
+        "linear_deep": {"features": deep.shape[1], **_scores(linear_deep.predict_proba(deep_test), labels, groups)},
+        "knn": _scores(knn.predict_proba(x_test), labels, groups),
+        "pca_linear": {"components": components, **_scores(pca_linear.predict_proba(pixels_test), labels, groups)},
     }
 
 
@@ -60,10 +63,10 @@ def _split(model, data, split, seed):
     return fit_size(model, images), labels
 
 
-def _scores(probabilities, labels):
+def _scores(probabilities, labels, groups):
     truth = np.unique(labels, return_inverse=True)[1]
     right = (probabilities.argmax(axis=1) == truth).astype("float64")
     return {
-        "accuracy": summary(right),
-        "auc": interval_of(lambda i: mean_auc(probabilities[i], truth[i]), len(labels), 300),
+        "accuracy": summary(right, groups=groups),
+        "auc": interval_of(lambda i: mean_auc(probabilities[i], truth[i]), len(labels), 300, groups=groups),
     }

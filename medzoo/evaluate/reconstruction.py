@@ -13,17 +13,17 @@ from medzoo.reports.bootstrap import summary
 METRICS = {"psnr": (metrics.psnr, 1), "ssim": (metrics.ssim, 11), "ms_ssim": (metrics.ms_ssim, 176)}  # smallest side
 
 
-def similarity(images, reconstructions):
-    """PSNR, SSIM and (from 176 pixels on) MS-SSIM, each with a 95% bootstrap interval over images."""
+def similarity(images, reconstructions, groups=None):
+    """PSNR, SSIM and (from 176 pixels on) MS-SSIM, each with a 95% bootstrap interval, see `interval_of`."""
     side = min(images.shape[1:-1])
     return {
-        name: summary(metrics.per_image(function, images, reconstructions))
+        name: summary(metrics.per_image(function, images, reconstructions), groups=groups)
         for name, (function, least) in METRICS.items()
         if side >= least and (images.ndim == 4 or name != "ms_ssim")
     }
 
 
-def pca_baseline(model, train, images):
+def pca_baseline(model, train, images, groups=None):
     """`similarity` of a PCA with as many numbers an image as the model, fitted to the training images.
 
     A PCA of whole images where the model takes one size only, else of its patches. `None` for VQ-VAE and codec, whose
@@ -39,7 +39,7 @@ def pca_baseline(model, train, images):
     restored = pca_reconstruct(train, images, components, patch)
     sides = patch if model.axes == 2 else "×".join(map(str, model.factors))
     where = {"patch": sides} if patch else {}
-    return {"components": components, **where, **similarity(images, restored)}
+    return {"components": components, **where, **similarity(images, restored, groups)}
 
 
 def pca_reconstruct(train, images, components, patch=None, most=100_000):

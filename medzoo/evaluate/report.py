@@ -16,9 +16,10 @@ from medzoo.evaluate.samples import sample_quality
 from medzoo.evaluate.speed import speed
 from medzoo.files import write_json
 from medzoo.images.archive import to_float
+from medzoo.images.patients import taken
 from medzoo.models import VAE
 from medzoo.reports import plots
-from medzoo.reports.bootstrap import show, summary
+from medzoo.reports.bootstrap import over, show, summary, unit_of
 from medzoo.tasks.shared.data import open_for
 from medzoo.zoo.manifest import BUNDLED
 from medzoo.zoo.presets import load
@@ -54,11 +55,13 @@ def evaluate(
 
     Returns: dict of numbers, JSON-ready: reconstruction beside PCA, terms of the loss, latents, codebook or posterior,
         samples (vector VAEs), perturbations, probe, speed, and where the images came from.
+        Intervals are over patients where the data know them, else over images: `"bootstrap_unit"`.
     """
     model = load(name)
     collection = open_for(model, data, size, classes=classes, **reading)
     classes = collection.kept
     images, train = (to_float(collection.images(s)) for s in (split, "train"))
+    groups = collection.patients(split)
     log.info("%s: reconstructing %d images of %s, also brighter, darker, noisier", model.name, len(images), data)
     reconstructions = model.reconstruct(images)
     flags = f" --classes {','.join(map(str, classes))}" if classes else ""
@@ -72,22 +75,24 @@ def evaluate(
         "split": split,
         "classes": classes,
         "images": len(images),
+        "bootstrap_unit": unit_of(groups),
         "image_size": list(images.shape[1:-1]),
         "parameters": model.count_params(),
         "latent_shape": list(model.latent_shape(images.shape[1:])),
-        **similarity(images, reconstructions),
+        **similarity(images, reconstructions, groups),
         "loss_terms": _loss_terms(model, images),
         "latents": latent_statistics(model, images, train),
-        "perturbations": perturbations(model, images),
+        "perturbations": perturbations(model, images, groups=groups),
         "speed": speed(name, images.shape[1:-1]),
     }
-    if (baseline := pca_baseline(model, train, images)) is not None:
+    if (baseline := pca_baseline(model, train, images, groups)) is not None:
         result["pca"] = baseline
     if isinstance(model, VAE):
         log.info("%s: log-likelihood and samples", model.name)
-        some = images[:: -(-len(images) // IMAGES_FOR_LIKELIHOOD)]
+        every = slice(None, None, -(-len(images) // IMAGES_FOR_LIKELIHOOD))
+        some, whose = images[every], taken(groups, every)
         k = 64 if model.bottleneck == "vector" else 16
-        bound, elbo = (summary(values) for values in log_likelihood(model, some, k))
+        bound, elbo = (summary(values, groups=whose) for values in log_likelihood(model, some, k))
         result["log_likelihood"] = {"samples": k, "images": len(some), "nats": bound, "elbo": elbo}
         if model.bottleneck == "vector" and model.axes == 2:
             result["prior_samples"] = sample_quality(model, train, images, load(BUNDLED / ENCODER))
@@ -150,4 +155,5 @@ def report(folder, data, probe_data=None):
     write_metrics(folder, result)
     write_card(folder)
     pca = f"; PCA {show(result['pca']['psnr'])}" if "pca" in result else ""
-    return f"{folder}: test PSNR {show(result['psnr'])} dB, SSIM {show(result['ssim'], 4)}{pca}"
+    intervals = over(result["psnr"], result["images"])
+    return f"{folder}: test PSNR {show(result['psnr'])} dB, SSIM {show(result['ssim'], 4)}{pca} ({intervals})"

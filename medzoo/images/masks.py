@@ -130,8 +130,13 @@ def load_masks(images, masks, size=None, window=None, nan=None):
         FileNotFoundError: no such folder, or masks are missing; names them.
         ImageError: a file that cannot be used, an image and its mask of different sizes, or two images of one mask.
     """
+    return load_pairs(images, masks, size, window, nan)[:2]
+
+
+def load_pairs(images, masks, size=None, window=None, nan=None):
+    """Return what `load_masks` returns, and the list of the images' files in the same order."""
     if size is not None and not np.isscalar(size) and len(size) == 3:
-        return _load_volumes(Path(images), Path(masks), size, window)
+        return _load_volumes(Path(images), Path(masks), size, window, nan)
     files = list_images(images)
     stems = _by_stem(files, images, "images")
     drawn = [path for path in files_below(masks) if path.suffix.lower() in MASK_SUFFIXES]
@@ -154,7 +159,7 @@ def load_masks(images, masks, size=None, window=None, nan=None):
         if pairs and mask.shape != pairs[0][1].shape:
             raise ImageError(f"{found[stem]}: {_kind(mask)}; others have {_kind(pairs[0][1])}.")
         pairs.append((image, mask))
-    return tuple(np.stack(part) for part in zip(*pairs, strict=True))
+    return (*(np.stack(part) for part in zip(*pairs, strict=True)), list(stems.values()))
 
 
 def _by_stem(paths, folder, what):
@@ -214,8 +219,8 @@ def load_mask_archive(path, size=None):
     return parts, names
 
 
-def _load_volumes(images, masks, size, window):
-    """`load_masks` of NIfTI files."""
+def _load_volumes(images, masks, size, window, nan):
+    """`load_pairs` of NIfTI files."""
     files = list_nifti(images)
     if missing := [str(file) for file in files if not (masks / file).is_file()]:
         raise FileNotFoundError(
@@ -224,7 +229,7 @@ def _load_volumes(images, masks, size, window):
         )
     x, y = np.zeros((len(files), *size, 1), "float32"), np.zeros((len(files), *size), "int32")
     for i, file in enumerate(files):
-        volume, labels = read_volume(images / file), read_volume(masks / file)
+        volume, labels = read_volume(images / file, nan=nan), read_volume(masks / file)
         if labels.values.shape != volume.values.shape or not one_grid(labels.affine, volume.affine):
             raise ImageError(f"{masks / file}: not on the grid of {images / file}.")
         known = np.unique(labels.values)
@@ -236,7 +241,7 @@ def _load_volumes(images, masks, size, window):
             )
         x[i] = cut_to(volume.images(window=window), size)
         y[i] = cut_to(labels_of(masks / file, labels.stacked().round().astype("int32")), size)
-    return x, y
+    return x, y, [images / file for file in files]
 
 
 def _nearest(mask, size):

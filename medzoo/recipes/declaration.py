@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medzoo.images.collection import Collection, open_collection
+from medzoo.images.patients import warn_of_shared
 from medzoo.images.phantom import chest_phantom
 from medzoo.recipes.training import run
 
@@ -98,8 +99,11 @@ class Recipe:
                 )
                 for file, part in parts.items()
             ]
-            return list(zip(opened, shares, strict=True))
-        return [(self._foreign(open_collection(d, size or self.size_of_files, **reading)), 1.0) for d in given]
+        else:
+            opened = [self._foreign(open_collection(d, size or self.size_of_files, **reading)) for d in given]
+            shares = [1.0] * len(opened)
+        warn_of_shared(opened)
+        return list(zip(opened, shares, strict=True))
 
     def _foreign(self, collection):
         """Of images that the recipe was not made for, those of its classes, if there are such classes."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from medzoo.files import same_settings, write_json
 from medzoo.images.collection import Collection, open_collection
+from medzoo.images.patients import warn_of_shared
 from medzoo.models.fit_prior import Draws, optimizer, prepare
 from medzoo.recipes.augment import moved_copies
 from medzoo.recipes.checkpoint import Checkpoints, begin
@@ -45,6 +46,7 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     own = model.image_shape[:-1] if model.image_shape[0] else size and (size, size)
     given = [data] if isinstance(data, (str, Path, Collection)) else list(data)
     collections = [open_collection(d, own or SIDE, **reading) for d in given]
+    warn_of_shared(collections)
     size = own or _common(c.images("train").shape[1:-1] for c in collections) or (SIDE, SIDE)
     names = class_names(collections)
     work.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from scipy.stats import rankdata
 from medzoo.reports.bootstrap import interval_of
 
 
-def measure(probabilities, labels, names=None, specificity=0.9, resamples=1000):
+def measure(probabilities, labels, names=None, specificity=0.9, resamples=1000, groups=None):
     """Accuracy, balanced accuracy, AUC (one against the rest, averaged), ECE and, for two classes, sensitivity.
 
     Where an image may have several findings: the AUC of each by its name, and their mean.
@@ -17,13 +17,14 @@ def measure(probabilities, labels, names=None, specificity=0.9, resamples=1000):
         labels: integers `(N,)`; of findings 0 and 1 `(N, K)`.
         names: of the findings.
         specificity: at which the sensitivity of class 1 is given.
-        resamples: of the bootstrap over images.
+        resamples: of the bootstrap.
+        groups: `(N,)`, whatever tells patients apart: the bootstrap is over these, else over images; see `interval_of`.
 
     Returns: dict of `{"mean": ..., "interval": [...]}`, JSON-ready.
     """
     probabilities, labels = np.asarray(probabilities, "float64"), np.asarray(labels)
     if labels.ndim == 2:
-        return _of_findings(probabilities, labels, names or list(map(str, range(labels.shape[1]))), resamples)
+        return _of_findings(probabilities, labels, names or list(map(str, range(labels.shape[1]))), resamples, groups)
     right = probabilities.argmax(axis=1) == labels
     classes = range(probabilities.shape[1])
 
@@ -39,20 +40,21 @@ def measure(probabilities, labels, names=None, specificity=0.9, resamples=1000):
     if len(classes) == 2:
         name = f"sensitivity_at_{specificity:g}_specificity"
         functions[name] = lambda i: sensitivity(probabilities[i, 1], labels[i], specificity)
-    return {name: interval_of(f, len(labels), resamples) for name, f in functions.items()}
+    return {name: interval_of(f, len(labels), resamples, groups=groups) for name, f in functions.items()}
 
 
-def _of_findings(probabilities, labels, names, resamples):
+def _of_findings(probabilities, labels, names, resamples, groups):
     """AUC of each finding that some images have and others not, and their mean."""
 
     def of_finding(i, k):
         return auc(probabilities[i, k], labels[i, k])
 
     present = [k for k in range(len(names)) if 0 < labels[:, k].sum() < len(labels)]
-    each = {names[k]: interval_of(lambda i, k=k: of_finding(i, k), len(labels), resamples) for k in present}
+    how = {"resamples": resamples, "groups": groups}
+    each = {names[k]: interval_of(lambda i, k=k: of_finding(i, k), len(labels), **how) for k in present}
     if not present:
         return {"auc": None, "auc_of": {}}
-    mean = interval_of(lambda i: np.nanmean([of_finding(i, k) for k in present]), len(labels), resamples)
+    mean = interval_of(lambda i: np.nanmean([of_finding(i, k) for k in present]), len(labels), **how)
     return {"auc": mean, "auc_of": each}
 
 

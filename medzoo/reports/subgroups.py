@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from medzoo.images.patients import taken
 from medzoo.reports.classification import measure
 
 PARTS = 4  # that numbers with many values are cut into, of about as many images each
 
 
-def by_subgroup(probabilities, labels, subgroups, names=None):
+def by_subgroup(probabilities, labels, subgroups, names=None, groups=None):
     """`medzoo.reports.classification.measure` of the images of each subgroup, JSON-ready.
 
     A subgroup without images of two classes has no AUC; how many images there are always stands beside. Intervals of
@@ -16,6 +17,7 @@ def by_subgroup(probabilities, labels, subgroups, names=None):
     Args:
         probabilities, labels, names: see `measure`.
         subgroups: `{column: array (N,) of str}`; columns of numbers with more than 6 values are cut into four parts.
+        groups: see `measure`.
 
     Returns: `{column: {value: {"images": n, ...}}}`.
     """
@@ -26,7 +28,8 @@ def by_subgroup(probabilities, labels, subgroups, names=None):
         for value in dict.fromkeys(sorted(map(str, parts), key=_in_order)):
             own = parts == value
             several = labels.ndim == 2 or len(np.unique(labels[own])) > 1
-            measured = measure(probabilities[own], labels[own], names) if several else {}
+            mine = {"names": names, "groups": taken(groups, own)}
+            measured = measure(probabilities[own], labels[own], **mine) if several else {}
             found[column][value] = {"images": int(own.sum()), **measured}
     return found
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from medzoo import metrics
+from medzoo.images.patients import are_known, numbered, patients_of_files, taken, units
 from medzoo.images.read import read_image
 from medzoo.models.checks import images_only
 from medzoo.models.steps import OwnLoss
@@ -144,32 +145,66 @@ def adapt(
     return copy
 
 
-def adapt_folders(model, new, old, out, *, size=SIZE, seed=0, **training):
+def adapt_folders(model, new, old, out, *, size=SIZE, groups=None, seed=0, **training):
     """`adapt` to image files, saved as a preset; a fifth of each kind is held out to measure PSNR before and after.
+
+    Where patients are known, a fifth of the patients is held out. A patient with images of both kinds is held out from
+    both, or from neither.
 
     Args:
         model: a medzoo model, or anything `medzoo.load` takes.
         new, old: lists of image files.
         out: preset folder to write; must not exist.
         size: side in pixels, for a model that takes any.
+        groups: Pair of sequences, of `new` and of `old`, that tell patients apart, one value per file; each may be
+            `None`. By default the PatientID of DICOM files.
         seed, training: options of `adapt`.
 
-    Returns: `{"new": (before, after, count), "old": ...}`, means of PSNR in dB with intervals, and how many images.
+    Returns: `{"new": (before, after, count), "old": ...}`, means of PSNR in dB with intervals (over patients where
+        these are known, see `medzoo.reports.bootstrap.interval_of`), and how many images were held out.
+
+    Raises:
+        ValueError: If there are too few images or patients to hold some out; or as `adapt`.
     """
     model = loaded(model)
     images_only(model, "adapt")
-    held_out, known = {}, {}
-    for title, files in (("new", new), ("old", old)):
+    groups = (patients_of_files(new), patients_of_files(old)) if groups is None else groups
+    parts = _hold_out_fifth((len(new), len(old)), groups, seed)
+    held_out, known, whose = {}, {}, {}
+    for title, files, own, (kept, rest) in zip(("new", "old"), (new, old), groups, parts, strict=True):
         images = model.preprocess(files) if model.image_shape[0] else np.stack([read_image(f, size) for f in files])
-        order = np.random.default_rng(seed).permutation(len(images))
-        cut = max(1, len(images) // 5)
-        held_out[title], known[title] = images[order[:cut]], images[order[cut:]]
+        held_out[title], known[title], whose[title] = images[kept], images[rest], taken(own, kept)
     adapted = adapt(model, known["new"], known["old"], seed=seed, **training)
     save_preset(adapted, out)
     return {
-        title: (
-            *(summary(metrics.per_image(metrics.psnr, images, m.reconstruct(images))) for m in (model, adapted)),
-            len(images),
-        )
+        title: (*(_psnr(m, images, whose[title]) for m in (model, adapted)), len(images))
         for title, images in held_out.items()
     }
+
+
+def _psnr(model, images, groups):
+    return summary(metrics.per_image(metrics.psnr, images, model.reconstruct(images)), groups=groups)
+
+
+def _hold_out_fifth(counts, groups, seed):
+    """`[(indices held out, all others), ...]` of several sets of images; no patient is held out from one of them and
+    learned from in another."""
+    every = [taken(own, slice(None)) if are_known(own) else [None] * n for own, n in zip(groups, counts, strict=True)]
+    numbers = np.split(numbered([value for own in every for value in own], sum(counts)), np.cumsum(counts)[:-1])
+    held_out, learned, parts = set(), set(), []
+    for own in numbers:
+        patients = units(own, len(own))
+        order = [patients[k] for k in np.random.default_rng(seed).permutation(len(patients))]
+        names = [int(own[images[0]]) for images in order]
+        free = [name for name in names if name not in held_out | learned]
+        cut = max(0, max(1, len(names) // 5) - len(held_out.intersection(names)))
+        held_out |= set(free[:cut])
+        learned |= set(free[cut:])
+        chosen = [[images for name, images in zip(names, order, strict=True) if name in p] for p in (held_out, learned)]
+        if not all(chosen):
+            raise ValueError(
+                f"adapt: {len(own)} images of {len(names)} patients. Expected 2 patients or more, so that some can be "
+                "held out from old and new images alike."
+            )
+        parts.append(tuple(np.concatenate(images) for images in chosen))
+    return parts

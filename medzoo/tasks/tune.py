@@ -11,6 +11,7 @@ from medzoo import metrics
 from medzoo.files import write_json, write_whole
 from medzoo.images.archive import to_float
 from medzoo.images.collection import open_collection
+from medzoo.images.patients import are_known, numbered
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.recipes.augment import Augmented
 from medzoo.recipes.training import CLIP, schedule
@@ -55,12 +56,20 @@ def cross_validate(
         images: uint8 `(N, height, width, 1)`.
         folds: of the images; every image is held out once for each setting.
         epochs, batch_size, learning_rate, seed: of each training, which starts from the PCA of its images.
-        groups: `(N,)`, patients: images of one never stand on both sides.
+        groups: `(N,)`, patients: images of one never stand on both sides. Missing values are patients of their own.
+
+    Raises:
+        ValueError: If there are fewer patients than folds, or not one group per image.
     """
     from sklearn.model_selection import GroupKFold, KFold
 
-    splitter = KFold(folds, shuffle=True, random_state=seed) if groups is None else GroupKFold(folds)
-    splits = list(splitter.split(images, groups=groups))
+    known = are_known(groups)
+    patients = numbered(groups if known else None, len(images))
+    if len(np.unique(patients)) < folds:
+        what = "patients" if known else "images"
+        raise ValueError(f"cross_validate: {len(np.unique(patients))} {what}; expected {folds} or more, one per fold.")
+    splitter = GroupKFold(folds) if known else KFold(folds, shuffle=True, random_state=seed)
+    splits = list(splitter.split(images, groups=patients if known else None))
     for setting in settings:
         for fold, (train, held_out) in enumerate(splits):
             keras.utils.set_random_seed(seed)
@@ -158,7 +167,8 @@ def tune(
         trials.append(trial)
         progress(trial)
     rows, best = summarise(trials), choose(trials)
-    facts = {"command": command, "images": len(chosen), "chosen": best, "settings": rows}
+    unit = "patient" if are_known(own) else "image"
+    facts = {"command": command, "images": len(chosen), "folds_by": unit, "chosen": best, "settings": rows}
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "tune.json", facts)
     what = "codebook size" if family == "vqvae" else "latents"
@@ -178,8 +188,8 @@ def _page(family, what, data, folds, epochs, facts):
     ]
     end = " It is the largest tried: try larger ones." if facts["chosen"] == rows[-1]["setting"] else ""
     return (
-        f"# {family}: {what}\n\n{facts['images']} images of `{data}`, {folds}-fold cross-validation, {epochs} epochs "
-        f"each; mean and standard error over folds.\n\n{table(header, cells)}\n\nChosen: **{facts['chosen']}**, the "
-        f"smallest within one standard error of the best.{end}\n\n![plot](tune.png)\n\nCommand: "
-        f"`{facts['command']}`\n"
+        f"# {family}: {what}\n\n{facts['images']} images of `{data}`, {folds}-fold cross-validation by "
+        f"{facts['folds_by']}, {epochs} epochs each; mean and standard error over folds.\n\n{table(header, cells)}\n\n"
+        f"Chosen: **{facts['chosen']}**, the smallest within one standard error of the best.{end}\n\n![plot](tune.png)"
+        f"\n\nCommand: `{facts['command']}`\n"
     )

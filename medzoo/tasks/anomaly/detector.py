@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from medzoo.images.archive import to_float
 from medzoo.images.intensity import resize, standardize
+from medzoo.images.patients import are_known, hold_out, patients_of_files, taken, units
 from medzoo.images.read import read_image
 from medzoo.models.checks import images_only
 from medzoo.recipes.augment import moved_copies
@@ -28,8 +29,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     The threshold is conformal: of normal images that are exchangeable with the held-out ones, at most
     `false_positive_rate` are called anomalies, on the average over such fits (Vovk et al. 2005; Bates et al. 2023,
-    arXiv:2104.08279). Images from elsewhere are not exchangeable: `predict` warns where exposure, contrast or sharpness
-    of ten or more images are not those of the normal ones.
+    arXiv:2104.08279). Where patients are known, the held-out images are of other patients than those learned from, and
+    the rate holds for images of new patients, see `conformal_threshold`. Images from elsewhere are not exchangeable:
+    `predict` warns where exposure, contrast or sharpness of ten or more images are not those of the normal ones.
 
     Args:
         model: name, folder or `hf://...` of a preset, or a medzoo model.
@@ -42,7 +44,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         steps: of the training behind `"synthetic"`, batches of 16; some minutes.
         augment: moved and mirrored copies of each normal image added to the fit of the other scores.
         false_positive_rate: share of normal images that `predict` may call anomalies.
-        held_out: share of the normal images kept for scale and threshold.
+        held_out: share of the normal images (of their patients, where these are known) kept for scale and threshold.
         seed: int.
 
     Attributes: `threshold_` of `anomaly_scores`; `model_`; `fitted_`, the scores by name; `segmenter_`, the
@@ -73,30 +75,61 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.held_out = held_out
         self.seed = seed
 
-    def fit(self, X, y=None):
-        """Learns from normal images: arrays `(N, H, W[, 1])` (uint8, or floats in [0, 1]) or a list of files."""
+    def fit(self, X, y=None, groups=None):
+        """Learn from normal images.
+
+        Args:
+            X: Array `(N, H, W[, 1])` (uint8, or floats in [0, 1]) or a list of files.
+            y: Not used.
+            groups: Sequence `(N,)` that tells patients apart; missing values are patients of their own. By default the
+                PatientID of DICOM files; where there is none, each image is a patient of its own.
+
+        Returns:
+            The detector.
+
+        Raises:
+            ValueError: If there are too few images or patients, or not one group per image.
+        """
         unknown = {*self.scores, self.heat} - set(SCORES)
         if unknown or not self.scores:
             raise ValueError(f"AnomalyDetector: scores {sorted(unknown)}; expected some of {', '.join(SCORES)}.")
         self.model_ = loaded(self.model)
         images_only(self.model_, "AnomalyDetector")
         raw = self._read(X)
-        count = round(self.held_out * len(raw))
-        if count < 10 or len(raw) - count < 10:
-            raise ValueError(
-                f"AnomalyDetector: {len(raw)} normal images; expected 20 or more, so that 10 can be held out."
-            )
-        order = np.random.default_rng(self.seed).permutation(len(raw))
-        held_out, normals = (self._prepare(raw[part]) for part in (order[:count], order[count:]))
+        groups = patients_of_files(X) if groups is None and _are_files(X) else groups
+        kept, rest = self._hold_out(len(raw), groups)
+        held_out, normals = self._prepare(raw[kept]), self._prepare(raw[rest])
         self.fitted_ = self._fit_scores(normals)
         self.scale_ = {}
         for name in self.scores:
             low, middle, high = np.percentile(self.fitted_[name].score(self.model_, held_out)[0], (25, 50, 75))
             self.scale_[name] = (middle, max((high - low) / 1.349, 1e-12))
         self.held_out_scores_ = self._scores(held_out)
-        self.threshold_ = conformal_threshold(self.held_out_scores_, self.false_positive_rate)
+        self.held_out_groups_ = taken(groups, kept)
+        calibrated = self.held_out_scores_, self.false_positive_rate, self.held_out_groups_
+        self.threshold_ = conformal_threshold(*calibrated)
         self.acquisition_ = acquisition(raw)
         return self
+
+    def _hold_out(self, count, groups):
+        """Indices of the images held out, 10 or more, and of those learned from."""
+        patients = units(groups, count)
+        least = round(self.held_out * len(patients))
+        for many in range(max(1, least), len(patients)) if are_known(groups) else [least]:
+            if 0 < many < len(patients):
+                kept, rest = hold_out(patients, [many], self.seed)
+                if len(kept) >= LEAST and len(rest) >= LEAST:
+                    return kept, rest
+        whose = f" of {len(patients)} patients" if are_known(groups) else ""
+        raise ValueError(
+            f"AnomalyDetector: {count} normal images{whose}; expected {2 * LEAST} or more, so that {LEAST} can be held "
+            f"out{', of other patients than the rest' if whose else ''}."
+        )
+
+    def threshold_at(self, rate):
+        """Return the threshold of `anomaly_scores` for another false-positive rate."""
+        check_is_fitted(self, "held_out_scores_")
+        return conformal_threshold(self.held_out_scores_, rate, self.held_out_groups_)
 
     @property
     def segmenter_(self):
@@ -169,7 +202,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Images as the model takes them, float32 `(N, H, W, 1)` in [0, 1], of the detector's size."""
         own = self.model_.image_shape[:2]
         size = own if own[0] else (self.size, self.size)
-        if isinstance(X, np.ndarray) and X.dtype.kind not in "US":
+        if not _are_files(X):
             X = to_float(X) if X.dtype == np.uint8 else X
             X = X[..., None] if X.ndim == 3 else X
         else:
@@ -204,6 +237,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return np.mean(scaled, axis=0)
 
 
+def _are_files(X):
+    return not isinstance(X, np.ndarray) or X.dtype.kind in "US"
+
+
+LEAST = 10  # images held out, and as many learned from
 ACQUISITION = ("brightness", "contrast", "share of black", "sharpness")
 
 
@@ -215,17 +253,36 @@ def acquisition(images):
     return np.stack([x.mean(axis=(1, 2)), spread, (x < 0.05).mean(axis=(1, 2)), steps / (spread + 1e-6)], axis=1)
 
 
-def conformal_threshold(scores, rate):
-    """The k-th smallest of n scores of normal images, k = ceil((1 - rate) (n + 1)): a further one exceeds it with a
-    probability of at most `rate`. Where n is too small for that, the largest, with a warning."""
-    n = len(scores)
-    k = int(np.ceil((1 - rate) * (n + 1) - 1e-9))
-    if k > n:
+def conformal_threshold(scores, rate, groups=None):
+    """Return the threshold that a further normal image exceeds with a probability of at most `rate`.
+
+    The k-th smallest of n scores of normal images, k = ceil((1 - rate) (n + 1)). With groups, each of the n patients
+    counts alike, however many images there are of each, and the further image is of another patient (hierarchical
+    conformal prediction, Lee, Barber & Willett 2023, arXiv:2306.06342). Where n is too small, the largest score, with a
+    warning.
+
+    Args:
+        scores: Array `(N,)`. Scores of normal images that were held out.
+        rate: float in (0, 1). Share of normal images that may exceed the threshold.
+        groups: Sequence `(N,)` that tells patients apart, or `None`: each image is a patient of its own.
+
+    Returns:
+        float.
+    """
+    patients = units(groups, len(scores))
+    n, weights = len(patients), np.empty(len(scores))
+    for own in patients:
+        weights[own] = 1 / len(own)
+    order = np.argsort(scores, kind="stable")
+    needed = (1 - rate) * (n + 1) - 1e-9
+    if np.ceil(needed) > n:
+        what = "patients with normal images" if are_known(groups) else "normal images"
         warnings.warn(
-            f"{n} normal images held out promise a false-positive rate of {1 / (n + 1):.1%} at best, not {rate:.1%}.",
+            f"{n} {what} held out promise a false-positive rate of {1 / (n + 1):.1%} at best, not {rate:.1%}.",
             stacklevel=3,
         )
-    return float(np.sort(scores)[min(k, n) - 1])
+    place = np.searchsorted(np.cumsum(weights[order]), needed)
+    return float(np.asarray(scores)[order[min(place, len(scores) - 1)]])
 
 
 def find_boxes(heat, level=0.6, smallest=0.002):

@@ -5,6 +5,8 @@ import numpy as np
 from keras import ops
 from scipy.ndimage import gaussian_filter
 
+from medzoo.images.patients import are_known, numbered
+from medzoo.images.splits import split
 from medzoo.layers import pooling
 from medzoo.models.checks import check_shape, images_only
 from medzoo.recipes.augment import Augmented, Batches
@@ -145,7 +147,7 @@ def fine_tune(
     classifier,
     x,
     y,
-    validation_data,
+    validation_data=None,
     epochs=(15, 15),
     learning_rates=(1e-3, 3e-4),
     batch_size=32,
@@ -155,13 +157,15 @@ def fine_tune(
     balance=True,
     seed=0,
     verbose=0,
+    groups=None,
 ):
     """Staged unfreezing: the head first, then everything at a smaller learning rate; the best epoch of each is kept.
 
     Args:
         classifier: a `Classifier`.
         x, y: images `(N, H, W, 1)`, uint8 or float32 in [0, 1], and labels as the classifier takes them.
-        validation_data: `(x, y)`, whose loss chooses the epoch.
+        validation_data: `(x, y)`, whose loss chooses the epoch; of other patients than `x`. By default a seventh of the
+            patients (of the images, where patients are not known) is held out for it.
         epochs, learning_rates: of the two stages; 0 epochs skips one.
         steps: batches an epoch; by default as many as show each image once, which is little where labels are few.
         augment: `True`: move, turn, scale and expose the training images a little differently each epoch. `"retaken"`:
@@ -172,9 +176,15 @@ def fine_tune(
         loss: of Keras, for integer labels; by default the classifier's own.
         balance: weight the classes to count alike; not used where an image may have several findings.
         seed, verbose: of the training.
+        groups: Sequence `(N,)` that tells patients apart, for what is held out by default; missing values are patients
+            of their own.
 
     Returns: the classifier.
+
+    Raises:
+        ValueError: If groups are given beside `validation_data`, or too few images or patients without it.
     """
+    x, y, validation_data = _with_validation(x, y, validation_data, groups, seed)
     if not isinstance(augment, dict):
         if augment not in CHANGES:
             raise ValueError(f"fine_tune: augment={augment!r}; expected {', '.join(map(repr, CHANGES))} or a dict.")
@@ -200,3 +210,18 @@ def fine_tune(
             verbose=verbose,
         )
     return classifier
+
+
+def _with_validation(x, y, validation_data, groups, seed):
+    """Images and labels to learn from, and those whose loss chooses the epoch; no patient is in both."""
+    if validation_data is not None:
+        if groups is not None:
+            raise ValueError(
+                "fine_tune: groups beside validation_data. Expected one of the two: groups tell which images are held "
+                "out together where there is no validation_data."
+            )
+        return x, y, validation_data
+    y = np.asarray(y)
+    where = split(y, numbered(groups, len(x)) if are_known(groups) else None, seed, names=("train", "val"))
+    kept, rest = where == "val", where == "train"
+    return x[rest], y[rest], (x[kept], y[kept])

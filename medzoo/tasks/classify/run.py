@@ -12,6 +12,7 @@ from medzoo.models.usual import SHIFTED, UNUSUAL
 from medzoo.progress import track
 from medzoo.recipes.augment import Batches
 from medzoo.reports import classification
+from medzoo.reports.bootstrap import unit_of
 from medzoo.reports.plots import save_classification, save_explanation
 from medzoo.reports.subgroups import by_subgroup
 from medzoo.tasks.classify.classifier import Classifier, fine_tune
@@ -54,7 +55,8 @@ def train_classifier(
         command: for the report.
         reading: options of `open_collection`.
 
-    Returns: `(classifier, report)`: its `preprocess` reads files as in training; the report is JSON-ready.
+    Returns: `(classifier, report)`: its `preprocess` reads files as in training; the report is JSON-ready. Its
+        intervals are over patients where the data know them, else over images (`"bootstrap_unit"`).
     """
     keras.utils.set_random_seed(seed)
     model, out = loaded(model), Path(out)
@@ -80,6 +82,7 @@ def train_classifier(
     classifier.preprocess = Preprocess(images["train"].shape[1:-1], reading.get("window"))
     classifier.set_usual(Batches(images["val"], batch_size=MOST)[0])
     probabilities = classifier.predict(Batches(images["test"]), verbose=0)
+    own = {"names": names, "groups": collection.patients("test")}
     result = {
         "command": command,
         **collection.facts(),
@@ -87,8 +90,9 @@ def train_classifier(
         "augment": augment,
         "temperature": round(float(classifier.temperature), 4),
         "backend": keras.backend.backend(),
-        **classification.measure(probabilities, labels["test"], names),
-        "subgroups": by_subgroup(probabilities, labels["test"], collection.subgroups_of("test"), names),
+        "bootstrap_unit": unit_of(own["groups"]),
+        **classification.measure(probabilities, labels["test"], **own),
+        "subgroups": by_subgroup(probabilities, labels["test"], collection.subgroups_of("test"), **own),
     }
     out.mkdir(parents=True, exist_ok=True)
     with written_whole(out / "classifier.keras") as part:

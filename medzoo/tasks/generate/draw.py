@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
+from medzoo.images.patients import hold_out, patients_of_files, units
 from medzoo.images.volume import Volume
 from medzoo.images.write import write_png
 from medzoo.models import VAE
@@ -151,30 +152,33 @@ def new_images(draw, n, training, held_out, seed=0, most_copies=0.2):
     return np.concatenate(kept)[:n]
 
 
-def draw_like(model, images, n, seed=0):
+def draw_like(model, images, n, seed=0, groups=None):
     """n new images from where a model's latents of some images lie, none of them nearly one of these.
 
-    A quarter of the images is held out, to tell how near an unseen image usually comes to a seen one.
+    A quarter of the images, or of the patients where these are known, is held out, to tell how near an image of an
+    unseen patient usually comes to a seen one.
 
     Args:
         model: see `AggregatePosterior`.
         images: float32 `(N, height, width, 1)` in [0, 1], 20 or more.
         n: how many.
         seed: int.
+        groups: Sequence `(N,)` that tells patients apart, or `None`; missing values are patients of their own.
 
     Raises:
-        ValueError: too few images, or a generator that repeats them (see `new_images`).
+        ValueError: too few images or patients, or a generator that repeats them (see `new_images`).
     """
     if len(images) < 20:
         raise ValueError(f"draw_like: {len(images)} images; expected 20 or more.")
-    order = np.random.default_rng(seed).permutation(len(images))
-    held_out, known = images[order[: len(images) // 4]], images[order[len(images) // 4 :]]
+    patients = units(groups, len(images))
+    kept, rest = hold_out(patients, [max(1, len(patients) // 4)], seed)
+    held_out, known = images[kept], images[rest]
     mixture = AggregatePosterior(model).fit(known)
     restored = mixture.model_.reconstruct(held_out)
     return new_images(lambda n, s: mixture.sample(n, seed=s), n, known, restored, seed)
 
 
-def draw(model, n, seed=0, temperature=1.0, like=None, label=None):
+def draw(model, n, seed=0, temperature=1.0, like=None, label=None, groups=None):
     """n images: from a VAE's prior, or with `like` from where the latents of some images lie.
 
     Args:
@@ -184,6 +188,7 @@ def draw(model, n, seed=0, temperature=1.0, like=None, label=None):
         temperature: of the prior, see `VAE.sample`.
         like: image files, or `None`; see `draw_like`.
         label: class of a learned prior, or `None` for any; a preset's card lists them.
+        groups: of `like`, whatever tells patients apart; by default the PatientID of DICOM files.
 
     Raises:
         ValueError: neither a VAE nor files, a grid of latents without a learned prior, a class that the prior does not
@@ -191,7 +196,8 @@ def draw(model, n, seed=0, temperature=1.0, like=None, label=None):
     """
     model = loaded(model)
     if like is not None:
-        return draw_like(model, model.preprocess(like), n, seed)
+        groups = patients_of_files(like) if groups is None else groups
+        return draw_like(model, model.preprocess(like), n, seed, groups)
     if not isinstance(model, VAE):
         raise ValueError(
             f"{model.name} is a {type(model).__name__}, which has no prior; use a VAE, or images to follow."

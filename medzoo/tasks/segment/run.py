@@ -6,13 +6,15 @@ import keras
 import numpy as np
 
 from medzoo.files import write_json, written_whole
+from medzoo.images.patients import taken
 from medzoo.images.read import read_image, title_of
 from medzoo.images.read_volume import read_volume
+from medzoo.images.splits import SPLITS
 from medzoo.images.volume import through
 from medzoo.images.write import write_labels
-from medzoo.reports.bootstrap import summary
+from medzoo.reports.bootstrap import summary, unit_of
 from medzoo.reports.plots import save_outlines
-from medzoo.tasks.segment.data import split_pairs
+from medzoo.tasks.segment.data import open_pairs
 from medzoo.tasks.segment.measures import dice, hausdorff, layers
 from medzoo.tasks.segment.pairs import MovedPairs
 from medzoo.tasks.segment.segmenter import Segmenter
@@ -26,46 +28,65 @@ LEAST = 30  # batches an epoch: few pairs are shown again, each time moved other
 
 
 def train_segmenter(
-    model, images, masks, out, *, size=None, epochs=30, seed=0, pretrained=True, verbose=2, command=None
+    model,
+    images,
+    masks,
+    out,
+    *,
+    size=None,
+    group=None,
+    groups=None,
+    epochs=30,
+    seed=0,
+    pretrained=True,
+    verbose=2,
+    command=None,
 ):
     """Trains a segmenter and writes `segmenter.keras`, `report.json` and `report.png`.
 
     Args:
         model: a medzoo model, or anything `medzoo.load` takes.
-        images, masks: folders, see `load_masks`: 15% of the pairs choose the epoch, another 15% are reported on. Or an
-            npz archive, see `load_mask_archive`, and `None`.
+        images, masks: folders, see `load_masks`: 15% of the patients choose the epoch, another 15% are reported on;
+            where patients are not known, 15% of the pairs. Or an npz archive, see `load_mask_archive`, and `None`.
         out: folder to write to; made if it is not there.
         size: side in pixels, for a model that takes any; by default 256. Of volumes of any size `(depth, height,
             width)`: what is cut out of their middle to learn from.
+        group: Regular expression on the paths of the images that finds what tells patients apart; by default the
+            PatientID of DICOM files.
+        groups: In place of `group` an array that tells patients apart, one value per image, see `open_pairs`.
         epochs, verbose: of the training; an epoch shows each pair once, and is 30 batches at least.
         seed: of the training, and of what is held out.
         pretrained: `False` starts from random weights, as a control.
         command: for the report.
 
-    Returns: `(segmenter, report)`, the report JSON-ready.
+    Returns: `(segmenter, report)`, the report JSON-ready. Its intervals are over patients where these are known, else
+        over images (`"bootstrap_unit"`).
 
     Raises:
         ImageError: fewer than ten pairs; or as `load_masks`.
         ValueError: no size for volumes.
     """
     model, out = loaded(model), Path(out)
-    parts, names = split_pairs(images, masks, _size(model, size), seed)
+    pairs = open_pairs(images, masks, _size(model, size), seed, group, groups)
+    parts, whose = {split: pairs.part(split) for split in SPLITS}, pairs.patients("test")
     (x, y), (test, truth) = parts["train"], parts["test"]
     several = y.ndim == x.ndim
     classes = y.shape[-1] if several else 1 + max(1, *(int(own.max()) for _, own in parts.values()))
     keras.utils.set_random_seed(seed)
     segmenter = Segmenter.from_pretrained(model, classes, pretrained=pretrained, multi_label=several)
     batch = BATCH[model.axes]
-    pairs = MovedPairs(x, y, batch, max(LEAST, -(-len(x) // batch)), seed)
+    moved = MovedPairs(x, y, batch, max(LEAST, -(-len(x) // batch)), seed)
     seen = {"validation_data": parts["val"], "batch_size": batch, "verbose": verbose, "shuffle": False}
-    fit_best(segmenter, pairs, epochs=epochs, steps=len(pairs), learning_rate=2e-3, **seen)
+    fit_best(segmenter, moved, epochs=epochs, steps=len(moved), learning_rate=2e-3, **seen)
     truth, found = (layers(m, classes, several) for m in (truth, segmenter.segment(test)))
     result = {
         "command": command,
         "images": dict(zip(("train", "validation", "test"), (len(own) for own, _ in parts.values()), strict=True)),
+        "split": pairs.split,
+        "bootstrap_unit": unit_of(whose),
         "size": list(x.shape[1:-1]),
         "backend": keras.backend.backend(),
-        **_agreement(truth, found, names or range(1, 1 + truth.shape[-1])),
+        **_agreement(truth, found, pairs.names or range(1, 1 + truth.shape[-1]), whose),
     }
     if segmenter.axes == 2:
         segmenter.preprocess = Preprocess(x.shape[1:-1])
@@ -95,14 +116,17 @@ def _flat(images, *masks):
     return tuple(array[np.arange(len(array)), fill] for array in (images, *masks))
 
 
-def _agreement(truth, found, names):
+def _agreement(truth, found, names, groups):
     """Dice and Hausdorff distance of each label with intervals, and how often one of the two masks is empty."""
     pairs = {name: (truth[..., k], found[..., k]) for k, name in enumerate(names)}
     distances = {name: hausdorff(*pair) for name, pair in pairs.items()}
+    finite = {name: np.isfinite(d) for name, d in distances.items()}
     return {
-        "dice": {name: summary(dice(*pair)) for name, pair in pairs.items()},
-        "hausdorff_95_pixels": {k: summary(d[np.isfinite(d)]) for k, d in distances.items() if np.isfinite(d).any()},
-        "one_mask_empty": {name: int((~np.isfinite(d)).sum()) for name, d in distances.items()},
+        "dice": {name: summary(dice(*pair), groups=groups) for name, pair in pairs.items()},
+        "hausdorff_95_pixels": {
+            name: summary(distances[name][own], groups=taken(groups, own)) for name, own in finite.items() if own.any()
+        },
+        "one_mask_empty": {name: int((~own).sum()) for name, own in finite.items()},
     }
 
 
