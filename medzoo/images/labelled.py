@@ -1,6 +1,5 @@
 """Images with labels, splits and patients as they lie on disk: folders and tables."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from medzoo.errors import ImageError
 from medzoo.images.labels import canonical, is_unknown
 from medzoo.images.listing import list_sources, owners_of
 from medzoo.images.nifti import list_nifti
+from medzoo.images.patients import matched
 from medzoo.images.read import split_frame
 from medzoo.images.table import column_of, locate, read_table
 from medzoo.images.walk import files_below
@@ -78,7 +78,7 @@ def in_folder(root, group):
     names = None if None in classes else classes
     patients, studies, notes = None, None, []
     if group is not None:
-        patients = _matches(root, sources, group)
+        patients = matched(group, root, [str(path) for path, _ in sources])
     else:
         patients, studies = owners_of(root, sources)
         by_folder = names and _folders_of_patients(names, patients)
@@ -106,7 +106,7 @@ def in_volumes(root, group):
     images = root / "images" if (root / "images").is_dir() else root
     files = [images.relative_to(root) / file for file in list_nifti(images)]
     sources, where, table = [(path, None) for path in files], None, root / "split.csv"
-    patients = None if group is None else _matches(root, sources, group)
+    patients = None if group is None else matched(group, root, [str(path) for path, _ in sources])
     if table.is_file():
         rows, header, lines = read_table(table)
         name, split, patient = (column_of(table, header, COLUMNS[kind]) for kind in ("path", "split", "group"))
@@ -135,22 +135,6 @@ def in_volumes(root, group):
         if patient is not None and patients is None:
             patients = [next(iter(own))[1] for own in said]
     return Found(root, sources, where, None, patients, {}, [str(path) for path in files])
-
-
-def _matches(root, sources, pattern):
-    """What a regular expression finds in each path: its first group, or all that matches."""
-    try:
-        known = re.compile(pattern)
-    except re.error as error:
-        raise ImageError(f"{root}: group={pattern!r} is no regular expression ({error}).") from error
-    found = [known.search(str(path)) for path, _ in sources]
-    found = [match and match[match.re.groups and 1] for match in found]
-    if missing := [str(path) for (path, _), match in zip(sources, found, strict=True) if not match]:
-        raise ImageError(
-            f"{root}: group={pattern!r} matches nothing in {len(missing)} of {len(sources)} paths, e.g. "
-            f"{', '.join(missing[:3])}."
-        )
-    return found
 
 
 def in_table(path, group, columns):
@@ -199,7 +183,7 @@ def _owners(path, sources, groups, column, pattern, header):
     """`(patients, studies, notes)` of a table's images: by a column, by the paths, or as their DICOM tags say."""
     if pattern is not None:
         try:
-            return _matches(path, sources, pattern), None, []
+            return matched(pattern, path, [str(name) for name, _ in sources]), None, []
         except ImageError as error:
             raise ImageError(
                 f"{path}: no column {pattern!r}; found {', '.join(header)}. Nor in paths: {error}"

@@ -138,19 +138,25 @@ def named_by(pattern, folder, files):
     Raises:
         ImageError: If the pattern is not a regular expression, or matches nothing in a path.
     """
+    folder = Path(folder)
+    below = [Path(file).relative_to(folder if folder.is_dir() else folder.parent).as_posix() for file in files]
+    return np.array(matched(pattern, folder, below))
+
+
+def matched(pattern, where, paths):
+    """`named_by` of paths as they are, a list of str; `where` they are from is named in errors."""
     try:
         known = re.compile(pattern)
     except re.error as error:
-        raise ImageError(f"{folder}: group={pattern!r} is not a regular expression ({error}).") from error
-    folder = Path(folder)
-    below = [Path(file).relative_to(folder if folder.is_dir() else folder.parent).as_posix() for file in files]
-    found = [known.search(path) for path in below]
-    if missing := [path for path, match in zip(below, found, strict=True) if not match]:
+        raise ImageError(f"{where}: group={pattern!r} is not a regular expression ({error}).") from error
+    found = [known.search(path) for path in paths]
+    found = [match and match[match.re.groups and 1] for match in found]
+    if missing := [path for path, match in zip(paths, found, strict=True) if not match]:
         raise ImageError(
-            f"{folder}: group={pattern!r} matches nothing in {len(missing)} of {len(below)} paths, e.g. "
-            f"{', '.join(missing[:3])}. Expected a part that tells patients apart in every path."
+            f"{where}: group={pattern!r} matches nothing in {len(missing)} of {len(paths)} paths, e.g. "
+            f"{', '.join(missing[:3])}. Expected a part that identifies the patient in every path."
         )
-    return np.array([match[bool(match.re.groups)] for match in found])
+    return found
 
 
 def warn_of_shared(collections):
