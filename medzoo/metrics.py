@@ -1,6 +1,5 @@
 """PSNR, SSIM and MS-SSIM as functions of image batches, and codebook use as Keras metrics."""
 
-
 import keras
 import numpy as np
 from keras import ops

@@ -1,10 +1,14 @@
 """Rules for arguments: each class and function states its own in a table, and all of them refuse in the same words."""
 
+import logging
 import math
 import numbers
 from typing import NamedTuple
 
+import keras
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 SHOWN = 80  # characters of a wrong value in a message
 
@@ -129,17 +133,24 @@ SIDES = several(COUNT, 2, 3)  # of an image or a volume
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def check_policy(owner, policy):
-    """Raise a ValueError for a dtype policy whose weights and ends are not float32.
+def policy(owner, dtype=None):
+    """Return the dtype policy of a model whose weights, latents and images are float32.
 
     Args:
         owner: name of the class.
-        policy: `keras.DTypePolicy` that its `dtype` argument, `keras.config.set_dtype_policy` or
-            `keras.config.set_floatx` gave it.
+        dtype: its `dtype` argument. `None`: the policy that is set in Keras or, where that is another one than models
+            of medzoo know (`keras.config.set_floatx("float64")`), float32, with a warning in the log.
+
+    Returns:
+        `keras.DTypePolicy`.
+
+    Raises:
+        ValueError: If `dtype` is none of `POLICIES`.
     """
-    if policy.name.partition("_from_")[2] or policy.name in POLICIES:  # int8_from_float32 ...: quantized later
-        return
-    raise ValueError(
-        f"{owner}: dtype={policy.name!r}; expected {', '.join(POLICIES)}. Latents, images and weights are float32. "
-        "Set dtype='float32', or keras.config.set_dtype_policy('float32') and keras.config.set_floatx('float32')."
-    )
+    found = keras.dtype_policies.get(keras.config.dtype_policy() if dtype is None else dtype)
+    if found.name in POLICIES:
+        return found
+    if dtype is None:
+        log.warning("%s: the floatx or dtype policy of Keras is %s; computes in float32", owner, found.name)
+        return keras.dtype_policies.get("float32")
+    raise ValueError(f"{owner}: dtype={found.name!r}; expected one of {', '.join(POLICIES)}.")

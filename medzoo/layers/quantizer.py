@@ -145,7 +145,7 @@ class VectorQuantizer(keras.layers.Layer):
         """`8 * codebook_size` latents drawn from the batches of all replicas together, the same on each."""
         share = ops.shape(flat)[0]
         everywhere = share * replicas.count()
-        where = keras.random.uniform((8 * self.codebook_size,), seed=self.seed_generator)
+        where = keras.random.uniform((8 * self.codebook_size,), dtype="float32", seed=self.seed_generator)
         where = ops.cast(where * ops.cast(everywhere, "float32"), "int32")
         where = ops.minimum(where, ops.cast(everywhere - 1, "int32")) - ops.cast(replicas.index() * share, "int32")
         ours = ops.logical_and(where >= 0, where < share)
@@ -154,7 +154,7 @@ class VectorQuantizer(keras.layers.Layer):
 
     def _start(self, sample):
         """On the first batch of all, sets the codebook by k-means++ and some rounds of k-means."""
-        draws = keras.random.uniform((self.codebook_size,), seed=self.seed_generator)
+        draws = keras.random.uniform((self.codebook_size,), dtype="float32", seed=self.seed_generator)
         now = [ops.convert_to_tensor(v) for v in (self.entries, self.usage, getattr(self, "sums", self.entries))]
         entries, usage, sums = ops.cond(
             self.started > 0, lambda: now, lambda: list(kmeans(sample, self.codebook_size, draws))
@@ -163,7 +163,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.usage.assign(usage)
         if self.learning == "ema":
             self.sums.assign(sums)
-        self.started.assign(ops.ones(()))
+        self.started.assign(1.0)
 
     def _update(self, flat, codes, sample):
         """Moves the averages towards this batch and brings back entries that nothing chose for long."""
@@ -244,7 +244,7 @@ def kmeans(points, size, draws, rounds=5):
         distance = ops.sum(ops.square(points - centre), axis=1)
         return centres, ops.where(i == 0, distance, ops.minimum(nearest, distance))
 
-    start = (ops.zeros((size, points.shape[1])), ops.ones((points.shape[0],)))
+    start = (ops.zeros((size, points.shape[1]), "float32"), ops.ones((points.shape[0],), "float32"))
     centres, _ = ops.fori_loop(0, size, choose, start)
 
     def assign(centres):

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from medzoo import metrics
-from medzoo.layers.arguments import COUNT, NONE, SEED, WIDTHS, check_policy, checked, choice, either, several, whole
+from medzoo.layers.arguments import COUNT, NONE, SEED, WIDTHS, checked, choice, either, policy, several, whole
 from medzoo.layers.blocks import Decoder, Encoder, downsampling
 from medzoo.layers.efficientnet import EfficientNetEncoder
 from medzoo.layers.grids import per_axis, together
@@ -67,7 +67,8 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         seed: int or `None`; makes the model's random draws repeatable (initial weights follow
             `keras.utils.set_random_seed`).
         kwargs: `name`, and `dtype`: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; by default the dtype policy
-            that is set in Keras. Weights, latents and images are float32 under all of them.
+            that is set in Keras, where it is one of these, else float32. Weights, latents and images are float32 under
+            all of them.
 
     Attributes: `axes`, 2 for images and 3 for volumes; `factors`, the pixels that one position of the latents stands
         for, axis by axis; `downsampling`, the number among them, or where they differ the tuple.
@@ -101,8 +102,7 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         choices = {"bottleneck": choice(*self.bottlenecks), "backbone": choice(*self.backbones)}
         checked(name, choices, bottleneck=bottleneck, backbone=backbone)
         checked(name, {"channels": COUNT}, channels=image_shape[-1])
-        super().__init__(**kwargs)
-        check_policy(name, self.dtype_policy)
+        super().__init__(**{**kwargs, "dtype": policy(name, kwargs.get("dtype"))})
         self.image_shape = image_shape
         self.latent_dim, self.bottleneck, self.seed = latent_dim, bottleneck, seed
         self.filters, self.blocks, self.axes = filters, blocks, len(image_shape) - 1

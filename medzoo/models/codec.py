@@ -1,5 +1,7 @@
 """The autoencoder for compression: whole-number latents, as few bits as possible for the error made."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -174,7 +176,7 @@ class Codec(Autoencoder):
         error = losses.squared_error(target, reconstruction)
         worth = ops.exp(between(ops.log(ops.array(self.tradeoffs, "float32"))[:, None], places))[:, 0]
         pixels = ops.cast(ops.shape(x)[1] * ops.shape(x)[2], "float32")
-        bits = nats / ops.log(2.0) / pixels
+        bits = nats / math.log(2.0) / pixels
         alike = (self.tradeoffs[0] / worth) ** 0.5  # or the best quality would drown the others
         return reconstruction, {
             "loss": (nats + worth * error) * alike,

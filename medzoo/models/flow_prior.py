@@ -12,9 +12,9 @@ from medzoo.layers.arguments import (
     SEED,
     SIDES,
     Rule,
-    check_policy,
     checked,
     either,
+    policy,
     real,
     several,
     whole,
@@ -76,8 +76,7 @@ class FlowPrior(OwnLoss):
     def __init__(self, latent_shape, classes=0, filters=(64, 128, 256), blocks=1, spread=1.0, seed=None, **kwargs):
         own = {"latent_shape": latent_shape, "classes": classes, "filters": filters}
         own = checked(type(self).__name__, ARGUMENTS, **own, blocks=blocks, spread=spread, seed=seed)
-        super().__init__(**kwargs)
-        check_policy(type(self).__name__, self.dtype_policy)
+        super().__init__(**{**kwargs, "dtype": policy(type(self).__name__, kwargs.get("dtype"))})
         self.latent_shape, self.classes, self.filters, self.blocks, self.spread, self.seed = own
         halved = 2 ** (len(self.filters) - 1)
         if any(side % halved for side in self.latent_shape[:-1]):

@@ -9,7 +9,13 @@ from medzoo.images.intensity import resize
 from medzoo.images.read import read_image
 from medzoo.images.read_volume import read_volume
 from medzoo.images.volume import cut_to
+from medzoo.layers.arguments import NONE, SIDES, checked, either, real, several
 from medzoo.models.checks import check_images
+
+ARGUMENTS = {
+    "size": either(SIDES, NONE),  # (height, width) or (depth, height, width)
+    "window": either(several(real(), 2, 2), NONE),
+}
 
 
 def are_files(given):
@@ -30,7 +36,7 @@ class Preprocess:
     """
 
     def __init__(self, size=None, window=None):
-        self.size, self.window = size and tuple(size), window and tuple(window)
+        self.size, self.window = checked("Preprocess", ARGUMENTS, size=size, window=window)
         self.model = None
 
     @classmethod
