@@ -419,7 +419,7 @@ def test_the_quality_of_a_codec_counts_everywhere_and_is_saved(images, tmp_path)
         ("vae-vector", 4, {"labels": np.linspace(0, 1, 4)}, "expected integers from 0"),
         ("vae-vector", 4, {"epochs": 0}, "epochs=0"),
         ("vae-vector", 4, {"filters": (12,)}, "multiple of 8"),
-        ("vae-vector", 4, {"learning_rate": 0}, "learning_rate=0"),
+        ("vae-vector", 4, {"learning_rate": -1}, "learning_rate=-1"),
         ("vae-volume", 4, {}, "no prior of volumes"),
         ("vae-spatial", 4, {"filters": (8, 8, 8)}, "multiples of 4"),
     ],

@@ -13,7 +13,7 @@ LEAST = 2  # images: one has no variance
 ARGUMENTS = {
     "epochs": COUNT,
     "batch_size": COUNT,
-    "learning_rate": real(above=0),
+    "learning_rate": real(0),
     "filters": either(flow_prior.ARGUMENTS["filters"], NONE),
     "blocks": COUNT,
     "seed": whole(0),
