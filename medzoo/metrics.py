@@ -53,7 +53,9 @@ def ms_ssim(images, reconstructions, sigma=1.5):
     score = 1.0
     for scale, weight in enumerate(MS_WEIGHTS):
         if scale:
-            images, reconstructions = (ops.average_pool(x, 2) for x in (images, reconstructions))
+            images, reconstructions = (
+                ops.average_pool(x, 2, data_format="channels_last") for x in (images, reconstructions)
+            )
         luminance, structure = _ssim_maps(images, reconstructions, sigma)
         last = scale == len(MS_WEIGHTS) - 1
         mean = ops.mean(luminance * structure if last else structure, axis=(1, 2, 3))
@@ -73,7 +75,8 @@ def _ssim_maps(images, reconstructions, sigma):
 
     def blur(x):
         for axis in range(len(sides)):
-            x = ops.conv(x, ops.reshape(window, [11 if i == axis else 1 for i in range(len(sides) + 2)]))
+            kernel = ops.reshape(window, [11 if i == axis else 1 for i in range(len(sides) + 2)])
+            x = ops.conv(x, kernel, data_format="channels_last")
         return x
 
     mean_x, mean_y = blur(images), blur(reconstructions)

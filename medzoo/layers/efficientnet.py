@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from medzoo.layers.blocks import Encoder
+from medzoo.layers.grids import LAST
 
 STEM, TOP = 32, 1280
 # Of each stage the blocks that its resolution has: kernel, stride, expansion, filters, how many.
@@ -30,12 +31,12 @@ class Normalised(keras.layers.Layer):
     def __init__(self, filters, kernel=1, stride=1, linear=False, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.kernel, self.stride, self.linear = filters, kernel, stride, linear
-        shared = {"strides": stride, "padding": "same", "use_bias": False, "dtype": self.dtype_policy}
+        shared = {"padding": "same", "use_bias": False, "data_format": LAST, "dtype": self.dtype_policy}
         if filters is None:
-            self.convolution = keras.layers.DepthwiseConv2D(kernel, depthwise_initializer="he_normal", **shared)
+            self.convolution = keras.layers.DepthwiseConv2D(kernel, stride, depthwise_initializer="he_normal", **shared)
         else:
-            self.convolution = keras.layers.Conv2D(filters, kernel, kernel_initializer="he_normal", **shared)
-        self.normalization = keras.layers.BatchNormalization(epsilon=1e-3)
+            self.convolution = keras.layers.Conv2D(filters, kernel, stride, kernel_initializer="he_normal", **shared)
+        self.normalization = keras.layers.BatchNormalization(epsilon=1e-3, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         self.convolution.build(input_shape)

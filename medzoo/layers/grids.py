@@ -1,12 +1,16 @@
 """What images `(batch, height, width, channels)` and volumes `(batch, depth, height, width, channels)` share."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
+LAST = "channels_last"  # whatever `image_data_format` in keras.json says
+
 
 def convolution(axes):
-    """The convolution layer for so many axes, 2 or 3."""
-    return {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[axes]
+    """The convolution layer for so many axes, 2 or 3; channels are the last axis whatever keras.json says."""
+    return partial({2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[axes], data_format=LAST)
 
 
 def per_axis(value, axes):
@@ -24,7 +28,7 @@ def to_depth(x, factor):
     axes = len(x.shape) - 2
     factors = per_axis(factor, axes)
     if axes == 2 and len(set(factors)) == 1:
-        return ops.space_to_depth(x, factors[0])
+        return ops.space_to_depth(x, factors[0], data_format=LAST)
     for axis in range(axes, 0, -1):  # one by one: LiteRT turns arrays of six axes at most
         x = _into_channels(x, axis, factors[axis - 1])
     return x
@@ -35,7 +39,7 @@ def to_space(x, factor):
     axes = len(x.shape) - 2
     factors = per_axis(factor, axes)
     if axes == 2 and len(set(factors)) == 1:
-        return ops.depth_to_space(x, factors[0])
+        return ops.depth_to_space(x, factors[0], data_format=LAST)
     for axis in range(1, axes + 1):
         x = _out_of_channels(x, axis, factors[axis - 1])
     return x

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from medzoo.layers.grids import convolution
+
 SCALES = (0.04, 40.0)  # least and largest scale of the logistic distributions
 
 
@@ -67,10 +69,11 @@ class InterlacedPrior(keras.layers.Layer):
         super().__init__(**kwargs)
         self.groups, self.qualities, self.hidden, self.levels = tuple(groups), qualities, hidden, levels
         self.first, self.second, self.third = [], [], []
+        own = {"dtype": self.dtype_policy}
         for k, size in enumerate(self.groups):
-            self.first.append(keras.layers.Conv2D(hidden + 2 * size, 5, padding="same", name=f"first_{k}"))
-            self.second.append(keras.layers.Dense(hidden, name=f"second_{k}"))
-            self.third.append(keras.layers.Dense(2 * size, kernel_initializer="zeros", name=f"third_{k}"))
+            self.first.append(convolution(2)(hidden + 2 * size, 5, padding="same", name=f"first_{k}", **own))
+            self.second.append(keras.layers.Dense(hidden, name=f"second_{k}", **own))
+            self.third.append(keras.layers.Dense(2 * size, kernel_initializer="zeros", name=f"third_{k}", **own))
 
     def build(self, input_shape=None):
         self.at_level, self.at_quality = [], []

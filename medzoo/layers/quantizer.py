@@ -4,6 +4,16 @@ import keras
 from keras import ops
 
 from medzoo.layers import replicas
+from medzoo.layers.arguments import SEED, checked, choice, real, whole
+
+ARGUMENTS = {
+    "codebook_size": whole(2),
+    "commitment_cost": real(0),
+    "learning": choice("ema", "loss"),
+    "decay": real(0, below=1),
+    "restart_threshold": real(0, below=1),
+    "seed": SEED,
+}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -28,7 +38,8 @@ class VectorQuantizer(keras.layers.Layer):
 
     Call arguments:
         latents: float tensor `(batch, ..., D)`.
-        training: `True` updates the codebook (statistics in call, like batch normalisation).
+        training: `True` passes the gradient straight through and, unless `trainable` is `False`, updates the codebook
+            (statistics in call, like batch normalization).
 
     Returns: `(quantized, codes, loss)`: shaped like `latents`; int32 `(batch, ...)`; and `(batch,)`, the
         commitment (and codebook) loss summed over the latents of each image.
@@ -45,13 +56,19 @@ class VectorQuantizer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if learning not in ("ema", "loss"):
-            raise ValueError(f'VectorQuantizer: learning={learning!r}; expected "ema" or "loss".')
-        if codebook_size < 2:
-            raise ValueError(f"VectorQuantizer: codebook_size={codebook_size}; expected 2 or more.")
-        self.codebook_size, self.commitment_cost, self.learning = codebook_size, commitment_cost, learning
-        self.decay, self.restart_threshold, self.seed = decay, restart_threshold, seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.codebook_size, self.commitment_cost, self.learning, self.decay, self.restart_threshold, self.seed = (
+            checked(
+                type(self).__name__,
+                ARGUMENTS,
+                codebook_size=codebook_size,
+                commitment_cost=commitment_cost,
+                learning=learning,
+                decay=decay,
+                restart_threshold=restart_threshold,
+                seed=seed,
+            )
+        )
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def build(self, input_shape):
         size, dim = self.codebook_size, input_shape[-1]
@@ -103,13 +120,16 @@ class VectorQuantizer(keras.layers.Layer):
             quantized = self.lookup(codes)
             return quantized, codes, self._loss(latents, quantized)
 
-        flat = ops.reshape(ops.stop_gradient(latents), (-1, latents.shape[-1]))
-        sample = self._sample(flat)
-        self._start(sample)
+        learns = self.trainable  # what no optimizer moves must stay as it is in a frozen layer too
+        if learns:
+            flat = ops.reshape(ops.stop_gradient(latents), (-1, latents.shape[-1]))
+            sample = self._sample(flat)
+            self._start(sample)
         codes = self.nearest(latents)
         quantized = self.lookup(codes)
         loss = self._loss(latents, quantized)
-        self._update(flat, ops.reshape(codes, (-1,)), sample)
+        if learns:
+            self._update(flat, ops.reshape(codes, (-1,)), sample)
         return latents + ops.stop_gradient(quantized - latents), codes, loss
 
     def _loss(self, latents, quantized):
@@ -125,7 +145,7 @@ class VectorQuantizer(keras.layers.Layer):
         """`8 * codebook_size` latents drawn from the batches of all replicas together, the same on each."""
         share = ops.shape(flat)[0]
         everywhere = share * replicas.count()
-        where = keras.random.uniform((8 * self.codebook_size,), seed=self.seed_generator)
+        where = keras.random.uniform((8 * self.codebook_size,), dtype="float32", seed=self.seed_generator)
         where = ops.cast(where * ops.cast(everywhere, "float32"), "int32")
         where = ops.minimum(where, ops.cast(everywhere - 1, "int32")) - ops.cast(replicas.index() * share, "int32")
         ours = ops.logical_and(where >= 0, where < share)
@@ -134,7 +154,7 @@ class VectorQuantizer(keras.layers.Layer):
 
     def _start(self, sample):
         """On the first batch of all, sets the codebook by k-means++ and some rounds of k-means."""
-        draws = keras.random.uniform((self.codebook_size,), seed=self.seed_generator)
+        draws = keras.random.uniform((self.codebook_size,), dtype="float32", seed=self.seed_generator)
         now = [ops.convert_to_tensor(v) for v in (self.entries, self.usage, getattr(self, "sums", self.entries))]
         entries, usage, sums = ops.cond(
             self.started > 0, lambda: now, lambda: list(kmeans(sample, self.codebook_size, draws))
@@ -143,7 +163,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.usage.assign(usage)
         if self.learning == "ema":
             self.sums.assign(sums)
-        self.started.assign(ops.ones(()))
+        self.started.assign(1.0)
 
     def _update(self, flat, codes, sample):
         """Moves the averages towards this batch and brings back entries that nothing chose for long."""
@@ -224,7 +244,7 @@ def kmeans(points, size, draws, rounds=5):
         distance = ops.sum(ops.square(points - centre), axis=1)
         return centres, ops.where(i == 0, distance, ops.minimum(nearest, distance))
 
-    start = (ops.zeros((size, points.shape[1])), ops.ones((points.shape[0],)))
+    start = (ops.zeros((size, points.shape[1]), "float32"), ops.ones((points.shape[0],), "float32"))
     centres, _ = ops.fori_loop(0, size, choose, start)
 
     def assign(centres):

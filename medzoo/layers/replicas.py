@@ -57,7 +57,7 @@ def normal(shape, seed_generator):
         seed_generator: `keras.random.SeedGenerator` in the same state on every replica, or an int.
     """
     if count() == 1:
-        return keras.random.normal(tuple(shape), seed=seed_generator)
+        return keras.random.normal(tuple(shape), dtype="float32", seed=seed_generator)
     share = shape[0]
-    noise = keras.random.normal((share * count(), *shape[1:]), seed=seed_generator)
+    noise = keras.random.normal((share * count(), *shape[1:]), dtype="float32", seed=seed_generator)
     return ops.slice(noise, [index() * share] + [0] * (len(shape) - 1), tuple(shape))

@@ -28,6 +28,9 @@ class Sampling(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+    def build(self, *shapes):
+        self.built = True
+
     def call(self, mean, log_var, training=True):
         if not training:
             return mean

@@ -1,9 +1,12 @@
 """Networks that say which way noise has to move to become a latent: a U-Net for grids, a small one for vectors."""
 
 import math
+from functools import partial
 
 import keras
 from keras import ops
+
+from medzoo.layers.grids import convolution, to_space
 
 ACTIVATION = keras.activations.silu
 GROUPS = 8  # of channels that are normalised together (Wu & He 2018, arXiv:1803.08494)
@@ -33,15 +36,16 @@ class TimedBlock(keras.layers.Layer):
     def __init__(self, filters, grid=True, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.grid = filters, grid
+        policy = {"dtype": self.dtype_policy}
 
         def layer(name, **own):
             if grid:
-                return keras.layers.Conv2D(filters, 3, padding="same", name=name, **own)
-            return keras.layers.Dense(filters, name=name, **own)
+                return convolution(2)(filters, 3, padding="same", name=name, **policy, **own)
+            return keras.layers.Dense(filters, name=name, **policy, **own)
 
-        self.norms = [keras.layers.GroupNormalization(GROUPS, name=f"norm_{i}") for i in range(2)]
+        self.norms = [keras.layers.GroupNormalization(GROUPS, name=f"norm_{i}", **policy) for i in range(2)]
         self.first, self.second = layer("first"), layer("second", kernel_initializer="zeros")
-        self.by_time = keras.layers.Dense(2 * filters, kernel_initializer="zeros", name="by_time")
+        self.by_time = keras.layers.Dense(2 * filters, kernel_initializer="zeros", name="by_time", **policy)
         self.match = None
 
     def build(self, input_shape, time_shape):
@@ -53,7 +57,7 @@ class TimedBlock(keras.layers.Layer):
         self.second.build(inner)
         self.by_time.build(time_shape)
         if channels != self.filters:
-            self.match = keras.layers.Dense(self.filters, name="match")
+            self.match = keras.layers.Dense(self.filters, name="match", dtype=self.dtype_policy)
             self.match.build(input_shape)
         self.built = True
 
@@ -80,13 +84,15 @@ class GridAttention(keras.layers.Layer):
     def __init__(self, heads=4, **kwargs):
         super().__init__(**kwargs)
         self.heads = heads
-        self.norm = keras.layers.GroupNormalization(GROUPS, name="norm")
+        self.norm = keras.layers.GroupNormalization(GROUPS, name="norm", dtype=self.dtype_policy)
         self.attention = None
 
     def build(self, input_shape):
         batch, height, width, channels = input_shape
         self.norm.build(input_shape)
-        self.attention = keras.layers.MultiHeadAttention(self.heads, channels // self.heads, name="attention")
+        self.attention = keras.layers.MultiHeadAttention(
+            self.heads, channels // self.heads, name="attention", dtype=self.dtype_policy
+        )
         places = (batch, height * width, channels)
         self.attention.build(places, places)
         self.shape = (height * width, channels)
@@ -119,28 +125,30 @@ class Velocity(keras.layers.Layer):
         self.latent_shape, self.filters, self.blocks = tuple(latent_shape), tuple(filters), blocks
         self.classes, self.grid = classes, len(latent_shape) == 3
         self.width = (4 if self.grid else 1) * self.filters[0]
-        self.embed = [keras.layers.Dense(self.width, name=f"embed_{i}") for i in range(2)]
-        self.of_class = keras.layers.Embedding(classes + 1, self.width, name="of_class") if classes else None
-        self.norm = keras.layers.GroupNormalization(GROUPS, name="norm")
-        channels = self.latent_shape[-1]
+        policy = {"dtype": self.dtype_policy}
+        self.embed = [keras.layers.Dense(self.width, name=f"embed_{i}", **policy) for i in range(2)]
+        self.of_class = keras.layers.Embedding(classes + 1, self.width, name="of_class", **policy) if classes else None
+        self.norm = keras.layers.GroupNormalization(GROUPS, name="norm", **policy)
+        channels, ends = self.latent_shape[-1], {"kernel_initializer": "zeros", "dtype": "float32", "name": "leave"}
         if not self.grid:
             count = blocks * len(self.filters)
-            self.enter = keras.layers.Dense(self.filters[0], name="enter")
-            self.middle = [TimedBlock(self.filters[0], False, name=f"middle_{i}") for i in range(count)]
-            self.leave = keras.layers.Dense(channels, kernel_initializer="zeros", name="leave")
+            self.enter = keras.layers.Dense(self.filters[0], name="enter", **policy)
+            self.middle = [TimedBlock(self.filters[0], False, name=f"middle_{i}", **policy) for i in range(count)]
+            self.leave = keras.layers.Dense(channels, **ends)
             return
-        self.enter = keras.layers.Conv2D(self.filters[0], 3, padding="same", name="enter")
+        conv = partial(convolution(2), **policy)
+        self.enter = conv(self.filters[0], 3, padding="same", name="enter")
         self.down, self.up, self.smaller, self.larger = [], [], [], []
         last = len(self.filters) - 1
         for i, width in enumerate(self.filters):
-            self.down.append([TimedBlock(width, name=f"down_{i}_{j}") for j in range(blocks)])
-            self.up.append([TimedBlock(width, name=f"up_{i}_{j}") for j in range(blocks)])
+            self.down.append([TimedBlock(width, name=f"down_{i}_{j}", **policy) for j in range(blocks)])
+            self.up.append([TimedBlock(width, name=f"up_{i}_{j}", **policy) for j in range(blocks)])
             if i:
-                self.smaller.append(keras.layers.Conv2D(width, 2, strides=2, name=f"smaller_{i}"))
-                self.larger.append(keras.layers.Conv2D(4 * self.filters[i - 1], 1, name=f"larger_{i}"))
-        self.looks_down = [GridAttention(name=f"look_down_{i}") for i in range(1, last + 1)]
-        self.looks_up = [GridAttention(name=f"look_up_{i}") for i in range(1, last)]
-        self.leave = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="leave")
+                self.smaller.append(conv(width, 2, strides=2, name=f"smaller_{i}"))
+                self.larger.append(conv(4 * self.filters[i - 1], 1, name=f"larger_{i}"))
+        self.looks_down = [GridAttention(name=f"look_down_{i}", **policy) for i in range(1, last + 1)]
+        self.looks_up = [GridAttention(name=f"look_up_{i}", **policy) for i in range(1, last)]
+        self.leave = convolution(2)(channels, 3, padding="same", **ends)
 
     def build(self, input_shape=None):
         time = (None, self.width)
@@ -203,7 +211,7 @@ class Velocity(keras.layers.Layer):
             seen.append(x)
         for i in range(last, -1, -1):
             if i < last:
-                x = ops.concatenate([ops.depth_to_space(self.larger[i](x), 2), seen[i]], axis=-1)
+                x = ops.concatenate([to_space(self.larger[i](x), 2), seen[i]], axis=-1)
             x = self._through(self.up[i], x, time)
             if 0 < i < last:
                 x = self.looks_up[i - 1](x)

@@ -7,18 +7,37 @@ import numpy as np
 from keras import ops
 
 from medzoo import metrics
+from medzoo.layers.arguments import COUNT, NONE, SEED, WIDTHS, checked, choice, either, policy, several, whole
 from medzoo.layers.blocks import Decoder, Encoder, downsampling
 from medzoo.layers.efficientnet import EfficientNetEncoder
 from medzoo.layers.grids import per_axis, together
-from medzoo.models.checks import check_data, check_images, check_shape, check_training_data
+from medzoo.models.checks import (
+    as_array,
+    check_images,
+    check_latents,
+    check_sample_weight,
+    check_shape,
+    check_target,
+)
 from medzoo.models.compiled import Compiled
 from medzoo.models.preprocessed import Preprocessed
-from medzoo.models.steps import OwnLoss
 from medzoo.models.tiles import in_tiles
 from medzoo.models.usual import KnowsItsImages
+from medzoo.models.usual_methods import UsualMethods
+
+ARGUMENTS = {
+    "image_shape": several(either(COUNT, NONE), 3, 4),
+    "latent_dim": COUNT,
+    "filters": WIDTHS,
+    "blocks": whole(0),
+    "patch": either(COUNT, several(COUNT, 2, 3)),
+    "seed": SEED,
+    "batch_size": COUNT,
+    "max_samples": COUNT,
+}
 
 
-class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
+class Autoencoder(Preprocessed, KnowsItsImages, UsualMethods):
     """A convolutional autoencoder of images with values in [0, 1].
 
     `model(x)` gives the reconstruction, shaped like x; `encode(x)` the latents; `decode(latents)` images, and
@@ -41,6 +60,9 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
             are then the decoder's.
         seed: int or `None`; makes the model's random draws repeatable (initial weights follow
             `keras.utils.set_random_seed`).
+        kwargs: `name`, and `dtype`: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; by default the dtype policy
+            that is set in Keras, where it is one of these, else float32. Weights, latents and images are float32 under
+            all of them.
 
     Attributes: `axes`, 2 for images and 3 for volumes; `factors`, the pixels that one position of the latents stands
         for, axis by axis; `downsampling`, the number among them, or where they differ the tuple.
@@ -53,6 +75,8 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
     numbers_per_latent = 1  # what the encoder gives for each: 1, or 2 for a mean and a log-variance
     bottlenecks = ("vector", "spatial")
     backbones = ("residual", "efficientnet-lite0")
+    codes = None  # how many there are, if latents are codes
+    quantized = None  # mode of `quantize`
 
     def __init__(
         self,
@@ -66,21 +90,17 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
         name = type(self).__name__
-        self.image_shape = tuple(image_shape)
+        own = {"image_shape": image_shape, "latent_dim": latent_dim, "filters": filters, "blocks": blocks}
+        image_shape, latent_dim, filters, blocks, patch, seed = checked(name, ARGUMENTS, **own, patch=patch, seed=seed)
+        choices = {"bottleneck": choice(*self.bottlenecks), "backbone": choice(*self.backbones)}
+        checked(name, choices, bottleneck=bottleneck, backbone=backbone)
+        checked(name, {"channels": COUNT}, channels=image_shape[-1])
+        super().__init__(**{**kwargs, "dtype": policy(name, kwargs.get("dtype"))})
+        self.image_shape = image_shape
         self.latent_dim, self.bottleneck, self.seed = latent_dim, bottleneck, seed
-        self.filters, self.blocks, self.axes = tuple(filters), blocks, len(self.image_shape) - 1
+        self.filters, self.blocks, self.axes = filters, blocks, len(image_shape) - 1
         self.backbone = backbone
-        if bottleneck not in self.bottlenecks:
-            raise ValueError(f"{name}: bottleneck={bottleneck!r}; expected one of {', '.join(self.bottlenecks)}.")
-        if backbone not in self.backbones:
-            raise ValueError(f"{name}: backbone={backbone!r}; expected one of {', '.join(self.backbones)}.")
-        if self.axes not in (2, 3):
-            raise ValueError(
-                f"{name}: image_shape={image_shape}; expected (height, width, channels), or (depth, height, width, "
-                "channels)."
-            )
         patches = per_axis(patch, self.axes)
         if len(patches) != self.axes:
             raise ValueError(f"{name}: patch={patch}; expected one number, or {self.axes}.")
@@ -93,12 +113,13 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
                     f"{len(self.filters)} stages needs sides that are multiples of {self.downsampling}"
                     + (" (or None)." if bottleneck == "spatial" else ".")
                 )
-        shared = {"bottleneck": bottleneck, "filters": self.filters, "blocks": blocks, "patch": patch}
+        shared = {"bottleneck": bottleneck, "filters": filters, "blocks": blocks, "patch": patch}
+        shared["dtype"] = self.dtype_policy
         extra = latent_dim * (self.numbers_per_latent - 1)
         if backbone == "residual":
             self.encoder = Encoder(latent_dim, extra=extra, axes=self.axes, **shared)
         else:
-            self.encoder = EfficientNetEncoder(latent_dim, extra=extra)
+            self.encoder = EfficientNetEncoder(latent_dim, extra=extra, dtype=self.dtype_policy)
             if (bottleneck, self.factors) != ("spatial", self.encoder.factors):
                 raise ValueError(
                     f"{name}: patch={patch} and {len(self.filters)} stages give a {bottleneck} bottleneck of "
@@ -138,7 +159,11 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         return self._in_batches("_encode", x)
 
     def decode(self, latents):
-        """Latents, as `encode` returns them, to images in [0, 1]."""
+        """Latents, as `encode` returns them, to images in [0, 1].
+
+        Raises:
+            ValueError: another rank, length or type, NaN or infinity, codes that the codebook lacks, empty batch.
+        """
         return self._in_batches("_decode", latents, images=False)
 
     def reconstruct(self, x, tile=None, overlap=None, **options):
@@ -150,13 +175,14 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
                 time, so that they fit into memory; only for models that take any size. `None`: the whole image at once.
             overlap: pixels that neighbouring tiles share; they are blended there. By default 96, with which the presets
                 for 256 pixels give the whole image's values to 0.005; in volumes about a third of the tile.
-            options: of a family's own encoder and decoder.
+            options: `batch_size` (64: images at once), and those of a family's own encoder and decoder.
         """
-        whole = partial(self._in_batches, "_reconstruct", **options)
-        if tile is None:
-            return whole(x)
+        at_once = partial(self._in_batches, "_reconstruct", **options)
+        if tile is None and overlap is None:
+            return at_once(x)
+        x = ops.convert_to_numpy(as_array(self, x))
         check_images(self, x)
-        return in_tiles(whole, x, tile, overlap, self)
+        return in_tiles(at_once, x, tile, overlap, self)
 
     def latent_shape(self, input_shape=None):
         """Shape of one image's latents, e.g. `(64,)` or `(32, 32, 4)`.
@@ -179,6 +205,8 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         return self._decode(self._encode(x, **options), **options)
 
     def _in_batches(self, method, x, images=True, batch_size=64, **options):
+        batch_size = checked(self.name, ARGUMENTS, batch_size=batch_size)
+        x = as_array(self, x) if images else check_latents(self, x)
         if not isinstance(x, np.ndarray):
             if images:
                 check_shape(self, x)
@@ -207,11 +235,9 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         """Mean loss of a batch and its reconstruction; updates what `fit` reports."""
         check_shape(self, x)
         target = x if target is None else target
-        if tuple(target.shape[1:]) != tuple(x.shape[1:]):
-            raise ValueError(
-                f"{type(self).__name__}: y has shape {tuple(target.shape)} and x {tuple(x.shape)}. y is taken as the "
-                "clean target images; for labels, leave y out: fit(x)."
-            )
+        check_target(self, x, target)
+        if sample_weight is not None:
+            check_sample_weight(self, x, sample_weight)
         x, target = ops.cast(x, "float32"), ops.cast(target, "float32")
         reconstruction, terms = self.loss_terms(x, target, training)
         reconstruction = ops.clip(reconstruction, 0.0, 1.0)
@@ -220,47 +246,6 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
             tracker.update_state(terms[name], sample_weight=sample_weight)
         loss = terms["loss"] if sample_weight is None else terms["loss"] * ops.cast(sample_weight, "float32")
         return ops.mean(loss), reconstruction
-
-    def compile(self, optimizer="adam", loss=None, **kwargs):
-        """As `keras.Model.compile`, without `loss`: that is the model's own.
-
-        Raises:
-            ValueError: a `loss` is given.
-        """
-        if loss is not None:
-            raise ValueError(
-                f"{type(self).__name__} computes its own loss (see loss_terms); compile(optimizer, metrics=[...]) "
-                f"without loss={loss!r}. ConvAutoencoder and VQVAE take reconstruction=... in the constructor."
-            )
-        super().compile(optimizer=optimizer, **kwargs)
-
-    def compile_from_config(self, config):  # Keras asks for this where compile is overridden
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
-        """`keras.Model.fit`, after a look at the data: values must be in [0, 1], for a dataset in its first batch."""
-        check_training_data(self, x)
-        self.usual = None
-        if validation_data is not None:
-            check_training_data(self, validation_data[0] if isinstance(validation_data, tuple) else validation_data)
-        y = self._target(x, y, kwargs)
-        if hasattr(x, "element_spec"):  # a tf.data.Dataset has its own order; Keras would warn of its default
-            kwargs.setdefault("shuffle", False)
-        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        check_data(self, x)
-        return super().evaluate(x, self._target(x, y, kwargs), *args, **kwargs)
-
-    @staticmethod
-    def _target(x, y, kwargs):
-        """Keras drops sample_weight where y is missing; so it gets one."""
-        return x if y is None and kwargs.get("sample_weight") is not None else y
-
-    def predict(self, x, *args, **kwargs):
-        check_data(self, x)
-        return super().predict(x, *args, **kwargs)
 
     # --- initialisation and configuration -----------------------------------------------------------------------
 
@@ -281,13 +266,19 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         """
         from sklearn.decomposition import PCA
 
+        max_samples = checked("initialize_from_pca", ARGUMENTS, max_samples=max_samples)
+        images = as_array(self, images)
         check_images(self, images)
+        if self.quantized:
+            raise ValueError("initialize_from_pca: the model is quantized; expected one of float32 weights.")
         seen = ops.convert_to_numpy(self.encoder.seen_linearly(images))
         samples = seen.reshape(-1, seen.shape[-1])
         samples = samples[:: -(-len(samples) // max_samples)].astype("float32")
         if min(samples.shape) < self.latent_dim:
+            of = "images" if self.bottleneck == "vector" else "patches"
             raise ValueError(
-                f"initialize_from_pca: {len(samples)} samples for latent_dim={self.latent_dim}; need more."
+                f"initialize_from_pca: {samples.shape[0]} {of} of {samples.shape[1]} numbers; expected at least "
+                f"latent_dim={self.latent_dim} of each."
             )
         pca = PCA(
             self.latent_dim, svd_solver="covariance_eigh" if samples.shape[1] <= 1024 else "randomized", random_state=0
@@ -308,4 +299,18 @@ class Autoencoder(Preprocessed, KnowsItsImages, OwnLoss):
         names = ("name", "latent_dim", "bottleneck", "blocks", "backbone", "seed")
         patch = list(self.patch) if isinstance(self.patch, tuple) else self.patch
         shapes = {"image_shape": list(self.image_shape), "filters": list(self.filters), "patch": patch}
-        return self.with_preprocess({**{name: getattr(self, name) for name in names}, **shapes})
+        kept = {"dtype": self.dtype_policy.name} if self.dtype_policy.name != "float32" else {}
+        if self.quantized:
+            kept["quantized"] = self.quantized
+        return self.with_preprocess({**{name: getattr(self, name) for name in names}, **shapes, **kept})
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        quantized = config.pop("quantized", None)
+        model = super().from_config(config)
+        if quantized == "custom":
+            raise ValueError(f"{cls.__name__}: quantized with config or filters; only quantize(mode) can be rebuilt.")
+        if quantized:
+            model.quantize(quantized)
+        return model

@@ -1,15 +1,25 @@
 """The autoencoder for compression: whole-number latents, as few bits as possible for the error made."""
 
+import math
+
 import keras
 from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
+from medzoo.layers.arguments import COUNT, WIDTHS, checked, real, several
 from medzoo.layers.prior import InterlacedPrior, between
 from medzoo.models.base import Autoencoder
+from medzoo.models.checks import check_shape
 
 LARGEST = 1000  # latents are cut to this size; trained ones stay far below
 BEST = 100  # quality of the largest files
+ARGUMENTS = {
+    "tradeoffs": several(real(above=0), ascending=True),
+    "groups": WIDTHS,
+    "hidden": COUNT,
+    "quality": real(0, BEST),
+}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -28,14 +38,13 @@ class Codec(Autoencoder):
         tradeoffs: nats that one unit of squared error is worth: at quality 0, at 100, and at even steps between; more
             means larger files. Between them gains and trade-offs are interpolated, in their logarithms.
         groups, hidden: see `InterlacedPrior`; the groups add up to `latent_dim`.
+        quality: from 0 to 100, that of `model(x)` and `predict`, and of `encode`, `decode` and `reconstruct` where they
+            are given none. May be set at any time; files of the model keep it. `fit` and `evaluate` use all qualities.
         others: as in `Autoencoder`; the bottleneck is always spatial.
-
-    Attributes: `quality`, from 0 to 100, of `model(x)` and where `encode` and `decode` are given none.
     """
 
     bottlenecks = ("spatial",)
     backbones = ("residual",)
-    quality = 50
 
     def __init__(
         self,
@@ -44,10 +53,13 @@ class Codec(Autoencoder):
         tradeoffs=(16, 50, 150, 450, 1300, 4000, 12000),
         groups=(1, 3, 4, 8, 24, 24),
         hidden=64,
+        quality=BEST // 2,
         latent_dim=64,
         bottleneck="spatial",
         **kwargs,
     ):
+        own = {"tradeoffs": tradeoffs, "groups": groups, "hidden": hidden, "quality": quality}
+        tradeoffs, groups, hidden, quality = checked(type(self).__name__, ARGUMENTS, **own)
         super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
         if self.axes != 2:
             raise ValueError(
@@ -55,7 +67,7 @@ class Codec(Autoencoder):
             )
         if sum(groups) != latent_dim:
             raise ValueError(f"Codec: groups={groups} add up to {sum(groups)}; expected latent_dim={latent_dim}.")
-        self.tradeoffs, self.groups, self.hidden = tuple(tradeoffs), tuple(groups), hidden
+        self.tradeoffs, self.groups, self.hidden, self.quality = tradeoffs, groups, hidden, quality
         self.prior = InterlacedPrior(groups, len(self.tradeoffs), hidden, dtype="float32")
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
@@ -72,8 +84,25 @@ class Codec(Autoencoder):
             )
         super().build(input_shape)
 
+    @property
+    def quality(self):
+        """From 0 (smallest files) to 100, where a call is given none."""
+        return self._quality
+
+    @quality.setter
+    def quality(self, value):
+        self._quality = self._checked(value)
+
+    def settings(self):
+        """What compiled functions depend on beside the weights."""
+        return (self.quality,)
+
     def reported(self):
         return (*super().reported(), "bits_per_pixel")
+
+    def call(self, x, training=False, quality=None):
+        check_shape(self, x)
+        return self._reconstruct(x, quality=quality)
 
     def place(self, quality):
         """Where a quality lies among the levels: 0 is the first one of `tradeoffs`."""
@@ -101,10 +130,7 @@ class Codec(Autoencoder):
         return super().reconstruct(x, quality=self._checked(quality), **tiles)
 
     def _checked(self, quality):
-        quality = self.quality if quality is None else quality
-        if not 0 <= quality <= BEST:
-            raise ValueError(f"{self.name}: quality={quality}; expected 0 to {BEST}.")
-        return quality
+        return checked(self.name, ARGUMENTS, quality=self.quality if quality is None else quality)
 
     def _gain(self, quality):
         return self.gain(ops.array([self.place(self._checked(quality))], "float32"))
@@ -150,7 +176,7 @@ class Codec(Autoencoder):
         error = losses.squared_error(target, reconstruction)
         worth = ops.exp(between(ops.log(ops.array(self.tradeoffs, "float32"))[:, None], places))[:, 0]
         pixels = ops.cast(ops.shape(x)[1] * ops.shape(x)[2], "float32")
-        bits = nats / ops.log(2.0) / pixels
+        bits = nats / math.log(2.0) / pixels
         alike = (self.tradeoffs[0] / worth) ** 0.5  # or the best quality would drown the others
         return reconstruction, {
             "loss": (nats + worth * error) * alike,
@@ -165,10 +191,18 @@ class Codec(Autoencoder):
         """
         self.encoder.trainable = self.decoder.trainable = self.log_gain.trainable = False
 
+    def quantize(self, mode=None, config=None, **kwargs):
+        """Always raises: files are coded with exact weights, and another model's weights decode to another image."""
+        raise ValueError(
+            f"{self.name}: a codec's weights must be the same wherever its files are read, so quantize() changes none. "
+            "Expected medzoo.export(model, 'model.tflite', quantize='int8'), which writes a quantized copy."
+        )
+
     def pca_scales(self, eigenvalues, noise):
         """Not whitened: an error in the latents is then the same error in the pixels."""
         return 1.0, 1.0
 
     def get_config(self):
         own = {"tradeoffs": list(self.tradeoffs), "groups": list(self.groups), "hidden": self.hidden}
+        own["quality"] = self.quality
         return {**super().get_config(), **own}

@@ -5,9 +5,18 @@ from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
+from medzoo.layers.arguments import COUNT, NONE, checked, choice, either, interval, real
 from medzoo.models.base import Autoencoder
 
 RECONSTRUCTION = {"mse": losses.squared_error, "mae": losses.absolute_error}
+LEVEL = either(real(0), interval(real(0)))
+ARGUMENTS = {
+    "reconstruction": choice(*RECONSTRUCTION),
+    "sparsity": real(0),
+    "active": either(COUNT, NONE),
+    "noise_std": LEVEL,
+    "photon_noise": LEVEL,
+}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -41,12 +50,12 @@ class ConvAutoencoder(Autoencoder):
         photon_noise=0.0,
         **kwargs,
     ):
+        own = {"reconstruction": reconstruction, "sparsity": sparsity, "active": active, "noise_std": noise_std}
+        own = checked(type(self).__name__, ARGUMENTS, **own, photon_noise=photon_noise)
         super().__init__(image_shape, **kwargs)
-        if reconstruction not in RECONSTRUCTION:
-            raise ValueError(f"ConvAutoencoder: reconstruction={reconstruction!r}; expected {sorted(RECONSTRUCTION)}.")
-        if active is not None and not 0 < active <= self.latent_dim:
+        self.reconstruction, self.sparsity, self.active, noise_std, photon_noise = own
+        if active is not None and active > self.latent_dim:
             raise ValueError(f"ConvAutoencoder: active={active}; expected 1 to latent_dim={self.latent_dim}, or None.")
-        self.reconstruction, self.sparsity, self.active = reconstruction, sparsity, active
         self.noise_std, self.photon_noise = _range(noise_std), _range(photon_noise)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()

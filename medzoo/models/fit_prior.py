@@ -3,9 +3,21 @@
 import keras
 import numpy as np
 
+from medzoo.layers.arguments import COUNT, NONE, checked, either, real, whole
+from medzoo.models import flow_prior
+from medzoo.models.checks import as_array
 from medzoo.models.flow_prior import FlowPrior
 
 WIDTHS = {True: (48, 96, 144), False: (192,)}  # of grids, of vectors
+LEAST = 2  # images: one has no variance
+ARGUMENTS = {
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "learning_rate": real(0),
+    "filters": either(flow_prior.ARGUMENTS["filters"], NONE),
+    "blocks": COUNT,
+    "seed": whole(0),
+}
 
 
 class Draws(keras.utils.PyDataset):
@@ -39,6 +51,12 @@ class Draws(keras.utils.PyDataset):
 
 def prepare(model, images, labels, batch_size, filters, blocks, seed):
     """`(FlowPrior, Draws)` to be fitted; the prior is the model's own if it has one of that form."""
+    images = as_array(model, images)
+    if len(images) < LEAST or len(model.latent_shape()) not in (1, 3):
+        raise ValueError(
+            f"{model.name}: a prior from {len(images)} images and latents {model.latent_shape()}; expected at least "
+            f"{LEAST} images, and latents that are a vector or of images: there is no prior of volumes on a grid."
+        )
     if labels is not None:
         labels = np.asarray(labels)
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
@@ -53,7 +71,7 @@ def prepare(model, images, labels, batch_size, filters, blocks, seed):
     filters = filters or (prior.filters if prior is not None else WIDTHS[len(shape) == 3])
     form = {"latent_shape": shape, "classes": classes, "filters": tuple(filters), "blocks": blocks}
     if prior is None or any(getattr(prior, key) != value for key, value in form.items()):
-        prior = FlowPrior(**form, seed=seed, name="prior")
+        prior = FlowPrior(**form, seed=seed, name="prior", dtype=model.dtype_policy)
         prior.standardize(means, np.square(deviations))
     prior.trainable = True
     labels = np.zeros(len(means), "int32") if labels is None else labels.astype("int32")
@@ -72,6 +90,10 @@ def optimizer(steps, learning_rate):
 
 def fit_prior(model, images, labels, epochs, batch_size, learning_rate, filters, blocks, seed, fit):
     """See `VAE.fit_prior`."""
+    own = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "filters": filters}
+    epochs, batch_size, learning_rate, filters, blocks, seed = checked(
+        "fit_prior", ARGUMENTS, **own, blocks=blocks, seed=seed
+    )
     prior, draws = prepare(model, images, labels, batch_size, filters, blocks, seed)
     prior.compile(optimizer(epochs * len(draws), learning_rate))
     turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(draws, "epoch", epoch))

@@ -5,7 +5,21 @@ import numpy as np
 from keras import ops
 
 from medzoo.layers import replicas
-from medzoo.layers.velocity import Velocity
+from medzoo.layers.arguments import (
+    COUNT,
+    FLAG,
+    NONE,
+    SEED,
+    SIDES,
+    Rule,
+    checked,
+    either,
+    policy,
+    real,
+    several,
+    whole,
+)
+from medzoo.layers.velocity import GROUPS, Velocity
 from medzoo.models.compiled import Compiled
 from medzoo.models.steps import OwnLoss
 
@@ -13,6 +27,28 @@ ANY = 0.1  # share of the labels that training hides, so that the network also k
 # Mean and deviation of logit(t) in training. Wider than the usual (0, 1), and nearer to noise: neighbouring latents are
 # alike, so that what is large in an image is settled while there is still much noise, and what is finest last.
 TIMES = (-0.4, 1.4)
+ARGUMENTS = {
+    "latent_shape": Rule(
+        lambda shape: isinstance(shape, (tuple, list)) and len(shape) in (1, 3) and all(map(COUNT.holds, shape)),
+        "(channels,) or (height, width, channels); there is no prior of volumes on a grid",
+    ),
+    "classes": whole(0),
+    "filters": several(Rule(lambda n: COUNT.holds(n) and n % GROUPS == 0, f"a multiple of {GROUPS}")),
+    "blocks": COUNT,
+    "spread": real(0),
+    "seed": SEED,
+}
+DRAWS = {  # arguments of `sample`, here and of `VAE`
+    "n": COUNT,
+    "label": either(whole(0), NONE),
+    "seed": SEED,
+    "steps": COUNT,
+    "guidance": real(0),
+    "temperature": real(0),
+    "batch_size": COUNT,
+    "size": either(SIDES, NONE),
+    "learned": FLAG,
+}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -38,10 +74,19 @@ class FlowPrior(OwnLoss):
     """
 
     def __init__(self, latent_shape, classes=0, filters=(64, 128, 256), blocks=1, spread=1.0, seed=None, **kwargs):
-        super().__init__(**kwargs)
-        self.latent_shape, self.classes, self.filters = tuple(latent_shape), classes, tuple(filters)
-        self.blocks, self.spread, self.seed = blocks, spread, seed
-        self.velocity = Velocity(latent_shape, filters, blocks, classes, name="velocity")
+        own = {"latent_shape": latent_shape, "classes": classes, "filters": filters}
+        own = checked(type(self).__name__, ARGUMENTS, **own, blocks=blocks, spread=spread, seed=seed)
+        super().__init__(**{**kwargs, "dtype": policy(type(self).__name__, kwargs.get("dtype"))})
+        self.latent_shape, self.classes, self.filters, self.blocks, self.spread, self.seed = own
+        halved = 2 ** (len(self.filters) - 1)
+        if any(side % halved for side in self.latent_shape[:-1]):
+            raise ValueError(
+                f"{type(self).__name__}: latent_shape={self.latent_shape}; expected height and width in multiples of "
+                f"{halved}, or fewer than {len(self.filters)} filters."
+            )
+        self.velocity = Velocity(
+            self.latent_shape, self.filters, blocks, classes, name="velocity", dtype=self.dtype_policy
+        )
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.compiled_method = Compiled(self)
         self.build()
@@ -103,7 +148,11 @@ class FlowPrior(OwnLoss):
         Raises:
             ValueError: a class that the prior was not fitted with.
         """
-        if label is not None and not 0 <= label < self.classes:
+        given = {"n": n, "label": label, "seed": seed, "steps": steps, "guidance": guidance}
+        n, label, seed, steps, guidance, temperature, batch_size = checked(
+            self.name, DRAWS, **given, temperature=temperature, batch_size=batch_size
+        )
+        if label is not None and label >= self.classes:
             known = f"0 to {self.classes - 1}" if self.classes else "None: the prior was fitted without labels"
             raise ValueError(f"{self.name}: label={label}; expected {known}.")
         rng = np.random.default_rng(seed)

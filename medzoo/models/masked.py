@@ -8,9 +8,13 @@ from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
+from medzoo.layers.arguments import SEED, checked, either, interval, real
 from medzoo.layers.grids import enlarged
 from medzoo.models.base import Autoencoder
-from medzoo.models.checks import check_images
+from medzoo.models.checks import as_array, check_images, check_shape
+
+SHARE = real(0, below=1)
+ARGUMENTS = {"mask_ratio": either(SHARE, interval(SHARE)), "ratio": real(0, 1), "seed": SEED}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -41,10 +45,9 @@ class MaskedAutoencoder(Autoencoder):
         bottleneck="spatial",
         **kwargs,
     ):
+        mask_ratio = checked(type(self).__name__, ARGUMENTS, mask_ratio=mask_ratio)
         super().__init__(image_shape, latent_dim=latent_dim, filters=filters, bottleneck=bottleneck, **kwargs)
-        self.mask_ratio = tuple(mask_ratio) if isinstance(mask_ratio, (tuple, list)) else (mask_ratio, mask_ratio)
-        if len(self.mask_ratio) != 2 or not 0 <= self.mask_ratio[0] <= self.mask_ratio[1] < 1:
-            raise ValueError(f"MaskedAutoencoder: mask_ratio={mask_ratio}; expected 0 to below 1, or two in order.")
+        self.mask_ratio = mask_ratio if isinstance(mask_ratio, tuple) else (mask_ratio, mask_ratio)
         self.token = self.add_weight(shape=(latent_dim,), initializer="zeros", name="token", dtype="float32")
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
@@ -59,6 +62,8 @@ class MaskedAutoencoder(Autoencoder):
 
         Returns: bool array `(N, height / downsampling, width / downsampling)`.
         """
+        ratio, seed = checked("hide", ARGUMENTS, ratio=ratio, seed=seed)
+        check_shape(self, x)
         grid = self.latent_shape(x.shape[1:])[:-1]
         order = np.random.default_rng(seed).permuted(np.tile(np.arange(math.prod(grid)), (len(x), 1)), axis=1)
         return (order >= round(ratio * math.prod(grid))).reshape(len(x), *grid)
@@ -84,6 +89,7 @@ class MaskedAutoencoder(Autoencoder):
         Raises:
             ValueError: images that the model does not take; `visible` of another shape.
         """
+        x = ops.convert_to_numpy(as_array(self, x))
         check_images(self, x)
         visible = np.asarray(visible, "float32")
         expected = (len(x), *self.latent_shape(x.shape[1:])[:-1])

@@ -8,11 +8,17 @@ which returns `(loss, reconstruction)` and is the same on every backend; only di
 import keras
 
 from medzoo.layers import replicas
+from medzoo.models.checks import check_trainable
+from medzoo.models.compiled import CompiledAnew
 from medzoo.models.workers import SeveralWorkers
 
 
-class OwnLoss(SeveralWorkers):
+class OwnLoss(CompiledAnew, SeveralWorkers):
     """Mixin: `train_step` and `test_step` around `forward_loss`."""
+
+    def fit(self, *args, **kwargs):
+        check_trainable(self)
+        return super().fit(*args, **kwargs)
 
     def forward_loss(self, x, target, sample_weight, training):
         raise NotImplementedError

@@ -6,9 +6,11 @@ from itertools import product
 
 import numpy as np
 
+from medzoo.layers.arguments import COUNT, NONE, checked, either, whole
 from medzoo.progress import track
 
 LARGE, TILE = 128, 96  # voxels a side: beyond the first volumes go in tiles of the second
+ARGUMENTS = {"tile": COUNT, "overlap": either(whole(0), NONE)}
 
 
 def tile_for(images):
@@ -40,6 +42,7 @@ def in_tiles(function, images, tile, overlap, model):
     if model.image_shape[0] is not None:
         own = "x".join(map(str, model.image_shape[:-1]))
         raise ValueError(f"{model.name}: takes {own} pixels only; no tiles.")
+    tile, overlap = checked(model.name, ARGUMENTS, tile=tile, overlap=overlap)
     if overlap is None:
         step = math.lcm(*model.factors)
         overlap = 96 if model.axes == 2 else tile // 3 // step * step

@@ -6,11 +6,21 @@ from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
+from medzoo.layers.arguments import NONE, Rule, checked, choice, either, real, whole
 from medzoo.layers.sampling import Sampling
+from medzoo.models import flow_prior
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_shape
 from medzoo.models.fit_prior import fit_prior
 from medzoo.models.flow_prior import FlowPrior
+
+ARGUMENTS = {
+    "beta": real(0),
+    "beta_warmup_steps": whole(0),
+    "free_bits": real(0),
+    "prior": either(Rule(lambda value: isinstance(value, dict), "a configuration of FlowPrior"), NONE),
+    "decoder_variance": either(choice("learned"), real(above=0)),
+}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -52,8 +62,10 @@ class VAE(Autoencoder):
         prior=None,
         **kwargs,
     ):
+        own = {"beta": beta, "beta_warmup_steps": beta_warmup_steps, "free_bits": free_bits, "prior": prior}
+        own = checked(type(self).__name__, ARGUMENTS, **own, decoder_variance=decoder_variance)
         super().__init__(image_shape, **kwargs)
-        self.beta, self.beta_warmup_steps, self.free_bits = beta, beta_warmup_steps, free_bits
+        self.beta, self.beta_warmup_steps, self.free_bits, prior, decoder_variance = own
         self.decoder_variance = decoder_variance
         self.sampling = Sampling(self.seed, dtype="float32")
         self.variance = self.add_weight(
@@ -64,8 +76,24 @@ class VAE(Autoencoder):
             dtype="float32",
             aggregation="only_first_replica",
         )
-        self.prior = None if prior is None else self._frozen(FlowPrior(**prior))
+        self.prior = None if prior is None else self._own(prior)
         self.build()
+
+    def build(self, input_shape=None):
+        if not self.built:
+            self.sampling.build()
+        super().build(input_shape)
+
+    @property
+    def trainable(self):
+        """Whether `fit` trains the model; its prior is never trained by it."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        keras.Model.trainable.fset(self, value)
+        if getattr(self, "prior", None) is not None:
+            self.prior.trainable = False
 
     def reported(self):
         return (*super().reported(), "kl")
@@ -87,7 +115,9 @@ class VAE(Autoencoder):
             images: `(N, height, width, channels)`, uint8 or float32 in [0, 1]; an `np.memmap` is read as needed.
             batch_size: images at once.
         """
-        parts = []
+        batch_size, parts = checked("posteriors", {"batch_size": whole(1)}, batch_size=batch_size), []
+        if len(images) == 0:
+            raise ValueError(f"{self.name}: an empty batch; expected at least one image.")
         for i in range(0, len(images), batch_size):
             batch = np.asarray(images[i : i + batch_size])
             batch = batch.astype("float32") / (255 if batch.dtype == np.uint8 else 1)
@@ -154,18 +184,21 @@ class VAE(Autoencoder):
         N(0, I)."""
         copy = None
         if prior is not None:
-            copy = FlowPrior.from_config(prior.get_config())
+            copy = self._own(prior.get_config())
             copy.set_weights(prior.get_weights())
-            self._frozen(copy)
         self._tracker.unlock()  # Keras lets nobody add layers to a built model by accident
         if self.prior is not None:
             self._layers.remove(self.prior)  # or both would be saved
         self.prior = copy
         self._tracker.lock()
 
-    @staticmethod
-    def _frozen(prior):
-        prior.trainable = False  # `fit` of the autoencoder leaves it alone
+    def _own(self, config):
+        """A prior of that configuration, once it fits the model's latents, frozen: `fit` leaves it alone."""
+        shape, own = tuple(config.get("latent_shape", ())), self.latent_shape()
+        if len(shape) != len(own) or shape[-1] != own[-1]:
+            raise ValueError(f"{self.name}: a prior of latents {shape}; expected {own}.")
+        prior = FlowPrior(**config, dtype=self.dtype_policy)
+        prior.trainable = False
         return prior
 
     def _posterior(self, x):
@@ -186,9 +219,16 @@ class VAE(Autoencoder):
         Returns: float32 NumPy array `(n, height, width, channels)` in [0, 1].
 
         Raises:
-            ValueError: no size, another size than the prior was fitted to, a class it does not know.
+            ValueError: no size, a size that the model or its prior does not take, a class it does not know; numbers
+                out of range.
         """
+        given = {"n": n, "seed": seed, "temperature": temperature, "steps": steps, "guidance": guidance}
+        n, seed, temperature, steps, guidance, label, size, learned = checked(
+            self.name, flow_prior.DRAWS, **given, label=label, size=size, learned=learned
+        )
         *own, channels = self.image_shape
+        if size is not None:
+            check_shape(self, keras.KerasTensor((n, *size, channels)))
         shape = self.latent_shape((*(size or own), channels))
         if self.prior is not None and learned:
             own = self.prior.latent_shape
@@ -224,7 +264,8 @@ class VAE(Autoencoder):
         else:
             z = mean + ops.exp(log_var / 2) * replicas.normal(ops.shape(mean), 0)
         sampled = self.decoder(z)
-        if training and self.decoder_variance == "learned":
+        # The variance is a part of p(x|z): frozen with the model, and with the decoder.
+        if training and self.decoder_variance == "learned" and self.trainable and self.decoder.trainable:
             self._follow_variance(ops.mean(ops.square(ops.stop_gradient(sampled) - target)))
         nll = losses.gaussian_nll(target, sampled, self.variance)
         beta = self.current_beta() if training else self.beta

@@ -3,11 +3,15 @@
 import keras
 from keras import ops
 
+from medzoo.layers import quantizer
+from medzoo.layers.arguments import checked, choice
 from medzoo.layers.quantizer import VectorQuantizer
 from medzoo.metrics import CodebookUsage, Perplexity
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_shape
 from medzoo.models.conv_ae import RECONSTRUCTION
+
+ARGUMENTS = {**quantizer.ARGUMENTS, "reconstruction": choice(*RECONSTRUCTION)}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -41,13 +45,19 @@ class VQVAE(Autoencoder):
         bottleneck="spatial",
         **kwargs,
     ):
-        super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
-        if reconstruction not in RECONSTRUCTION:
-            raise ValueError(f"VQVAE: reconstruction={reconstruction!r}; expected one of {sorted(RECONSTRUCTION)}.")
-        self.reconstruction = reconstruction
-        self.quantizer = VectorQuantizer(
-            codebook_size, commitment_cost, learning, decay, restart_threshold, self.seed, dtype="float32"
+        *own, reconstruction = checked(
+            type(self).__name__,
+            ARGUMENTS,
+            codebook_size=codebook_size,
+            commitment_cost=commitment_cost,
+            learning=learning,
+            decay=decay,
+            restart_threshold=restart_threshold,
+            reconstruction=reconstruction,
         )
+        super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
+        self.reconstruction = reconstruction
+        self.quantizer = VectorQuantizer(*own, self.seed, dtype="float32")
         self.codebook_metrics = [Perplexity(codebook_size), CodebookUsage(codebook_size)]
         self.build()
 
@@ -72,6 +82,11 @@ class VQVAE(Autoencoder):
 
     def _decode(self, codes):
         return super()._decode(self.quantizer.lookup(codes))
+
+    @property
+    def codes(self):
+        """How many codes there are."""
+        return self.quantizer.codebook_size
 
     def loss_terms(self, x, target, training):
         quantized, codes, quantizer_loss = self.quantizer(self.encoder(x), training=training)

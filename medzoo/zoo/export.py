@@ -15,7 +15,8 @@ import numpy as np
 
 from medzoo.images.listing import list_images
 from medzoo.images.read import read_image
-from medzoo.models.checks import check_images
+from medzoo.layers.arguments import COUNT, NONE, checked, either, several
+from medzoo.models.checks import check_images, check_shape
 
 OUTPUTS = {"reconstruct": "reconstruction", "encode": "latents", "decode": "images"}
 QUANTIZE = (None, "float16", "int8")
@@ -83,12 +84,17 @@ def _check(model, path, kind, part, size, quantize, images):
         raise ValueError(f"export: part={part!r}; expected one of {', '.join(OUTPUTS)}.")
     if quantize not in QUANTIZE or (quantize and kind != "litert"):
         raise ValueError(f"{path}: quantize={quantize!r}; expected 'float16' or 'int8', and a .tflite file.")
+    checked("export", {"size": either(several(COUNT, model.axes, model.axes), NONE)}, size=size)
+    if size is not None:
+        check_shape(model, np.broadcast_to(np.float32(0), (1, *_shape(model, size))))
     if images is not None and quantize != "int8":
         raise ValueError(f"{path}: images= are for quantize='int8', not for quantize={quantize!r}.")
     if kind == "litert" and None in _shape(model, size):
         raise ValueError(f"{path}: {model.name} takes images of any size; a .tflite file wants one: size=(256, 256).")
     if images is not None:
         check_images(model, np.asarray(images))
+        if np.shape(images)[1:] != _shape(model, size):
+            raise ValueError(f"{path}: images= of {np.shape(images)[1:]}; expected {_shape(model, size)}.")
 
 
 def _shape(model, size):

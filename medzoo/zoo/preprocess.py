@@ -9,7 +9,14 @@ from medzoo.images.intensity import resize
 from medzoo.images.read import read_image
 from medzoo.images.read_volume import read_volume
 from medzoo.images.volume import cut_to
+from medzoo.layers.arguments import NONE, SIDES, Rule, checked, either, real, several
 from medzoo.models.checks import check_images
+
+PAIR = several(real(), 2, 2)
+ARGUMENTS = {
+    "size": either(SIDES, NONE),  # (height, width) or (depth, height, width)
+    "window": either(Rule(lambda w: PAIR.holds(w) and w[1] > 0, "a pair (center, width) with width > 0"), NONE),
+}
 
 
 def are_files(given):
@@ -30,7 +37,7 @@ class Preprocess:
     """
 
     def __init__(self, size=None, window=None):
-        self.size, self.window = size and tuple(size), window and tuple(window)
+        self.size, self.window = checked("Preprocess", ARGUMENTS, size=size, window=window)
         self.model = None
 
     @classmethod

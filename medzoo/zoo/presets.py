@@ -20,6 +20,8 @@ import numpy as np
 
 from medzoo.errors import PresetError, PresetNotFoundError
 from medzoo.files import written_whole
+from medzoo.layers.arguments import checked, choice
+from medzoo.models.checks import check_shape
 from medzoo.zoo.download import cache_folder, check_file, fetch, sha256
 from medzoo.zoo.hostile import check_arguments, check_config, check_count, check_weights
 from medzoo.zoo.manifest import BUNDLED, entry, manifest
@@ -221,6 +223,10 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
     if preprocessing is None:
         known = model.preprocess.get_config() if model.preprocess else {}
         preprocessing = known or {"size": None if None in model.image_shape else model.image_shape[:-1], "window": None}
+    checked("save_preset", {"dtype": choice("float16", "float32")}, dtype=dtype)
+    preprocess = _preprocess(model, preprocessing)
+    if model.quantized:
+        raise ValueError(f"save_preset: {model.name} is quantized; expected float32 weights. Save it with model.save.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         temporary = Path(temporary)
@@ -230,7 +236,7 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
             "format": FORMAT,
             "medzoo_version": version("medzoo"),
             "model": {"class_name": type(model).__name__, "config": _without_preprocess(model.get_config())},
-            "preprocessing": Preprocess(**preprocessing).get_config(),
+            "preprocessing": preprocess.get_config(),
             "weights": {"size": (temporary / WEIGHTS).stat().st_size, "sha256": sha256(temporary / WEIGHTS)},
             **({"usual": model.usual.get_config()} if model.usual else {}),
         }
@@ -241,9 +247,22 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
     return folder
 
 
+def _preprocess(model, arguments):
+    """The `Preprocess` of those arguments, once it gives images that the model takes."""
+    names = set(Preprocess().get_config())
+    if not isinstance(arguments, dict) or set(arguments) - names:
+        raise ValueError(
+            f"save_preset: preprocessing={arguments!r:.80}; expected a dict of {', '.join(sorted(names))}."
+        )
+    preprocess = Preprocess(**arguments)
+    if preprocess.size:
+        check_shape(model, np.broadcast_to(np.float32(0), (1, *preprocess.size, model.image_shape[-1])))
+    return preprocess
+
+
 def _without_preprocess(config):
-    """A model's configuration; a preset says in one place how images are prepared."""
-    return {key: value for key, value in config.items() if key != "preprocess"}
+    """A model's configuration; a preset says in one place how images are prepared, and holds no dtype policy."""
+    return {key: value for key, value in config.items() if key not in ("preprocess", "dtype")}
 
 
 def _compact(path, dtype):

@@ -7,14 +7,15 @@ import keras
 
 from medzoo.errors import PresetError, PresetNotFoundError
 from medzoo.layers.grids import together
-from medzoo.models.checks import check_data, check_training_data
+from medzoo.models.checks import check_data, check_trainable, check_training_data
+from medzoo.models.compiled import CompiledAnew
 from medzoo.models.preprocessed import Preprocessed
 from medzoo.models.usual import KnowsItsImages, Usual
 from medzoo.models.workers import SeveralWorkers
 from medzoo.zoo.presets import loaded
 
 
-class OnEncoder(Preprocessed, KnowsItsImages, SeveralWorkers):
+class OnEncoder(Preprocessed, KnowsItsImages, CompiledAnew, SeveralWorkers):
     """A Keras model on an encoder's stages; subclasses add `build_head`, `call` and a default loss.
 
     Args:
@@ -90,6 +91,7 @@ class OnEncoder(Preprocessed, KnowsItsImages, SeveralWorkers):
 
     def fit(self, x=None, *args, **kwargs):
         check_training_data(self, x)
+        check_trainable(self)
         self.usual = None  # its encoder changes
         return super().fit(x, *args, **kwargs)
 
