@@ -67,24 +67,30 @@ def similar(name, archive, images, count, out):
 @click.argument("old", type=EXISTING)
 @click.argument("new", type=EXISTING)
 @KIND
-def drift(name, old, new, kind):
+@click.option("--group", help="Patient identifier: regular expression applied to paths. Patients are permuted whole.")
+def drift(name, old, new, kind, group):
     """Are the images of folder NEW like those of folder OLD, as the model sees them?
 
-    Prints the AUC of a classifier that tells the two apart (0.5: it cannot) and the p-value of a permutation test.
+    Prints the p-value of a permutation test, which decides at a false-alarm rate of 5%, and the AUC of a classifier
+    that separates the two folders (0.5: it cannot), an effect size.
 
     \b
     Example:
         medzoo drift ae-chestxray-64 last-year/ this-year/
     """
+    from medzoo.images.labelled import _matches
+    from medzoo.models.two_sample import ALPHA
     from medzoo.tasks.explore import drift as measured
     from medzoo.tasks.features import features_of_files
     from medzoo.zoo.presets import load
 
     model = load(name)
-    (_, before), (_, after) = (features_of_files(model, folder, kind) for folder in (old, new))
-    found = measured(before, after)
+    (old_files, before), (new_files, after) = (features_of_files(model, folder, kind) for folder in (old, new))
+    pairs = ((old, old_files), (new, new_files))
+    groups = group and [_matches(root, [(file, 0) for file in files], group) for root, files in pairs]
+    found = measured(before, after, groups=groups)
     click.echo(f"{len(before)} and {len(after)} images: AUC {found['auc']:.3f}, p = {found['p_value']:.3f}")
-    alike = found["p_value"] > 0.05 and found["auc"] < 0.6
+    alike = found["p_value"] > ALPHA
     click.echo("no drift seen" if alike else "the two differ: check the model on the new images before using it there")
 
 
