@@ -37,6 +37,8 @@ class FlowPrior(OwnLoss):
         seed: int or `None`.
     """
 
+    epochs_seen = 0  # of draws of latents; see `VAE.fit_prior`
+
     def __init__(self, latent_shape, classes=0, filters=(64, 128, 256), blocks=1, spread=1.0, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.latent_shape, self.classes, self.filters = tuple(latent_shape), classes, tuple(filters)

@@ -10,8 +10,8 @@ MOST = 1000  # rows of each set that the test uses; of more, a random sample
 def two_sample_test(reference, new, groups=None, permutations=999, seed=0):
     """Permutation test of whether two sets come from one distribution.
 
-    The statistic is the squared maximum mean discrepancy (Gretton et al. 2012) of the pooled ranks of each feature, with
-    a Gaussian kernel whose bandwidth is the median distance. If the rows (or the groups) are exchangeable,
+    The statistic is the squared maximum mean discrepancy (Gretton et al. 2012) of the pooled ranks of each feature,
+    with a Gaussian kernel whose bandwidth is the median distance. If the rows (or the groups) are exchangeable,
     `P(p <= alpha) <= alpha` at every number of rows.
 
     Args:
@@ -30,8 +30,8 @@ def two_sample_test(reference, new, groups=None, permutations=999, seed=0):
     sets = [np.asarray(rows, "float64").reshape(len(rows), -1) for rows in (reference, new)]
     if min(map(len, sets)) < LEAST or sets[0].shape[1] != sets[1].shape[1]:
         raise ValueError(
-            f"two_sample_test: sets of shape {sets[0].shape} and {sets[1].shape}. Expected {LEAST} rows or more of each "
-            "and the same number of features."
+            f"two_sample_test: sets of shape {sets[0].shape} and {sets[1].shape}. Expected {LEAST} rows or more of "
+            "each and the same number of features."
         )
     rng = np.random.default_rng(seed)
     chosen = [np.sort(rng.permutation(len(rows))[:MOST]) for rows in sets]

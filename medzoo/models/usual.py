@@ -32,9 +32,9 @@ class KnowsItsImages:
         """Conformal p-value of each image: how atypical it is among reference images of the model.
 
         `p = (1 + number of reference images at least as atypical) / (n + 1)` for n reference images, which the model
-        was not trained on (Vovk et al. 2005; Laxhammar & Falkman 2015; Bates et al. 2023, arXiv:2104.08279). If an image
-        is exchangeable with the reference images, `P(p <= 0.01) <= 0.01`. No p-value is below `1 / (n + 1)`: fewer than
-        99 reference images allow none of 0.01.
+        was not trained on (Vovk et al. 2005; Laxhammar & Falkman 2015; Bates et al. 2023, arXiv:2104.08279). If an
+        image is exchangeable with the reference images, `P(p <= 0.01) <= 0.01`. No p-value is below `1 / (n + 1)`:
+        fewer than 99 reference images allow none of 0.01.
 
         The nonconformity score is the largest of up to three standardized components: low PSNR of the reconstruction,
         distance of the encoder's statistics from their mean, and distance of the image's layout of light and dark from
@@ -186,8 +186,8 @@ class Usual:
         self.images, self.scores = int(images), np.asarray(scores, "float64")
         if self.scores.ndim != 1 or not 2 <= len(self.scores) <= min(MOST, self.images):
             raise ValueError(
-                f"usual: scores of shape {self.scores.shape} of {images} images. Expected 2 to {MOST} scores, of as many "
-                "images or more."
+                f"usual: scores of shape {self.scores.shape} of {images} images. Expected 2 to {MOST} scores, of as "
+                "many images or more."
             )
         if not np.isfinite(self.scores).all():
             raise ValueError("usual: scores that are NaN or infinite. Expected finite numbers.")

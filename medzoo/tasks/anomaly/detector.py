@@ -47,9 +47,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         held_out: share of the normal images kept for scale and threshold.
         seed: int.
 
-    Attributes: `threshold_` of `anomaly_scores`; `rate_`, the false-positive rate that it keeps: `false_positive_rate`, or
-        1 / (n + 1) where n held-out images allow no smaller one; `model_`; `fitted_`, the scores by name; `segmenter_`, the
-        `medzoo.Segmenter` behind `"synthetic"`, whose encoder `Classifier.from_pretrained` takes.
+    Attributes: `threshold_` of `anomaly_scores`; `rate_`, the false-positive rate that it keeps: `false_positive_rate`,
+        or 1 / (n + 1) where n held-out images allow no smaller one; `model_`; `fitted_`, the scores by name;
+        `segmenter_`, the `medzoo.Segmenter` behind `"synthetic"`, whose encoder `Classifier.from_pretrained` takes.
     """
 
     def __init__(

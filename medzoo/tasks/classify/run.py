@@ -139,8 +139,8 @@ def _warn_of_shift(classifier, images):
     p = classifier.shift_pvalue(images)
     if p <= ALPHA:
         log.warning(
-            "as a set the %d new images differ from the %d reference images that the classifier was not trained on (p = "
-            "%.3f; without a shift this warning occurs for %.0f%% of sets). The shift is %.1f standard deviations: another "
-            "hospital, scanner or group of patients? Measure on labeled images of that source before you rely on results.",
+            "as a set the %d new images differ from the %d reference images of the classifier (p = %.3f; without a "
+            "shift this warning occurs for %.0f%% of sets). The shift is %.1f standard deviations: another hospital, "
+            "scanner or group of patients? Measure on labeled images of that source before you rely on results.",
             *(len(images), classifier.usual.images, p, 100 * ALPHA, classifier.shift(images)),
         )
