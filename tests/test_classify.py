@@ -215,7 +215,7 @@ def test_results_are_told_apart_by_subgroup():
     assert found["view"]["unknown"] == {"images": 1}
 
 
-def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_path):
+def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_path, caplog):
     import csv
     import json
 

@@ -76,10 +76,15 @@ def test_holm_adjusts_for_several_tests():
     assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-def test_drift_of_ten_and_ten_images_is_called_at_the_rate_that_is_said():
-    rng = np.random.default_rng(0)
-    found = [drift(rng.normal(size=(10, 6)), rng.normal(size=(10, 6)), 99, seed)["p_value"] for seed in range(60)]
-    assert np.mean(np.array(found) <= 0.05) < 0.05 + 3 * (0.05 * 0.95 / 60) ** 0.5
+def test_drift_is_decided_by_the_two_sample_test_and_not_by_an_auc_that_ten_images_raise_by_chance():
+    rng = np.random.default_rng(3)
+    found = [drift(rng.normal(size=(10, 6)), rng.normal(size=(10, 6)), seed=seed) for seed in range(6)]
+    assert max(own["auc"] for own in found) > 0.6
+    assert min(own["p_value"] for own in found) > 0.05
+    old, new = rng.normal(size=(12, 6)), rng.normal(size=(15, 6))
+    assert drift(old, new)["p_value"] == two_sample_test(old, new)
+    groups = np.arange(12) // 2, np.arange(15) // 3
+    assert drift(old, new, groups=groups)["p_value"] == two_sample_test(old, new, groups)
 
 
 def test_a_threshold_that_few_images_cannot_keep_is_named_and_no_rate_is_refused():

@@ -107,5 +107,5 @@ def test_losses_refuse_integers_whose_differences_wrap_around():
 
     bits = np.array([[3], [5]], "uint8")
     for function in (losses.squared_error, losses.absolute_error):
-        with pytest.raises(ValueError, match="uint8 and uint8. Expected floats"):
+        with pytest.raises(ValueError, match=r"uint8 and uint8\. Expected floats"):
             function(bits, bits[::-1])

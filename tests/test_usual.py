@@ -11,6 +11,9 @@ from medzoo.errors import PresetError
 from medzoo.evaluate.look import compare
 from medzoo.images.phantom import chest_phantom
 from medzoo.models import ConvAutoencoder
+from medzoo.models.conformal import conformal_pvalues
+from medzoo.models.two_sample import two_sample_test
+from medzoo.models.usual import Usual
 
 
 @pytest.fixture(scope="module")
@@ -117,19 +120,32 @@ def test_few_reference_images_cannot_show_a_small_p_value_and_the_log_says_so(fi
         model.set_usual(films[:1])
 
 
+def rows(count, seed):
+    """PSNR, encoder statistics and layout of so many images of one source: more features than images."""
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(count, 4))
+    mixing = np.random.default_rng(0).normal(size=(4, 60))
+    deep, layout = (hidden @ mixing + rng.normal(size=(count, 60)) for _ in range(2))
+    return 30 + rng.normal(size=count), deep, layout
+
+
 def test_many_reference_images_keep_a_sample_of_their_scores():
-    model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
-    model.set_usual(np.random.default_rng(0).random((600, 8, 8, 1), dtype="float32"))
-    assert len(model.usual.scores) == 512
-    assert model.usual.images == 600
+    usual = Usual.of_rows(*rows(600, 0))
+    assert len(usual.scores) == 512
+    assert usual.images == 600
+    assert len(Usual(**usual.get_config()).scores) == 512
 
 
-def test_p_values_of_images_from_the_same_source_are_valid_although_references_set_the_mean():
-    """P(p <= a) <= a over sets of references: were references scored against a mean of their own, it would be more."""
-    model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
-    images = np.random.default_rng(0).random((840, 8, 8, 1), dtype="float32") ** 2
-    found = []
-    for start in range(0, 840, 28):
-        model.set_usual(images[start : start + 14])
-        found.append(model.belongs(images[start + 14 : start + 28]))
-    assert (np.concatenate(found) < 1 / 14.5).mean() < 1 / 15 + 3 * (0.0667 * 0.933 / 420) ** 0.5
+@pytest.mark.parametrize("count", [10, 19, 99])
+def test_p_values_are_valid_although_the_reference_images_set_mean_and_scale(count):
+    """P(p <= a) <= a over sets of references. Scored by statistics of their own they would be too typical."""
+    found, tests = [], []
+    for seed in range(150):
+        usual = Usual.of_rows(*rows(count, seed))
+        scores = usual.scores_of_rows(*rows(20, 1000 + seed))
+        found.append(conformal_pvalues(usual.scores, scores))
+        tests.append(two_sample_test(usual.scores, scores, permutations=99, seed=seed) <= 0.05)
+    found = np.concatenate(found)
+    for alpha in (1 / (count + 1), 0.1, 0.3):
+        assert (found <= alpha + 1e-9).mean() <= alpha + 3 * (alpha * (1 - alpha) / 1000) ** 0.5
+    assert np.mean(tests) <= 0.05 + 3 * (0.05 * 0.95 / 150) ** 0.5

@@ -200,7 +200,12 @@ class Usual:
         if sum(map(len, parts)) < 2:
             raise ValueError(f"{model.name}: set_usual of {sum(map(len, parts))} images; expected 100 or more.")
         found = [_seen(model, images) for images in parts if len(images)]
-        *psnr, deep, layout = (np.concatenate(part) for part in zip(*found, strict=True))
+        return cls.of_rows(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+    @classmethod
+    def of_rows(cls, *rows):
+        """From what `_seen` gives for reference images: PSNR `(n,)` if there is any, `deep` `(n, D)`, `layout`."""
+        *psnr, deep, layout = rows
         quality, standardized = None, []
         if psnr:
             (middle, scale), own = _standardized(-psnr[0].astype("float64"))
@@ -235,7 +240,11 @@ class Usual:
 
     def scores_of(self, model, images):
         """Nonconformity scores of new images, float64 `(N,)`: the largest of the standardized components."""
-        *psnr, deep, layout = _seen(model, images)
+        return self.scores_of_rows(*_seen(model, images))
+
+    def scores_of_rows(self, *rows):
+        """`scores_of` from what `_seen` gives for the images."""
+        *psnr, deep, layout = rows
         rows, scores = (deep, layout), [(self.psnr[0] - values) / self.psnr[1] for values in psnr if self.psnr]
         for seen, (mean, deviation, (middle, scale)) in zip(rows, self.looks, strict=True):
             scores.append((_distance((seen - mean) / deviation) - middle) / scale)
