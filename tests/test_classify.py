@@ -243,8 +243,8 @@ def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_pat
     assert {s: own["images"] for s, own in report["subgroups"]["Patient Sex"].items()} == {"F": 8, "M": 8}
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
     assert [row["bright"] > row["dark"] for row in rows] == [True, rows[1]["bright"] > rows[1]["dark"]]
-    assert float(rows[1]["usual"]) == pytest.approx(1 / 9, abs=1e-3)  # beside 8 validation images
-    assert "more atypical than each of the 8 reference images" in caplog.text
+    assert min(float(row["usual"]) for row in rows) >= 0.1111  # a rank beside 8 validation images: 1/9 or more
+    assert "8 reference images: no p-value is below 1/9" in caplog.text
     assert (tmp_path / "out" / "00000-film.png").is_file()
     trained = ["classify", tmp_path / "out" / "classifier.keras", tmp_path / "new", "-o", tmp_path / "more"]
     result = CliRunner().invoke(main, [str(a) for a in trained])
