@@ -2,10 +2,10 @@
 
     KERAS_BACKEND=torch python benchmarks/belongs.py --data DIR --out benchmarks/belongs
 
-DIR holds the archives below. Share of images that are called strange (below 0.01), of the first hundred of each test
-split: what a preset learned from should be at about 1%. Films turned by a quarter, upside down or inverted are those of
-the preset's own test split; jsrt is a hospital that no preset has seen. Presets that learned from images of one size
-get all images at that size.
+DIR holds the archives below. Share of images that are called strange (p-value of 0.01 or less), of the first hundred
+of each test split: what a preset learned from should be at about 1%. Films turned by a quarter, upside down or
+inverted are those of the preset's own test split; jsrt is a hospital that no preset has seen. Presets that learned
+from images of one size get all images at that size.
 """
 
 from pathlib import Path
@@ -72,7 +72,7 @@ def main(data, out):
         sets = images | {name: np.ascontiguousarray(change(images[own])) for name, change in CHANGES.items()}
         if side := recipe(preset).size:
             sets = {name: resize(x, (side, side)) for name, x in sets.items()}
-        shares[preset] = {name: float((model.belongs(x) < UNUSUAL).mean()) for name, x in sets.items()}
+        shares[preset] = {name: float((model.belongs(x) <= UNUSUAL).mean()) for name, x in sets.items()}
         click.echo(f"{preset:16} " + ", ".join(f"{name} {share:.0%}" for name, share in shares[preset].items()))
     cells = [[preset, *(f"{share:.0%}" for share in row.values())] for preset, row in shares.items()]
     figure(out.with_suffix(".png"), shares)

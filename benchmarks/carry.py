@@ -5,12 +5,12 @@
 DIR holds chestxray_256.npz (adults, USA; pneumonia as reports name it) and pediatric_cxr (children, China). Films are
 brought to 64 pixels. A `Classifier` for pneumonia on `ae-chestxray-64` learns from the labelled films of one hospital
 and is used on the test films of both, without any label of the other. AUC with 95% intervals over films, averaged over
-three seeds; "called unusual" is the share of test films that the classifier's own `belongs` puts below 0.01; "shift" is
-its `shift` of them all, in standard deviations: `medzoo classify` warns of both, of the latter above 0.5; "drift" is
-the AUC of a classifier that tells the two hospitals' films apart. Standardised: each film brought to one mean and
-contrast before. What single numbers know of pneumonia: AUC of the mean grey value, of the contrast, and of how much
-brighter the middle is than the rim. The picture shows, at each hospital, the mean of the pneumonia films less the mean
-of the others, after standardising: red where they are brighter.
+three seeds; "called unusual" is the share of test films that the classifier's own `belongs` puts at 0.01 or below;
+"shift" is its `shift` of them all, in standard deviations: `medzoo classify` warns of both, of the latter by its
+p-value; "drift" is the AUC of a classifier that tells the two hospitals' films apart. Standardised: each film brought
+to one mean and contrast before. What single numbers know of pneumonia: AUC of the mean grey value, of the contrast,
+and of how much brighter the middle is than the rim. The picture shows, at each hospital, the mean of the pneumonia
+films less the mean of the others, after standardising: red where they are brighter.
 """
 
 from pathlib import Path
@@ -75,7 +75,7 @@ def carried(own, other, prepare):
         classifier = trained(own, prepare, seed)
         for place, (x, _) in rows.items():
             scores[place].append(classifier.predict(prepare(x), verbose=0)[:, 1])
-            unusual[place].append((classifier.belongs(prepare(x)) < 0.01).mean())
+            unusual[place].append((classifier.belongs(prepare(x)) <= 0.01).mean())
             shift[place].append(classifier.shift(prepare(x)))
     result = {}
     for place, (_, y) in rows.items():

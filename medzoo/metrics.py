@@ -4,13 +4,25 @@ import keras
 import numpy as np
 from keras import ops
 
+from medzoo.losses import checked_pair
 
-def psnr(images, reconstructions):
-    """Peak signal-to-noise ratio of each image in dB, for values in [0, 1]: `(batch, ...)` twice to `(batch,)`.
 
-    Equal images give 100 dB rather than infinity.
+def psnr(images, reconstructions, max_val=None):
+    """Peak signal-to-noise ratio (PSNR) of each image in dB. Equal images give 100 dB rather than infinity.
+
+    Args:
+        images: floats in [0, 1] or uint8, `(batch, ...)`.
+        reconstructions: as `images`, of the same shape and kind.
+        max_val: float, the largest possible value, for images in other units. By default 1, and 255 for uint8.
+
+    Returns:
+        Float32 tensor of shape `(batch,)`.
+
+    Raises:
+        ValueError: As `medzoo.losses.checked_pair`: unlike shapes or types, or values of another range.
     """
-    error = ops.square(ops.cast(images, "float32") - ops.cast(reconstructions, "float32"))
+    images, reconstructions = checked_pair("psnr", images, reconstructions, max_val)
+    error = ops.square(images - reconstructions)
     error = ops.mean(ops.reshape(error, (ops.shape(error)[0], -1)), axis=1)
     return -10.0 * ops.log(ops.maximum(error, 1e-10)) / np.log(10.0)
 
@@ -18,8 +30,8 @@ def psnr(images, reconstructions):
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest scale first
 
 
-def ssim(images, reconstructions, sigma=1.5):
-    """Structural similarity of each image (Wang et al. 2004), for values in [0, 1].
+def ssim(images, reconstructions, sigma=1.5, max_val=None):
+    """Structural similarity of each image (Wang et al. 2004).
 
     Gaussian window of 11 pixels, K1 = 0.01, K2 = 0.03, population covariance; borders, where the window does not fit,
     are left out. Equals `skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False)`; of
@@ -27,26 +39,31 @@ def ssim(images, reconstructions, sigma=1.5):
 
     Args:
         images, reconstructions: `(batch, height, width, 1)` or `(batch, depth, height, width, 1)`, 11 pixels or more a
-            side.
+            side; floats in [0, 1] or uint8, both of one kind.
         sigma: of the window in pixels.
+        max_val: see `psnr`.
 
     Returns: `(batch,)`, at most 1.
     """
+    images, reconstructions = checked_pair("ssim", images, reconstructions, max_val)
     luminance, structure = _ssim_maps(images, reconstructions, sigma)
     return ops.mean(luminance * structure, axis=tuple(range(1, len(images.shape))))
 
 
-def ms_ssim(images, reconstructions, sigma=1.5):
-    """Multi-scale structural similarity of each image (Wang, Simoncelli & Bovik 2003), for values in [0, 1].
+def ms_ssim(images, reconstructions, sigma=1.5, max_val=None):
+    """Multi-scale structural similarity of each image (Wang, Simoncelli & Bovik 2003).
 
     Five scales, each half the one before; equals `tf.image.ssim_multiscale` where sides are multiples of 16.
 
     Args:
-        images, reconstructions: `(batch, height, width, 1)`, 176 pixels or more a side.
+        images, reconstructions: `(batch, height, width, 1)`, 176 pixels or more a side; floats in [0, 1] or uint8,
+            both of one kind.
         sigma: of the window in pixels.
+        max_val: see `psnr`.
 
     Returns: `(batch,)`, 0 to 1.
     """
+    images, reconstructions = checked_pair("ms_ssim", images, reconstructions, max_val)
     smallest = 11 * 2 ** (len(MS_WEIGHTS) - 1)
     if min(images.shape[1:3]) < smallest:
         raise ValueError(f"ms_ssim: images of {images.shape[1]}x{images.shape[2]}; expected {smallest} or more a side.")
@@ -65,8 +82,9 @@ def ms_ssim(images, reconstructions, sigma=1.5):
 
 def _ssim_maps(images, reconstructions, sigma):
     """The two factors of SSIM at each pixel: luminance, and contrast with structure."""
-    images, reconstructions = ops.cast(images, "float32"), ops.cast(reconstructions, "float32")
     sides = images.shape[1:-1]
+    if images.shape[-1] != 1:
+        raise ValueError(f"ssim: images of {images.shape[-1]} channels. Expected 1 channel, (batch, ..., 1).")
     if min(sides) < 11:
         raise ValueError(f"ssim: images of {'x'.join(map(str, sides))} pixels; expected 11 or more a side.")
     offsets = np.arange(11) - 5

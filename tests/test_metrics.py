@@ -69,3 +69,43 @@ def test_metrics_survive_serialisation():
     for metric in (metrics.PSNR(), metrics.SSIM(), metrics.Perplexity(8), metrics.CodebookUsage(8)):
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
         assert copy.get_config() == metric.get_config()
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
+def test_eight_bits_are_measured_as_the_same_picture_in_floats(pair, name):
+    function = getattr(metrics, name)
+    eight = [np.round(255 * x).astype("uint8") for x in pair]
+    floats = [x / np.float32(255) for x in eight]
+    assert ops.convert_to_numpy(function(*eight)) == pytest.approx(ops.convert_to_numpy(function(*floats)), abs=1e-4)
+    twelve = [x * np.float32(4095) for x in pair]
+    expected = ops.convert_to_numpy(function(*pair))
+    assert ops.convert_to_numpy(function(*twelve, max_val=4095)) == pytest.approx(expected, abs=1e-3)
+    assert ops.convert_to_numpy(function(*(x.astype("uint16") for x in twelve), max_val=4095)).min() > 0
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, y: (np.round(255 * x).astype("uint8"), y),
+        lambda x, y: (x, np.round(255 * y).astype("uint8")),
+        lambda x, y: (np.round(4095 * x).astype("uint16"), np.round(4095 * y).astype("uint16")),
+        lambda x, y: (np.round(100 * x).astype("int16"), np.round(100 * y).astype("int16")),
+        lambda x, y: (255 * x, 255 * y),
+        lambda x, y: (x, 255 * y),
+        lambda x, y: (x, y[..., 0]),
+        lambda x, y: (x, y[:1]),
+    ],
+)
+def test_pairs_of_unlike_or_unknown_range_are_refused(pair, name, change):
+    with pytest.raises(ValueError, match=f"{name}: .*Expected"):
+        getattr(metrics, name)(*change(*pair))
+
+
+def test_losses_refuse_integers_whose_differences_wrap_around():
+    from medzoo import losses
+
+    bits = np.array([[3], [5]], "uint8")
+    for function in (losses.squared_error, losses.absolute_error):
+        with pytest.raises(ValueError, match=r"uint8 and uint8\. Expected floats"):
+            function(bits, bits[::-1])

@@ -220,3 +220,31 @@ def test_datasets_with_a_wrong_range_are_refused_at_the_first_batch(images):
 def test_arguments_that_do_not_fit_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_second_fit_goes_on_with_images_of_its_own():
+    """Keras numbers the epochs of each `fit` from 0; augmentation must not begin anew with them."""
+    from medzoo.recipes.augment import Augmented
+
+    seen = []
+
+    class Watched(ConvAutoencoder):
+        def train_step(self, data):
+            seen.append(np.array(data[0] if isinstance(data, tuple) else data))
+            return super().train_step(data)
+
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("reads batches in an eager step")
+    images = np.random.default_rng(0).random((4, 16, 16, 1), dtype="float32")
+    model = Watched((16, 16, 1), latent_dim=4, patch=2, **SMALL)
+    model.compile("adam", run_eagerly=True)
+    batches = Augmented(images, 4, seed=3, as_is=0.0)
+    for epochs in (2, 1):
+        model.fit(batches, epochs=epochs, callbacks=[batches.counted()], verbose=0, shuffle=False)
+    model.fit(batches, epochs=2, verbose=0, shuffle=False)
+    assert len(seen) == 5
+    assert len({x.tobytes() for x in seen}) == 5
+    fresh = Augmented(images, 4, seed=3, as_is=0.0)
+    assert np.array_equal(seen[0], fresh[0])  # the first epoch is number 0
+    fresh.epoch = 2
+    assert np.array_equal(seen[2], fresh[0])

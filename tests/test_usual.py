@@ -11,36 +11,42 @@ from medzoo.errors import PresetError
 from medzoo.evaluate.look import compare
 from medzoo.images.phantom import chest_phantom
 from medzoo.models import ConvAutoencoder
+from medzoo.models.conformal import conformal_pvalues
+from medzoo.models.two_sample import two_sample_test
+from medzoo.models.usual import Usual
 
 
 @pytest.fixture(scope="module")
 def films():
-    return np.stack([chest_phantom(32, seed) for seed in range(160)]).astype("float32")
+    return np.stack([chest_phantom(32, seed) for seed in range(200)]).astype("float32")
 
 
 @pytest.fixture(scope="module")
 def model(films):
     model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
     model.initialize_from_pca(films[:32])
-    model.set_usual(films[32:80], films[80:112, :, 8:24])
+    model.set_usual(films[32:110], films[110:152, :, 8:24])
     return model
 
 
 def test_own_images_belong_and_others_do_not(model, films):
-    own = model.belongs(films[112:])
+    own = model.belongs(films[152:])
     assert own.shape == (48,)
     assert own.dtype == np.float32
-    assert (own < 0.01).mean() < 0.1
+    assert (own <= 0.01).mean() < 0.1
+    assert own.min() >= np.float32(1 / 121)
     noise = np.random.default_rng(0).random((8, 32, 32, 1)).astype("float32")
     for others in (noise, 1 - films[:8], np.ascontiguousarray(np.rot90(films[:8], axes=(1, 2)))):
-        assert (model.belongs(others) < 0.01).mean() > 0.8
+        assert (model.belongs(others) == np.float32(1 / 121)).mean() > 0.8
 
 
 def test_a_set_of_images_may_be_shifted_although_each_looks_usual(model, films):
     own = ConvAutoencoder.from_config(model.get_config())
     own.set_usual(films[:112])
     assert own.shift(films[112:]) < 0.3
+    assert own.shift_pvalue(films[112:]) > 0.05
     assert own.shift(films[112:] ** 1.3) > 0.5
+    assert own.shift_pvalue(1 - films[112:124]) < 0.01
     with pytest.raises(ValueError, match="shift of 9 images"):
         model.shift(films[:9])
 
@@ -48,6 +54,7 @@ def test_a_set_of_images_may_be_shifted_although_each_looks_usual(model, films):
 def test_presets_keep_it_and_training_forgets_it(model, films, tmp_path):
     copy = medzoo.load(medzoo.save_preset(model, tmp_path / "preset"))
     assert copy.belongs(films[:4]) == pytest.approx(model.belongs(films[:4]), abs=0.02)
+    assert np.array_equal(copy.usual.scores, model.usual.scores)
     copy.compile("adam")
     copy.fit(films[:4], verbose=0)
     with pytest.raises(ValueError, match="set_usual"):
@@ -58,7 +65,18 @@ def test_presets_keep_it_and_training_forgets_it(model, films, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"deep": {}}, {"psnr": [1.0]}, {"psnr": [20.0, -1.0]}, {"layout": [1.0]}, {"psnr": "x"}, {"more": 1}],
+    [
+        {"deep": {}},
+        {"psnr": [1.0]},
+        {"psnr": [20.0, -1.0]},
+        {"layout": [1.0]},
+        {"psnr": "x"},
+        {"more": 1},
+        {"scores": []},
+        {"scores": [float("nan")] * 20},
+        {"scores": [0.0] * 513},
+        {"images": 3},
+    ],
 )
 def test_numbers_that_do_not_fit_are_refused(change, model, tmp_path):
     folder = medzoo.save_preset(model, tmp_path / "preset")
@@ -71,7 +89,7 @@ def test_numbers_that_do_not_fit_are_refused(change, model, tmp_path):
 
 def test_commands_warn_of_strange_images(model, films, tmp_path, caplog):
     copy = medzoo.load(medzoo.save_preset(model, tmp_path / "preset"))
-    own = films[112 + int(model.belongs(films[112:]).argmax())]
+    own = films[152 + int(model.belongs(films[152:]).argmax())]
     for name, film in (("own", own), ("inverted", 1 - own)):
         Image.fromarray(np.round(255 * film[..., 0]).astype("uint8")).save(tmp_path / f"{name}.png")
     with caplog.at_level(logging.WARNING, "medzoo"):
@@ -84,3 +102,50 @@ def test_commands_warn_of_strange_images(model, films, tmp_path, caplog):
 @pytest.mark.parametrize("name", medzoo.list_models())
 def test_every_preset_knows_its_images(name):
     assert medzoo.load(name).usual is not None
+
+
+def test_few_reference_images_cannot_show_a_small_p_value_and_the_log_says_so(films, caplog):
+    model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
+    with caplog.at_level(logging.WARNING, "medzoo"):
+        model.set_usual(films[:12])
+    assert "12 reference images: no p-value is below 1/13" in caplog.text
+    assert model.belongs(1 - films[12:14]) == pytest.approx(1 / 13)
+    assert "as 1 in 13 in-distribution images is" in model.atypical(1 - films[:1])
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "medzoo"):
+        model.set_usual(films[:99])
+    assert not caplog.records
+    assert float(model.belongs(1 - films[99:100])[0]) <= 0.01
+    with pytest.raises(ValueError, match="set_usual of 1 images"):
+        model.set_usual(films[:1])
+
+
+def rows(count, seed):
+    """PSNR, encoder statistics and layout of so many images of one source: more features than images."""
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(count, 4))
+    mixing = np.random.default_rng(0).normal(size=(4, 60))
+    deep, layout = (hidden @ mixing + rng.normal(size=(count, 60)) for _ in range(2))
+    return 30 + rng.normal(size=count), deep, layout
+
+
+def test_many_reference_images_keep_a_sample_of_their_scores():
+    usual = Usual.of_rows(*rows(600, 0))
+    assert len(usual.scores) == 512
+    assert usual.images == 600
+    assert len(Usual(**usual.get_config()).scores) == 512
+
+
+@pytest.mark.parametrize("count", [10, 19, 99])
+def test_p_values_are_valid_although_the_reference_images_set_mean_and_scale(count):
+    """P(p <= a) <= a over sets of references. Scored by statistics of their own they would be too typical."""
+    found, tests = [], []
+    for seed in range(150):
+        usual = Usual.of_rows(*rows(count, seed))
+        scores = usual.scores_of_rows(*rows(20, 1000 + seed))
+        found.append(conformal_pvalues(usual.scores, scores))
+        tests.append(two_sample_test(usual.scores, scores, permutations=99, seed=seed) <= 0.05)
+    found = np.concatenate(found)
+    for alpha in (1 / (count + 1), 0.1, 0.3):
+        assert (found <= alpha + 1e-9).mean() <= alpha + 3 * (alpha * (1 - alpha) / 1000) ** 0.5
+    assert np.mean(tests) <= 0.05 + 3 * (0.05 * 0.95 / 150) ** 0.5

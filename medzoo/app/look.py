@@ -139,7 +139,6 @@ class Looker:
 
     def _look_at(self, name, stored, image, model, rate):
         from medzoo import metrics
-        from medzoo.evaluate.look import strange as unlike
         from medzoo.images.intensity import resize
 
         x = model.preprocess.fit(image)[None]
@@ -151,11 +150,11 @@ class Looker:
         facts = [
             f"{name}: {image.shape[0]} × {image.shape[1]} pixels, seen by {model.name} at {x.shape[1]} × {x.shape[2]}",
             f"reconstruction from {latents} latents: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}",
-            f"anomaly score {strange:.1f}, threshold {threshold:.1f} for {rate:.0%} of normal images: "
+            f"anomaly score {strange:.1f}, threshold {threshold:.1f} for {self._rate(rate)} of normal images: "
             f"{'unlike' if strange > threshold else 'like'} {self.compared}",
             self._compressed(stored, image),
         ]
-        if said := unlike(model, x):
+        if said := model.atypical(x):
             facts.insert(1, f"this image {said}")
         figure = _png(save_look, x[0], reconstruction[0], heat, model.name)
         return {"figure": figure, "neighbours": self._neighbours(small), "facts": facts}
@@ -164,6 +163,16 @@ class Looker:
         with warnings.catch_warnings():  # that few images promise no small rate, which the page says itself
             warnings.simplefilter("ignore")
             return self.detector.threshold_at(rate)
+
+    def _rate(self, rate):
+        """The share of normal images that the threshold keeps, and where it is not the one asked for, why."""
+        from medzoo.images.patients import units
+        from medzoo.tasks.anomaly import attained_rate
+
+        count = len(units(self.detector.held_out_groups_, len(self.detector.held_out_scores_)))
+        attained = attained_rate(count, rate)
+        few = f" (the smallest that {count} held-out normal images allow, not {rate:.0%})" if attained > rate else ""
+        return f"{attained:.0%}{few}"
 
     def _compressed(self, file_size, image):
         from medzoo import metrics

@@ -116,7 +116,8 @@ def anomaly(name, normal, images, out, rate, steps, group, overwrite):
     detector.fit(known, groups=groups_of(known, normal, group))
     rows = find_anomalies(detector, files, out)
     found = sum(row["anomaly"] for row in rows)
-    click.echo(f"{found} of {len(rows)} images above the threshold {detector.threshold_:.2f}; wrote {out}")
+    limit = f"the threshold {detector.threshold_:.2f} (false-positive rate {detector.rate_:.1%})"
+    click.echo(f"{found} of {len(rows)} images above {limit}; wrote {out}")
 
 
 @click.command()

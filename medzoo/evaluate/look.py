@@ -11,7 +11,6 @@ from medzoo.images.volume import through
 from medzoo.images.write import write_png
 from medzoo.models import MaskedAutoencoder
 from medzoo.models.tiles import padded
-from medzoo.models.usual import UNUSUAL
 from medzoo.reports.plots import difference_strip, save_demo, save_planes
 from medzoo.zoo.presets import load
 
@@ -25,7 +24,7 @@ def compare(model, file, target):
     Returns: `(psnr, ssim)`, in dB and from -1 to 1.
     """
     image = model.preprocess(file)
-    if said := strange(model, image):
+    if said := model.atypical(image):
         log.warning("%s: %s", file, said)
     shown, result = seen_and_made(model, image)
     write_png(target, difference_strip(image[0], result[0], shown[0]))
@@ -73,13 +72,6 @@ def seen_and_made(model, images):
         return images, model.reconstruct(images)
     visible = model.hide(images, seed=0)
     return model.cover(images, visible), model.fill(images, visible)
-
-
-def strange(model, images):
-    """A sentence where the strangest of some images does not look like those the model learned from, else `None`."""
-    share = 1.0 if model.usual is None else float(model.belongs(images).min())
-    if share < UNUSUAL:
-        return f"does not look like the images that {model.name} learned from (usual: {share:.1e}); do not trust it."
 
 
 def demonstrate(name, out):

@@ -1,11 +1,13 @@
 """Manifest, cards and the table of docs/choosing.md from presets' own JSON files: `python -m medzoo.evaluate.publish`.
 
 Run in a checkout, after copying a preset folder to medzoo/zoo/weights/. The tests check that nothing differs.
-`--measure DIR` measures presets anew first, on the archives in that folder; `--speed` only their speed.
+`--measure DIR` measures presets anew first, on the archives in that folder; `--speed` only their speed. `--usual DIR`
+computes the reference statistics and scores behind `model.belongs` from the validation images in that folder.
 """
 
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import click
@@ -93,7 +95,11 @@ def between_marks(text, mark, content):
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1)
 @click.option("--measure", type=click.Path(path_type=Path), help="Folder with the archives that recipes name.")
-@click.option("--usual", type=click.Path(path_type=Path), help="Folder with the archives: what images look like, anew.")
+@click.option(
+    "--usual",
+    type=click.Path(path_type=Path),
+    help="Folder with the archives: compute reference statistics and scores.",
+)
 @click.option("--speed", is_flag=True, help="Measure the speed anew; on an idle machine.")
 def main(names=(), measure=None, usual=None, speed=False):
     folders = [BUNDLED / name for name in names or sorted(p.name for p in BUNDLED.iterdir())]
@@ -119,11 +125,23 @@ def main(names=(), measure=None, usual=None, speed=False):
 
 
 def set_usual(folder, data):
-    """Writes what the validation images of a preset's recipe look like to its configuration."""
-    own, model = recipe(folder.name), load(folder)
+    """Writes the reference statistics and scores of a preset to its configuration; weights stay as they are.
+
+    Args:
+        folder: of the preset; what its configuration held of reference images before is not read.
+        data: folder with the archives that the recipe names. Their validation images are the reference images.
+    """
+    own, config = recipe(folder.name), read_json(folder, "config.json")
+    config.pop("usual", None)
+    with tempfile.TemporaryDirectory() as temporary:
+        bare = Path(temporary) / folder.name
+        bare.mkdir()
+        (bare / "model.weights.h5").symlink_to((folder / "model.weights.h5").resolve())
+        write_json(bare / "config.json", config)
+        model = load(bare)
     collections, _ = zip(*own.collections([data / part.source["file"] for part in own.data]), strict=True)
     model.set_usual(*usual_images(own, collections))
-    write_json(folder / "config.json", {**read_json(folder, "config.json"), "usual": model.usual.get_config()})
+    write_json(folder / "config.json", {**config, "usual": model.usual.get_config()})
 
 
 def publish():

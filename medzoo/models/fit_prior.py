@@ -6,6 +6,7 @@ import numpy as np
 from medzoo.layers.arguments import COUNT, NONE, checked, either, real, whole
 from medzoo.models import flow_prior
 from medzoo.models.checks import as_array
+from medzoo.models.epochs import Epochs
 from medzoo.models.flow_prior import FlowPrior
 
 WIDTHS = {True: (48, 96, 144), False: (192,)}  # of grids, of vectors
@@ -20,7 +21,7 @@ ARGUMENTS = {
 }
 
 
-class Draws(keras.utils.PyDataset):
+class Draws(Epochs):
     """Batches of latents, drawn anew from the posteriors each epoch, and their labels.
 
     Args:
@@ -35,7 +36,7 @@ class Draws(keras.utils.PyDataset):
     def __init__(self, means, deviations, labels, batch_size, seed):
         super().__init__()
         self.means, self.deviations, self.labels = means, deviations, labels
-        self.batch_size, self.seed, self.epoch, self.skip = min(batch_size, len(means)), seed, 0, 0
+        self.batch_size, self.seed, self.skip = min(batch_size, len(means)), seed, 0
 
     def __len__(self):
         return len(self.means) // self.batch_size - self.skip
@@ -96,7 +97,9 @@ def fit_prior(model, images, labels, epochs, batch_size, learning_rate, filters,
     )
     prior, draws = prepare(model, images, labels, batch_size, filters, blocks, seed)
     prior.compile(optimizer(epochs * len(draws), learning_rate))
-    turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(draws, "epoch", epoch))
-    history = prior.fit(draws, epochs=epochs, shuffle=False, callbacks=[turn, *fit.pop("callbacks", ())], **fit)
+    draws.begun = prior.epochs_seen  # a further fit of the same prior draws further latents
+    callbacks = [draws.counted(), *fit.pop("callbacks", ())]
+    history = prior.fit(draws, epochs=epochs, shuffle=False, callbacks=callbacks, **fit)
+    prior.epochs_seen = draws.begun
     model.set_prior(prior)
     return history

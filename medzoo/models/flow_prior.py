@@ -73,6 +73,8 @@ class FlowPrior(OwnLoss):
         seed: int or `None`.
     """
 
+    epochs_seen = 0  # of draws of latents; see `VAE.fit_prior`
+
     def __init__(self, latent_shape, classes=0, filters=(64, 128, 256), blocks=1, spread=1.0, seed=None, **kwargs):
         own = {"latent_shape": latent_shape, "classes": classes, "filters": filters}
         own = checked(type(self).__name__, ARGUMENTS, **own, blocks=blocks, spread=spread, seed=seed)

@@ -6,11 +6,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from medzoo.images.intensity import unit_range
+from medzoo.models.epochs import Epochs
 
 PAD = 8  # pixels repeated around the borders, so that a moved image has no black rim
 
 
-class Augmented(keras.utils.PyDataset):
+class Augmented(Epochs):
     """Batches of augmented images for `fit`, on every backend; repeatable for a given seed and epoch.
 
     Some images stay where they are, so that an autoencoder keeps seeing the sharpness of the originals.
@@ -38,7 +39,8 @@ class Augmented(keras.utils.PyDataset):
         share: `(i, n)`: only the i-th of n parts of each batch, for one of several processes.
 
     Attributes:
-        epoch: set by the training before each epoch, so that a resumed one draws what it would have drawn.
+        epoch: see `Epochs`; a training that can be interrupted sets it before each epoch, so that a resumed one draws
+            what it would have drawn.
         skip: batches of the epoch that were seen before an interruption.
 
     Volumes `(N, D, H, W, 1)` go through the same changes; crops of them are not zoomed.
@@ -86,7 +88,7 @@ class Augmented(keras.utils.PyDataset):
         ends = np.round(np.cumsum(weights) / weights.sum() * total).astype(int)
         self.counts = np.diff(ends, prepend=0)
         self.drop_remainder, self.group, self.share = drop_remainder, group, share
-        self.epoch, self.skip, self.ordered = 0, 0, None
+        self.skip, self.ordered = 0, None
 
     def __len__(self):
         count = self.counts.sum()

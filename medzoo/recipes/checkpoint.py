@@ -47,6 +47,7 @@ class Checkpoints(keras.callbacks.Callback):
         every: steps between checkpoints.
         accumulation: batches to a step of the optimizer.
         place: see `devices`; only the first worker writes.
+        first: int. Epochs of the same data that an earlier stage of the training used: the batches go on behind them.
 
     Attributes:
         epoch, step: where the training stands; the number of steps is in this epoch.
@@ -54,10 +55,10 @@ class Checkpoints(keras.callbacks.Callback):
         seconds: spent in training, over interruptions.
     """
 
-    def __init__(self, folder, batches, every=200, accumulation=1, place=None):
+    def __init__(self, folder, batches, every=200, accumulation=1, place=None, first=0):
         super().__init__()
         self.folder, self.batches, self.every = Path(folder), batches, every
-        self.accumulation = accumulation
+        self.accumulation, self.first = accumulation, first
         self.write, self.alone = (place.first, place.workers == 1) if place else (True, True)
         self.epoch, self.step, self.saved, self.history, self.seconds = 0, 0, 0, [], 0.0
         self.metrics_to_restore, self.terminated = None, False
@@ -126,7 +127,7 @@ class Checkpoints(keras.callbacks.Callback):
             signal.signal(signal.SIGTERM, before)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.batches.epoch, self.started = epoch, time.perf_counter()
+        self.batches.epoch, self.started = self.first + epoch, time.perf_counter()
         self.passed, self.last = self.step * self.accumulation, self.batches.skip + len(self.batches)
         if self.step and self.metrics_to_restore is not None:
             for variable, value in zip(self.model.metrics_variables, self.metrics_to_restore, strict=True):

@@ -23,6 +23,7 @@ FLOAT16_COST = 0.05  # dB of PSNR that storing weights as float16 may cost at mo
 FOR_PCA = 10_000  # images at most that the PCA start is fitted to
 FEW = 1000  # images below which their PCA would know them by heart
 FOR_VALIDATION = 300  # images at most, where several archives are mixed
+FOR_REFERENCE = 400  # images at most, over all archives, whose scores new images are ranked among
 
 
 def schedule(peak, steps, warmup=300):
@@ -102,10 +103,11 @@ def _settings(recipe, collections, shares, epochs, seed):
 
 
 def usual_images(recipe, collections):
-    """Some validation images of each collection, whole, for `set_usual`."""
+    """Some validation images of each collection, whole, for `set_usual`: about as many of each."""
+    most = min(FOR_VALIDATION, FOR_REFERENCE // len(collections))
     size = recipe.size and (recipe.size, recipe.size)
     every = (brought_to(size, c.images("val")) for c in collections)
-    return [to_float(images[:: -(-len(images) // FOR_VALIDATION)]) for images in every]
+    return [to_float(images[:: -(-len(images) // most)]) for images in every]
 
 
 def brought_to(size, images):
@@ -175,7 +177,8 @@ def _fit(recipe, train, validation, work, settings, place, accumulation, before)
         model.compile(optimizer, jit_compile=_xla(model))
         optimizer.build(model.trainable_variables)
     work.mkdir(exist_ok=True)
-    progress = Checkpoints(work, batches, accumulation=accumulation, place=place)
+    first = settings["epochs"] if before else 0
+    progress = Checkpoints(work, batches, accumulation=accumulation, place=place, first=first)
     progress.seconds = before.seconds if before else 0.0
     progress.restore(model)
     size = batch_size // place.share[1]

@@ -8,6 +8,7 @@ from medzoo import metrics
 from medzoo.images.patients import are_known, numbered, patients_of_files, taken, units
 from medzoo.images.read import read_image
 from medzoo.models.checks import images_only
+from medzoo.models.epochs import Epochs
 from medzoo.models.steps import OwnLoss
 from medzoo.reports.bootstrap import summary
 from medzoo.tasks.shared.data import SIZE
@@ -89,12 +90,12 @@ class _Adaptation(OwnLoss):
         return loss + self.weight * scale * self.distance(latents[:half], latents[half:]), reconstruction
 
 
-class _Halves(keras.utils.PyDataset):
+class _Halves(Epochs):
     """Batches of new and old images, half and half, in a new order each epoch."""
 
     def __init__(self, new, old, batch_size, seed):
         super().__init__()
-        self.new, self.old, self.half, self.seed, self.epoch = new, old, batch_size // 2, seed, 0
+        self.new, self.old, self.half, self.seed = new, old, batch_size // 2, seed
 
     def __len__(self):
         return max(1, len(self.new) // self.half)
@@ -105,9 +106,6 @@ class _Halves(keras.utils.PyDataset):
         return np.concatenate(
             [self.new[order], self.old[rng.integers(0, len(self.old), (len(self), len(order)))[index]]]
         )
-
-    def on_epoch_end(self):
-        self.epoch += 1
 
 
 def adapt(

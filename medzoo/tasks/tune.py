@@ -78,8 +78,7 @@ def cross_validate(
             batches = Augmented(images[train], batch_size, seed)
             rate = schedule(learning_rate, epochs * len(batches))
             model.compile(keras.optimizers.Adam(rate, beta_2=0.99, global_clipnorm=CLIP))
-            turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs, b=batches: setattr(b, "epoch", e))
-            model.fit(batches, epochs=epochs, callbacks=[turn], shuffle=False, verbose=0)
+            model.fit(batches, epochs=epochs, callbacks=[batches.counted()], shuffle=False, verbose=0)
             yield _trial(model, setting, fold, to_float(images[train]), to_float(images[held_out]))
 
 

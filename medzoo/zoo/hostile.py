@@ -30,6 +30,7 @@ BOUNDS = {
     "spread": (0, 100),
 }
 LONGEST = 16  # of lists
+REFERENCE = {"psnr": 2, "deep": 2**20, "layout": 2**20, "images": 1, "scores": 512}  # numbers at most in each list
 LARGEST = 1e9  # of any other number
 DEEPEST = 32  # of groups in a weights file
 
@@ -85,6 +86,36 @@ def _check_value(name, key, value):
             continue
         if not isinstance(v, numbers.Real) or not math.isfinite(v) or not low <= v <= high:
             raise PresetError(f"{name}: {key}={str(value)[:100]}; expected {low:g} to {high:g}.")
+
+
+def check_usual(usual, name):
+    """Refuses reference statistics (see `medzoo.models.usual.Usual`) with unknown keys, lists that are too long, or
+    numbers that are no finite numbers within bounds; raises as `check_config`."""
+    if not isinstance(usual, dict) or set(usual) != set(REFERENCE):
+        found = sorted(map(str, usual)) if isinstance(usual, dict) else str(usual)[:100]
+        raise PresetError(
+            f"{name}: usual holds {found}. Expected {', '.join(REFERENCE)}. A preset of an older medzoo needs "
+            "model.set_usual(images) and medzoo.save_preset."
+        )
+    for key, value in usual.items():
+        parts = value if isinstance(value, dict) else {key: value}
+        if set(parts) not in ({key}, {"mean", "deviation", "distance"}):
+            raise PresetError(
+                f"{name}: usual: {key} holds {sorted(map(str, parts))}. Expected mean, deviation, distance."
+            )
+        for part, numbers_ in parts.items():
+            _check_numbers(name, f"usual: {part}", numbers_, REFERENCE[key], none=key == "psnr")
+
+
+def _check_numbers(name, key, value, longest, none):
+    if none and value is None:
+        return
+    values = value if isinstance(value, list) else [value]
+    if len(values) > longest:
+        raise PresetError(f"{name}: {key} has {len(values)} entries; at most {longest} are taken.")
+    for v in values:
+        if isinstance(v, bool) or not isinstance(v, numbers.Real) or not math.isfinite(v) or abs(v) > LARGEST:
+            raise PresetError(f"{name}: {key} holds {str(v)[:100]}. Expected finite numbers up to {LARGEST:g}.")
 
 
 def check_count(family, arguments, weights_size, name):

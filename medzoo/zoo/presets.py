@@ -23,7 +23,7 @@ from medzoo.files import written_whole
 from medzoo.layers.arguments import checked, choice
 from medzoo.models.checks import check_shape
 from medzoo.zoo.download import cache_folder, check_file, fetch, sha256
-from medzoo.zoo.hostile import check_arguments, check_config, check_count, check_weights
+from medzoo.zoo.hostile import check_arguments, check_config, check_count, check_usual, check_weights
 from medzoo.zoo.manifest import BUNDLED, entry, manifest
 from medzoo.zoo.preprocess import Preprocess
 
@@ -185,6 +185,8 @@ def _build(folder, name):
     families = {cls.__name__: cls for cls in models.FAMILIES}
     family, arguments = check_config(config["model"], families, name)
     check_arguments(config["preprocessing"], Preprocess, name)
+    if "usual" in config:
+        check_usual(config["usual"], name)
     try:
         if name not in manifest():  # whose files were held against its checksums
             check_count(family, arguments, config["weights"]["size"], name)

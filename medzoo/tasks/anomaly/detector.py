@@ -11,6 +11,8 @@ from medzoo.images.intensity import resize, standardize
 from medzoo.images.patients import are_known, hold_out, patients_of_files, taken, units
 from medzoo.images.read import read_image
 from medzoo.models.checks import images_only
+from medzoo.models.conformal import quantile_of_others
+from medzoo.models.two_sample import ALPHA, LEAST, holm, two_sample_test
 from medzoo.recipes.augment import moved_copies
 from medzoo.tasks.anomaly.scores import SCORES
 from medzoo.tasks.anomaly.synthetic import Synthetic
@@ -47,8 +49,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         held_out: share of the normal images (of their patients, where these are known) kept for scale and threshold.
         seed: int.
 
-    Attributes: `threshold_` of `anomaly_scores`; `model_`; `fitted_`, the scores by name; `segmenter_`, the
-        `medzoo.Segmenter` behind `"synthetic"`, whose encoder `Classifier.from_pretrained` takes.
+    Attributes: `threshold_` of `anomaly_scores`; `rate_`, the false-positive rate that it keeps: `false_positive_rate`,
+        or 1 / (n + 1) where n held-out images allow no smaller one; `model_`; `fitted_`, the scores by name;
+        `segmenter_`, the `medzoo.Segmenter` behind `"synthetic"`, whose encoder `Classifier.from_pretrained` takes.
     """
 
     def __init__(
@@ -100,14 +103,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         kept, rest = self._hold_out(len(raw), groups)
         held_out, normals = self._prepare(raw[kept]), self._prepare(raw[rest])
         self.fitted_ = self._fit_scores(normals)
-        self.scale_ = {}
-        for name in self.scores:
-            low, middle, high = np.percentile(self.fitted_[name].score(self.model_, held_out)[0], (25, 50, 75))
-            self.scale_[name] = (middle, max((high - low) / 1.349, 1e-12))
-        self.held_out_scores_ = self._scores(held_out)
+        found = {name: self.fitted_[name].score(self.model_, held_out)[0] for name in self.scores}
+        self.scale_ = {name: _scale(*np.percentile(values, QUARTILES)) for name, values in found.items()}
+        self.held_out_scores_ = self._held_out(found)
         self.held_out_groups_ = taken(groups, kept)
-        calibrated = self.held_out_scores_, self.false_positive_rate, self.held_out_groups_
-        self.threshold_ = conformal_threshold(*calibrated)
+        self.threshold_ = self.threshold_at(self.false_positive_rate)
+        self.rate_ = attained_rate(len(units(self.held_out_groups_, len(kept))), self.false_positive_rate)
         self.acquisition_ = acquisition(raw)
         return self
 
@@ -158,16 +159,22 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return -(self.anomaly_scores(X) - self.threshold_)
 
     def predict(self, X):
-        """1 for normal images, -1 for anomalies. Warns of ten or more images that were taken otherwise than the normal
-        ones, see `drifted`."""
+        """1 for normal images, -1 for anomalies. Warns where ten or more images differ from the normal ones in how they
+        were acquired, see `drifted`."""
         check_is_fitted(self, "threshold_")
         raw = self._read(X)
         self._warn_of_drift(raw)
         return np.where(self._scores(self._prepare(raw)) > self.threshold_, -1, 1)
 
     def drifted(self, X):
-        """In what of `ACQUISITION` images differ from the normal ones (Kolmogorov-Smirnov, p < 0.001): a list of
-        names, empty if in nothing, or if there are fewer than ten images."""
+        """In which of `ACQUISITION` images differ from the normal ones.
+
+        Each of the four is tested (`medzoo.models.two_sample.two_sample_test`, p-values adjusted after Holm 1979). For
+        images that are exchangeable with the normal ones, the list is not empty with a probability of 5% at most.
+
+        Returns:
+            list of names, empty if no difference is found, or if there are fewer than ten images.
+        """
         check_is_fitted(self, "threshold_")
         return self._drifted(self._read(X))
 
@@ -214,20 +221,32 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return standardize(images) if self.standardize else images
 
     def _drifted(self, images):
-        from scipy.stats import ks_2samp
-
-        if len(images) < 10:
+        if len(images) < LEAST:
             return []
-        pairs = zip(ACQUISITION, self.acquisition_.T, acquisition(images).T, strict=True)
-        return [name for name, old, new in pairs if ks_2samp(old, new).pvalue < 0.001]
+        pairs = zip(self.acquisition_.T, acquisition(images).T, strict=True)
+        adjusted = holm([two_sample_test(old, new) for old, new in pairs])
+        return [name for name, p in zip(ACQUISITION, adjusted, strict=True) if p <= ALPHA]
 
     def _warn_of_drift(self, images):
         if changed := self._drifted(images):
             warnings.warn(
-                f"these {len(images)} images differ from the normal ones in {', '.join(changed)}: the false-positive "
-                f"rate of {self.false_positive_rate:.0%} may not hold. Fit on normal images of the same scanners.",
+                f"these {len(images)} images differ from the normal ones in {', '.join(changed)} (without a difference "
+                f"this warning occurs for {ALPHA:.0%} of sets): the false-positive rate of "
+                f"{self.rate_:.1%} may not hold. Fit on normal images of the same scanners.",
                 stacklevel=3,
             )
+
+    def _held_out(self, found):
+        """Scores of the held-out images. Where several are averaged, each image is scaled by the quartiles of the
+        others, as a new image is: scaled by its own, the held-out scores would be too small for a valid threshold."""
+        if len(found) == 1:
+            ((name, values),) = found.items()
+            return (values - self.scale_[name][0]) / self.scale_[name][1]
+        scaled = []
+        for values in found.values():
+            middle, scale = _scale(*(quantile_of_others(values, q / 100) for q in QUARTILES))
+            scaled.append((values - middle) / scale)
+        return np.mean(scaled, axis=0)
 
     def _scores(self, images):
         scaled = [
@@ -253,13 +272,26 @@ def acquisition(images):
     return np.stack([x.mean(axis=(1, 2)), spread, (x < 0.05).mean(axis=(1, 2)), steps / (spread + 1e-6)], axis=1)
 
 
+QUARTILES = (25, 50, 75)
+
+
+def _scale(low, middle, high):
+    return middle, np.maximum((high - low) / 1.349, 1e-12)
+
+
+def attained_rate(count, rate):
+    """The false-positive rate that the threshold of so many held-out scores (or patients) keeps: `rate`, or
+    1 / (count + 1) where that is larger."""
+    return max(rate, 1 / (count + 1))
+
+
 def conformal_threshold(scores, rate, groups=None):
     """Return the threshold that a further normal image exceeds with a probability of at most `rate`.
 
     The k-th smallest of n scores of normal images, k = ceil((1 - rate) (n + 1)). With groups, each of the n patients
     counts alike, however many images there are of each, and the further image is of another patient (hierarchical
     conformal prediction, Lee, Barber & Willett 2023, arXiv:2306.06342). Where n is too small, the largest score, with a
-    warning.
+    warning, and the rate is that of `attained_rate`.
 
     Args:
         scores: Array `(N,)`. Scores of normal images that were held out.
@@ -268,7 +300,15 @@ def conformal_threshold(scores, rate, groups=None):
 
     Returns:
         float.
+
+    Raises:
+        ValueError: If there are no scores, some are not finite, or `rate` is not between 0 and 1.
     """
+    if not len(scores) or not np.isfinite(scores).all() or not 0 < rate < 1:
+        raise ValueError(
+            f"conformal_threshold: {len(scores)} scores at a false-positive rate of {rate}. Expected finite scores and "
+            "a rate above 0 and below 1, e.g. 0.05."
+        )
     patients = units(groups, len(scores))
     n, weights = len(patients), np.empty(len(scores))
     for own in patients:

@@ -190,7 +190,6 @@ def fine_tune(
             raise ValueError(f"fine_tune: augment={augment!r}; expected {', '.join(map(repr, CHANGES))} or a dict.")
         augment = {"shift": min(x.shape[1:-1]) / 20, **CHANGES[augment]}
     batches = Augmented(x, batch_size, seed, y, steps=steps, **augment)
-    turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch))
     for stage, (count, rate) in enumerate(zip(epochs, learning_rates, strict=True)):
         if not count:
             continue
@@ -205,7 +204,7 @@ def fine_tune(
             learning_rate=rate,
             loss=loss,
             class_weight=class_weights(y) if balance and not classifier.multi_label else None,
-            callbacks=[turn],
+            callbacks=[batches.counted()],
             shuffle=False,
             verbose=verbose,
         )

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from medzoo.files import write_json, written_whole
-from medzoo.models.usual import SHIFTED, UNUSUAL
+from medzoo.models.two_sample import ALPHA, LEAST
 from medzoo.progress import track
 from medzoo.recipes.augment import Batches
 from medzoo.reports import classification
@@ -112,7 +112,8 @@ def classify_files(classifier, files, out):
         out: folder to write to; made if it is not there.
 
     Returns: list of dicts of the file, the probability of each class, and how `usual` the file is, see
-        `Classifier.belongs`; what is strange is warned of.
+        `Classifier.belongs`. Warns of out-of-distribution images, and of a distribution shift of 10 images or more,
+        see `Classifier.shift_pvalue`.
     """
     out, names, rows, seen = Path(out), classifier.class_names, [], []
     out.mkdir(parents=True, exist_ok=True)
@@ -120,8 +121,8 @@ def classify_files(classifier, files, out):
         x = classifier.preprocess(file)
         seen += [x] if len(seen) < MOST else []
         probabilities, usual = classifier.predict(x, verbose=0)[0], float(classifier.belongs(x)[0])
-        if usual < UNUSUAL:
-            log.warning("%s: unlike the images that the classifier learned from (usual: %.1e).", file, usual)
+        if said := classifier.atypical(x):
+            log.warning("%s: %s", file, said)
         found = {name: round(float(p), 4) for name, p in zip(names, probabilities, strict=True)}
         rows.append({"file": str(file), **found, "usual": round(usual, 4)})
         if classifier.axes == 2:
@@ -129,14 +130,21 @@ def classify_files(classifier, files, out):
             title = f"{Path(file).name}: {names[best]}, probability {probabilities[best]:.2f}"
             name = f"{number:05d}-{Path(file).name.partition('.')[0]}.png"
             save_explanation(out / name, x[0], classifier.explain(x[0], best), title)
-    if len(seen) >= 10 and (away := classifier.shift(np.concatenate(seen))) > SHIFTED:
-        log.warning(
-            "as a set the new images lie %.1f standard deviations from those that the classifier learned from: another "
-            "hospital, scanner or group of patients? Measure on labelled images from there before believing it.",
-            away,
-        )
+    if min(len(seen), len(classifier.usual.scores)) >= LEAST:
+        _warn_of_shift(classifier, np.concatenate(seen))
     with written_whole(out / "predictions.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["file", *names, "usual"])
         table.writeheader()
         table.writerows(rows)
     return rows
+
+
+def _warn_of_shift(classifier, images):
+    p = classifier.shift_pvalue(images)
+    if p <= ALPHA:
+        log.warning(
+            "as a set the %d new images differ from the %d reference images of the classifier (p = %.3f; without a "
+            "shift this warning occurs for %.0f%% of sets). The shift is %.1f standard deviations: another hospital, "
+            "scanner or group of patients? Measure on labeled images of that source before you rely on results.",
+            *(len(images), classifier.usual.images, p, 100 * ALPHA, classifier.shift(images)),
+        )

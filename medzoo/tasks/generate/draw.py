@@ -108,7 +108,7 @@ def copies(samples, training, held_out, share=0.01):
         training: images that the generator was trained on.
         held_out: images of the same kind that it was not trained on, as sharp as the samples are (reconstruct them,
             for a VAE); how near these come to training images tells what is usual.
-        share: of the held-out images that lie nearer than the limit.
+        share: of the held-out images that lie nearer than the limit. Of n held-out images it is `1 / (n + 1)` at least.
 
     Returns: boolean array `(N,)`; a generator that repeats nothing has about `share` of them.
     """
@@ -133,20 +133,25 @@ def new_images(draw, n, training, held_out, seed=0, most_copies=0.2):
         n: how many.
         training, held_out: see `copies`.
         seed: int.
-        most_copies: share of copies among the draws above which the generator is not to be trusted at all.
+        most_copies: share of copies among the draws above which the generator is not to be trusted at all. Few held-out
+            images set the limit of `copies` inexactly; then it is the share that a generator without copies exceeds
+            with a probability of 5%.
 
     Raises:
         ValueError: more than `most_copies` of the draws are copies.
     """
     kept, drawn, found = [], 0, 0
+    # Below the least of n exchangeable distances lies a share that is distributed as Beta(1, n).
+    most_copies = max(most_copies, 1 - 0.05 ** (1 / len(held_out)))
     while sum(map(len, kept)) < n:
         samples = draw(n, seed + len(kept))
         copied = copies(samples, training, held_out)
         drawn, found = drawn + len(samples), found + int(copied.sum())
         if drawn >= 20 and found > most_copies * drawn:
             raise ValueError(
-                f"new_images: {found} of {drawn} draws lie nearer to a training image than all but 1% of held-out "
-                "images do; the generator repeats what it was trained on."
+                f"new_images: {found} of {drawn} draws lie nearer to a training image than all but "
+                f"{max(0.01, 1 / (len(held_out) + 1)):.0%} of held-out images do, more than {most_copies:.0%}; the "
+                "generator repeats what it was trained on."
             )
         kept.append(samples[~copied])
     return np.concatenate(kept)[:n]

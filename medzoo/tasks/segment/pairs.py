@@ -1,14 +1,14 @@
 """Images and masks, moved together, to train on."""
 
-import keras
 import numpy as np
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
 from medzoo.images.intensity import unit_range
+from medzoo.models.epochs import Epochs
 
 
-class MovedPairs(keras.utils.PyDataset):
+class MovedPairs(Epochs):
     """Batches of images and their masks, each pair moved, turned and scaled alike, the image exposed a little
     differently; repeatable for a given seed.
 
@@ -22,21 +22,19 @@ class MovedPairs(keras.utils.PyDataset):
         warp: largest turn in radians and largest relative change of scale.
         contrast: largest relative change of contrast, and of gamma.
 
-    Attributes: `epoch`, counted up behind each epoch.
+    Attributes:
+        epoch: see `Epochs`.
     """
 
     def __init__(self, images, masks, batch_size=8, steps=None, seed=0, shift=0.05, warp=0.1, contrast=0.2):
         super().__init__()
         self.images, self.masks = unit_range(images, "MovedPairs"), masks
         self.batch_size, self.seed = batch_size, seed
-        self.steps, self.epoch = steps or -(-len(images) // batch_size), 0
+        self.steps = steps or -(-len(images) // batch_size)
         self.shift, self.warp, self.contrast = shift, warp, contrast
 
     def __len__(self):
         return self.steps
-
-    def on_epoch_end(self):
-        self.epoch += 1
 
     def __getitem__(self, index):
         rng = np.random.default_rng((self.seed, self.epoch, index))

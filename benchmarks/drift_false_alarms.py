@@ -1,0 +1,173 @@
+"""How often do the drift tests and the OOD p-values raise a false alarm?
+
+    python benchmarks/drift_false_alarms.py --data DIR --before DIR --out benchmarks/drift_false_alarms
+
+DIR of `--data` holds medical_mnist_64.npz; that of `--before` is a checkout of medzoo before the tests were changed.
+The sets are random disjoint parts of one set, so there is no drift: of 700 chest X-rays of the test split of Medical
+MNIST (latents of ae-chestxray-64, and its statistics behind `model.belongs`), and of 20 normally distributed features.
+Each rate is the fraction of 1,000 repetitions in which drift was stated; it should be 5%. The power is that fraction
+where the second set was changed: a gamma of 1.3, or a mean shifted by 0.5 standard deviations. Before, `medzoo drift`
+stated drift at p <= 0.05 or an AUC of 0.6, and `model.shift` warned above 0.5 standard deviations. P-values of single
+images are those of 50 further images of the same set beside so many reference images, over 200 repetitions.
+"""
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+from results import explained, write
+
+import medzoo
+from medzoo.images.archive import to_float
+from medzoo.images.collection import open_collection
+from medzoo.models import usual as after
+from medzoo.models.conformal import conformal_pvalues
+from medzoo.models.two_sample import ALPHA, two_sample_test
+from medzoo.progress import track
+from medzoo.tasks.features import features
+
+PRESET, CLASS = "ae-chestxray-64", "chest_xray"
+SIZES, REFERENCES, GAMMA = (10, 30, 100), (30, 100, 400), 1.3
+
+
+def module(folder, path):
+    """One module of another checkout; what it imports is of this one."""
+    spec = importlib.util.spec_from_file_location(f"before_{Path(path).stem}", folder / path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def command_before(drift, old, new, seed):
+    found = drift.drift(old, new, seed=seed)
+    return found["p_value"] <= 0.05 or found["auc"] >= 0.6
+
+
+def command_after(old, new, seed):
+    return two_sample_test(old, new, seed=seed) <= ALPHA
+
+
+def method_before(before, old, new, seed):
+    return before.Usual.of(None, [old]).shift(None, new) > before.SHIFTED
+
+
+def method_after(old, new, seed):
+    known = after.Usual.of_rows(*old)
+    return two_sample_test(known.scores, known.scores_of_rows(*new), seed=seed) <= ALPHA
+
+
+def rate(test, draw, repetitions, said):
+    return float(np.mean([bool(test(*draw(i), i)) for i in track(range(repetitions), said)]))
+
+
+def parts(rows, others, size, seed):
+    """Two disjoint sets of so many images; the second from `others`, which is `rows` or changed images."""
+    order = np.random.default_rng(seed).permutation(len(rows[-1]))
+    pair = (order[:size], rows), (order[size : 2 * size], others)
+    first, second = (tuple(column[chosen] for column in table) for chosen, table in pair)
+    return first, second
+
+
+def alone(rows, others, size, seed):
+    (first,), (second,) = parts((rows,), (others,), size, seed)
+    return first, second
+
+
+def synthetic(shift, size, seed):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(size, 20)), shift + rng.normal(size=(size, 20))
+
+
+def single_images(before, rows, count):
+    """Fraction of held-out images of the same set with p-values up to 0.05 and 0.01, before and after."""
+    found = {"before": [], "after": []}
+    for seed in range(200):
+        order = np.random.default_rng(seed).permutation(len(rows[-1]))
+        known, new = (tuple(column[part] for column in rows) for part in (order[:count], order[count : count + 50]))
+        found["before"].append(before.Usual.of(None, [known]).share(None, new))
+        own = after.Usual.of_rows(*known)
+        found["after"].append(conformal_pvalues(own.scores, own.scores_of_rows(*new)))
+    return {
+        when: {str(a): round(float((np.concatenate(p) <= a + 1e-9).mean()), 4) for a in (0.05, 0.01)}
+        for when, p in found.items()
+    }
+
+
+def figure(path, results):
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(9, 3.4), layout="constrained")
+    for axis, (title, own) in zip(drawing.subplots(1, len(results), sharey=True), results.items(), strict=True):
+        for when, color in (("before", "#D55E00"), ("after", "#0072B2")):
+            axis.plot(SIZES, [own[str(n)]["no drift"][when] for n in SIZES], "o-", color=color, label=when)
+            axis.plot(SIZES, [own[str(n)]["drift"][when] for n in SIZES], "s:", color=color, label=f"{when}, power")
+        axis.axhline(ALPHA, color="k", linewidth=0.8)
+        axis.set_xscale("log")
+        axis.set_xticks(SIZES, [f"{n}+{n}" for n in SIZES])
+        axis.minorticks_off()
+        axis.set_xlabel("images")
+        axis.set_title(title, fontsize=9)
+    drawing.axes[0].set_ylabel("fraction with drift stated")
+    drawing.axes[0].legend(fontsize=8)
+    drawing.savefig(path, dpi=120)
+
+
+@click.command(help=__doc__)
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archive.")
+@click.option(
+    "--before", required=True, type=click.Path(path_type=Path, exists=True), help="Checkout before the change."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--repetitions", default=1000, show_default=True)
+def main(data, before, out, repetitions):
+    model = medzoo.load(PRESET)
+    collection = open_collection(data / "medical_mnist_64.npz")
+    chosen = collection.labels("test").ravel() == collection.class_names.index(CLASS)
+    images = to_float(collection.images("test")[chosen])
+    changed = images**GAMMA
+    rows, moved = (after._seen(model, x) for x in (images, changed))
+    latents, moved_latents = (features(model, x) for x in (images, changed))
+    old_drift, old_usual = (module(before, f"medzoo/{path}.py") for path in ("tasks/explore/drift", "models/usual"))
+    old_usual._seen, old_usual.check_images = (lambda _, x: x), (lambda _, x: x)
+    command = {"before": partial(command_before, old_drift), "after": command_after}
+    method = {"before": partial(method_before, old_usual), "after": method_after}
+    cases = {
+        "medzoo drift, X-rays": (command, partial(alone, latents, latents), partial(alone, latents, moved_latents)),
+        "medzoo drift, normal": (command, partial(synthetic, 0.0), partial(synthetic, 0.5)),
+        "model.shift, X-rays": (method, partial(parts, rows, rows), partial(parts, rows, moved)),
+    }
+    results = {title: {} for title in cases}
+    for title, (tests, same, other) in cases.items():
+        for size in SIZES:
+            results[title][str(size)] = {
+                kind: {
+                    when: rate(
+                        test, partial(draw, size), repetitions if kind == "no drift" else repetitions // 5, title
+                    )
+                    for when, test in tests.items()
+                }
+                for kind, draw in (("no drift", same), ("drift", other))
+            }
+            click.echo(f"{title}, {size}+{size}: {results[title][str(size)]}")
+    images_alone = {str(count): single_images(old_usual, rows, count) for count in REFERENCES}
+    figure(out.with_suffix(".png"), results)
+    sets = [
+        [title, f"{n}+{n}", *(f"{own[n][kind][when]:.1%}" for kind in own[n] for when in ("before", "after"))]
+        for title, own in results.items()
+        for n in own
+    ]
+    single = [
+        [n, *(f"{own[when][a]:.1%}" for a in ("0.05", "0.01") for when in ("before", "after"))]
+        for n, own in images_alone.items()
+    ]
+    header = ["test", "images", "false alarms, before", "after", "power, before", "after"]
+    below = ["reference images", "p <= 0.05, before", "after", "p <= 0.01, before", "after"]
+    facts = {"repetitions": repetitions, "sets": results, "images": images_alone}
+    tables = [("Sets of images", header, sets), ("Single in-distribution images", below, single)]
+    write(out, "False alarms of drift tests and OOD p-values", tables, facts, explained())
+
+
+if __name__ == "__main__":
+    main()
