@@ -16,6 +16,7 @@ from medzoo.models.two_sample import ALPHA, LEAST, holm, two_sample_test
 from medzoo.recipes.augment import moved_copies
 from medzoo.tasks.anomaly.scores import SCORES
 from medzoo.tasks.anomaly.synthetic import Synthetic
+from medzoo.tasks.anomaly.threshold import attained_rate, conformal_threshold
 from medzoo.zoo.presets import loaded
 
 
@@ -260,7 +261,6 @@ def _are_files(X):
     return not isinstance(X, np.ndarray) or X.dtype.kind in "US"
 
 
-LEAST = 10  # images held out, and as many learned from
 ACQUISITION = ("brightness", "contrast", "share of black", "sharpness")
 
 
@@ -277,52 +277,6 @@ QUARTILES = (25, 50, 75)
 
 def _scale(low, middle, high):
     return middle, np.maximum((high - low) / 1.349, 1e-12)
-
-
-def attained_rate(count, rate):
-    """The false-positive rate that the threshold of so many held-out scores (or patients) keeps: `rate`, or
-    1 / (count + 1) where that is larger."""
-    return max(rate, 1 / (count + 1))
-
-
-def conformal_threshold(scores, rate, groups=None):
-    """Return the threshold that a further normal image exceeds with a probability of at most `rate`.
-
-    The k-th smallest of n scores of normal images, k = ceil((1 - rate) (n + 1)). With groups, each of the n patients
-    counts alike, however many images there are of each, and the further image is of another patient (hierarchical
-    conformal prediction, Lee, Barber & Willett 2023, arXiv:2306.06342). Where n is too small, the largest score, with a
-    warning, and the rate is that of `attained_rate`.
-
-    Args:
-        scores: Array `(N,)`. Scores of normal images that were held out.
-        rate: float in (0, 1). Share of normal images that may exceed the threshold.
-        groups: Sequence `(N,)` that tells patients apart, or `None`: each image is a patient of its own.
-
-    Returns:
-        float.
-
-    Raises:
-        ValueError: If there are no scores, some are not finite, or `rate` is not between 0 and 1.
-    """
-    if not len(scores) or not np.isfinite(scores).all() or not 0 < rate < 1:
-        raise ValueError(
-            f"conformal_threshold: {len(scores)} scores at a false-positive rate of {rate}. Expected finite scores and "
-            "a rate above 0 and below 1, e.g. 0.05."
-        )
-    patients = units(groups, len(scores))
-    n, weights = len(patients), np.empty(len(scores))
-    for own in patients:
-        weights[own] = 1 / len(own)
-    order = np.argsort(scores, kind="stable")
-    needed = (1 - rate) * (n + 1) - 1e-9
-    if np.ceil(needed) > n:
-        what = "patients with normal images" if are_known(groups) else "normal images"
-        warnings.warn(
-            f"{n} {what} held out promise a false-positive rate of {1 / (n + 1):.1%} at best, not {rate:.1%}.",
-            stacklevel=3,
-        )
-    place = np.searchsorted(np.cumsum(weights[order]), needed)
-    return float(np.asarray(scores)[order[min(place, len(scores) - 1)]])
 
 
 def find_boxes(heat, level=0.6, smallest=0.002):

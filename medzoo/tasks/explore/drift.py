@@ -3,10 +3,10 @@
 import numpy as np
 
 from medzoo.images.patients import are_known, numbered, units
-from medzoo.models.two_sample import two_sample_test
+from medzoo.models.two_sample import FEWEST, LEAST, two_sample_test
 from medzoo.reports.classification import auc
 
-FOLDS, LEAST = 5, 10
+FOLDS = 5
 
 
 def drift(old, new, permutations=999, seed=0, groups=None):
@@ -22,7 +22,7 @@ def drift(old, new, permutations=999, seed=0, groups=None):
     together.
 
     Args:
-        old: float array `(N, D)`, 10 rows or more, of 10 patients or more.
+        old: float array `(N, D)`, 10 rows or more, of 5 patients or more.
         new: float array `(M, D)`, as `old`.
         permutations: int. The smallest p-value is `1 / (permutations + 1)`.
         seed: int.
@@ -64,8 +64,8 @@ def _patients(counts, groups):
         return None
     own = [list(values) if are_known(values) else [None] * n for values, n in zip(groups, counts, strict=True)]
     several = [len(units(values, n)) for values, n in zip(own, counts, strict=True)]
-    if min(several) < LEAST:
+    if min(several) < FEWEST:
         raise ValueError(
-            f"drift: rows of {several[0]} and {several[1]} patients; expected {LEAST} patients or more of each."
+            f"drift: rows of {several[0]} and {several[1]} patients; expected {FEWEST} patients or more of each."
         )
     return numbered([value for values in own for value in values], sum(counts))
