@@ -14,13 +14,13 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo import metrics
-from medzoo.images.archive import load_npz, load_npz_labels, to_float
-from medzoo.images.intensity import standardize
-from medzoo.reports.bootstrap import show, summary
-from medzoo.reports.classification import measure
+from medzoo.data.npz import load_npz, load_npz_labels, to_float
+from medzoo.io.intensity import standardize
+from medzoo.metrics import image as metrics
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
+from medzoo.metrics.classification import classification_metrics
 from medzoo.tasks.adapt import adapt, coral
-from medzoo.tasks.features import features, fit_size
+from medzoo.tasks.features import extract_features, resize_to_model
 
 METHODS = {
     "fine-tuned on the new films": {"weight": 0.0},
@@ -44,7 +44,7 @@ def hospitals(model, data):
 
     def read(file):
         path = data / file
-        return {s: (fit_size(model, load_npz(path, s)), load_npz_labels(path, s)) for s in ("train", "test")}
+        return {s: (resize_to_model(model, load_npz(path, s)), load_npz_labels(path, s)) for s in ("train", "test")}
 
     children, adults = read("pneumoniamnist_28.npz"), read("chestxray_256.npz")
     (images, labels), (test, test_labels) = children["train"], children["test"]
@@ -62,7 +62,7 @@ def auc(model, old, new, align=False, prepare=lambda x: x):
     from sklearn.preprocessing import StandardScaler
 
     def numbers(images):
-        return features(model, prepare(images))
+        return extract_features(model, prepare(images))
 
     known = numbers(old["train"][0])
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=3000, class_weight="balanced"))
@@ -73,12 +73,12 @@ def auc(model, old, new, align=False, prepare=lambda x: x):
         x = numbers(images)
         if align and hospital is new:  # the transform is learned from unlabelled training films
             x = coral(known, numbers(new["train"][0]), x)
-        result.append(measure(probe.predict_proba(x), labels)["auc"])
+        result.append(classification_metrics(probe.predict_proba(x), labels)["auc"])
     return result
 
 
 def psnr(model, images):
-    return summary(metrics.per_image(metrics.psnr, images, model.reconstruct(images)))
+    return bootstrap_mean_ci(metrics.per_image(metrics.psnr, images, model.reconstruct(images)))
 
 
 def measures(model, old, new, archive, align=False, prepare=lambda x: x):
@@ -145,18 +145,18 @@ def main(data, model, out):
     rows = []
     for row in results(model, data):
         rows.append(row)
-        click.echo(f"{row[1]:44} PSNR {show(row[2]['psnr_new'])} AUC {show(row[2]['auc_new'], 3)}")
+        click.echo(f"{row[1]:44} PSNR {format_ci(row[2]['psnr_new'])} AUC {format_ci(row[2]['auc_new'], 3)}")
     header = ["", "PSNR, new", "PSNR, old", "PSNR, training archive", "AUC, old", "AUC, new"]
     tables = []
     for title in dict.fromkeys(t for t, _, _ in rows):
         cells = [
             [
                 method,
-                show(m["psnr_new"]),
+                format_ci(m["psnr_new"]),
                 f"{m['psnr_old']['mean']:.2f}",
                 f"{m['psnr_training_archive']['mean']:.2f}",
                 f"{m['auc_old']['mean']:.3f}",
-                show(m["auc_new"], 3),
+                format_ci(m["auc_new"], 3),
             ]
             for t, method, m in rows
             if t == title

@@ -5,7 +5,7 @@
 DIR holds pediatric_cxr (1,050 normal training films of children; the official 234 normal and 390 pneumonia test films),
 pneumoniamnist_28.npz (388 normal training films; the official test films, of 28 pixels) and breast_us_192.npz (80
 normal training images; test images without and with a lesion; split by image). Lesions are also drawn on the normal
-test films of children (`medzoo.images.lesions`), one on each. AUROC of diseased against normal test images, with 95%
+test films of children (`medzoo.data.lesions`), one on each. AUROC of diseased against normal test images, with 95%
 intervals over images and seeds. No test label was used for any choice: beside it stand validation images as they are,
 and retaken, as elsewhere they might have been: moved, turned, stretched, with another exposure, sharpness and noise.
 The settings of the default (`synthetic`) were chosen by the mean of these two AUROCs, on the children's films.
@@ -25,13 +25,13 @@ import numpy as np
 from results import alone, explained, over, remembered, write
 
 import medzoo
-from medzoo.images.archive import to_float
-from medzoo.images.collection import open_collection
-from medzoo.images.intensity import resize, standardize
-from medzoo.images.lesions import add_lesion
-from medzoo.recipes.augment import Augmented, expose
-from medzoo.reports.bootstrap import show, summary
-from medzoo.reports.classification import auc
+from medzoo.data.augmentation import AugmentedDataset, random_acquisition
+from medzoo.data.image_dataset import open_dataset
+from medzoo.data.lesions import add_lesion
+from medzoo.data.npz import to_float
+from medzoo.io.intensity import center_crop_resize, standardize
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
+from medzoo.metrics.classification import roc_auc
 from medzoo.tasks.segment import dice
 
 TASKS = {
@@ -40,18 +40,18 @@ TASKS = {
     "lesions, breast ultrasound": "breast_us_192.npz",
 }
 DRAWN_ON = "pneumonia, children's films"
-MAPS = {"synthetic": "synthetic", "features": "features"}
+MAPS = {"synthetic": "synthetic", "padim": "padim"}
 METHODS = {
     "synthetic": {},
-    "neighbours": {},
-    "latent": {},
-    "features": {},
+    "knn": {},
+    "mahalanobis": {},
+    "padim": {},
     "l1": {},
     "ssim": {},
     "neighbours, ae-chestxray-64": {"model": "ae-chestxray-64"},
     "neighbours, exposure left as it is": {"standardize": False},
 }
-MEASURED = {"test": "test", "val": "validation", "retaken": "retaken"}
+MEASURED = {"test": "test", "val": "validation", "acquisition": "acquisition"}
 PICTURES = 8
 TOGETHER = "synthetic, scores averaged"
 
@@ -59,19 +59,21 @@ TOGETHER = "synthetic, scores averaged"
 @lru_cache(3)
 def read(data, task):
     """`{split: (float images (N, H, W, 1), diseased (N,))}`, training images normal ones only."""
-    collection = open_collection(data / TASKS[task], 224)
+    collection = open_dataset(data / TASKS[task], 224)
     normal = collection.class_names.index("normal") if "normal" in collection.class_names else 0
     found = {}
     for split in ("train", "val", "test"):
         images, diseased = to_float(collection.images(split)), np.asarray(collection.labels(split)) != normal
         found[split] = (images[~diseased], None) if split == "train" else (images, diseased)
-    return found | {"retaken": retaken(*found["val"])}
+    return found | {"acquisition": retaken(*found["val"])}
 
 
 def retaken(images, diseased):
     rng, shift = np.random.default_rng(0), images.shape[1] / 12
-    moved, diseased = Augmented(images, len(images), 0, diseased, shift=shift, warp=0.15, contrast=0.0)[0]
-    return np.stack([expose(x[..., 0], rng, 0.5) for x in moved])[..., None].astype("float32"), diseased
+    moved, diseased = AugmentedDataset(images, len(images), 0, diseased, translation=shift, affine=0.15, contrast=0.0)[
+        0
+    ]
+    return np.stack([random_acquisition(x[..., 0], rng, 0.5) for x in moved])[..., None].astype("float32"), diseased
 
 
 def drawn(data):
@@ -94,10 +96,10 @@ def detected(data, task, method, seed):
         films, masks = drawn(data)
         found["drawn"] = detector.anomaly_scores(films)
         if score in MAPS:
-            maps = detector.heat_map(films, films.shape[1:3])
+            maps = detector.anomaly_map(films, films.shape[1:3])
             found |= placed(maps[..., 0], masks[..., 0])
             chosen = pictured(data)
-            found["pictures"] = detector.heat_map(images["test"][0][chosen], films.shape[1:3])[..., 0]
+            found["pictures"] = detector.anomaly_map(images["test"][0][chosen], films.shape[1:3])[..., 0]
     return found
 
 
@@ -129,7 +131,7 @@ def baselines(data, task):
     from sklearn.neighbors import NearestNeighbors
 
     def flat(x):
-        return standardize(resize(x, (96, 96))).reshape(len(x), -1)
+        return standardize(center_crop_resize(x, (96, 96))).reshape(len(x), -1)
 
     images = read(data, task)
     known = flat(images["train"][0])
@@ -157,22 +159,22 @@ def summed_up(data, task, runs):
     truth = {split: read(data, task)[split][1] for split in MEASURED}
     rows = {}
     for name, own in [*runs.items(), *((name, [scores]) for name, scores in baselines(data, task))]:
-        rows[name] = {split: over([r[split] for r in own], truth[split], auc) for split in MEASURED}
+        rows[name] = {split: over([r[split] for r in own], truth[split], roc_auc) for split in MEASURED}
         rows[name]["seeds"] = len(own)
         if "threshold" in own[0]:
             called = {split: np.mean([r[split] > r["threshold"] for r in own], axis=0) for split in truth}
-            rows[name]["called_normal_validation"] = summary(called["val"][~truth["val"]])
-            rows[name]["called_normal_test"] = summary(called["test"][~truth["test"]])
-            rows[name]["called_diseased_test"] = summary(called["test"][truth["test"]])
+            rows[name]["called_normal_validation"] = bootstrap_mean_ci(called["val"][~truth["val"]])
+            rows[name]["called_normal_test"] = bootstrap_mean_ci(called["test"][~truth["test"]])
+            rows[name]["called_diseased_test"] = bootstrap_mean_ci(called["test"][truth["test"]])
         if "drawn" in own[0]:
             normal = [r["test"][~truth["test"]] for r in own]
             pairs = [np.concatenate([a, r["drawn"]]) for a, r in zip(normal, own, strict=True)]
-            rows[name]["drawn"] = over(pairs, np.arange(2 * len(normal[0])) >= len(normal[0]), auc)
+            rows[name]["drawn"] = over(pairs, np.arange(2 * len(normal[0])) >= len(normal[0]), roc_auc)
         for key in ("pointing", "precision", "dice"):
             if key in own[0]:
-                rows[name][key] = summary(np.mean([r[key] for r in own], axis=0))
+                rows[name][key] = bootstrap_mean_ci(np.mean([r[key] for r in own], axis=0))
     together = {split: np.mean([r[split] for r in runs["synthetic"]], axis=0) for split in MEASURED}
-    rows[TOGETHER] = {split: over([together[split]], truth[split], auc) for split in MEASURED}
+    rows[TOGETHER] = {split: over([together[split]], truth[split], roc_auc) for split in MEASURED}
     rows[TOGETHER]["seeds"] = len(runs["synthetic"])
     return rows
 
@@ -237,17 +239,26 @@ def main(data, cache, seeds, jobs, films, out):
     tables = []
     for task, rows in results.items():
         cells = [
-            [name, show(m["test"], 3), *(f"{m[split]['mean']:.3f}" for split in ("val", "retaken")), str(m["seeds"])]
+            [
+                name,
+                format_ci(m["test"], 3),
+                *(f"{m[split]['mean']:.3f}" for split in ("val", "acquisition")),
+                str(m["seeds"]),
+            ]
             for name, m in rows.items()
         ]
         tables.append((task, ["score", *(f"AUROC, {title}" for title in MEASURED.values()), "seeds"], cells))
     named = ("called_normal_validation", "called_normal_test", "called_diseased_test")
-    cells = [[task, *(show(rows["synthetic"][key], 3) for key in named)] for task, rows in results.items()]
+    cells = [[task, *(format_ci(rows["synthetic"][key], 3) for key in named)] for task, rows in results.items()]
     header = ["`predict` of the default, 5% asked for", "validation normals called", "test normals", "test diseased"]
     tables.append(("A threshold", header, cells))
     rows = results[DRAWN_ON]
     cells = [
-        [name, show(m["drawn"], 3), *(show(m[k], 3) if k in m else "–" for k in ("pointing", "precision", "dice"))]
+        [
+            name,
+            format_ci(m["drawn"], 3),
+            *(format_ci(m[k], 3) if k in m else "–" for k in ("pointing", "precision", "dice")),
+        ]
         for name, m in rows.items()
         if "drawn" in m
     ]

@@ -1,4 +1,4 @@
-"""Does `model.belongs` tell images that a preset was made for from others?
+"""Does `model.ood_pvalue` tell images that a preset was made for from others?
 
     KERAS_BACKEND=torch python benchmarks/belongs.py --data DIR --out benchmarks/belongs
 
@@ -16,12 +16,12 @@ import numpy as np
 from results import explained, write
 
 import medzoo
-from medzoo.images.archive import to_float
-from medzoo.images.collection import open_collection
-from medzoo.images.intensity import resize
-from medzoo.models.usual import UNUSUAL
+from medzoo.data.image_dataset import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.io.intensity import center_crop_resize
+from medzoo.models.ood import OOD_ALPHA
 from medzoo.recipes import recipe
-from medzoo.recipes.training import flush_denormals
+from medzoo.training.trainer import flush_denormals
 
 SETS = {
     "chest films, NIH": "chestxray_256.npz",
@@ -65,14 +65,14 @@ def figure(path, shares):
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, out):
     flush_denormals()
-    images = {name: to_float(open_collection(data / file, 224).images("test")[:100]) for name, file in SETS.items()}
+    images = {name: to_float(open_dataset(data / file, 224).images("test")[:100]) for name, file in SETS.items()}
     shares = {}
     for preset, own in OWN.items():
         model = medzoo.load(preset)
         sets = images | {name: np.ascontiguousarray(change(images[own])) for name, change in CHANGES.items()}
         if side := recipe(preset).size:
-            sets = {name: resize(x, (side, side)) for name, x in sets.items()}
-        shares[preset] = {name: float((model.belongs(x) <= UNUSUAL).mean()) for name, x in sets.items()}
+            sets = {name: center_crop_resize(x, (side, side)) for name, x in sets.items()}
+        shares[preset] = {name: float((model.ood_pvalue(x) <= OOD_ALPHA).mean()) for name, x in sets.items()}
         click.echo(f"{preset:16} " + ", ".join(f"{name} {share:.0%}" for name, share in shares[preset].items()))
     cells = [[preset, *(f"{share:.0%}" for share in row.values())] for preset, row in shares.items()]
     figure(out.with_suffix(".png"), shares)

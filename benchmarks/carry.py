@@ -21,13 +21,13 @@ import numpy as np
 from results import alone, explained, write
 
 import medzoo
-from medzoo.images.archive import to_float
-from medzoo.images.intensity import standardize
-from medzoo.reports.bootstrap import interval_of, show
-from medzoo.reports.classification import auc
+from medzoo.data.npz import to_float
+from medzoo.io.intensity import standardize
+from medzoo.metrics.bootstrap import bootstrap_ci, format_ci
+from medzoo.metrics.classification import roc_auc
+from medzoo.tasks import drift
 from medzoo.tasks.classify import fine_tune
-from medzoo.tasks.explore import drift
-from medzoo.tasks.features import features
+from medzoo.tasks.features import extract_features
 
 SIDE, SEEDS, STEPS, NAME = 64, 3, 22, "ae-chestxray-64"
 PATIENTS = r"(person\d+|IM-\d+|NORMAL2-IM-\d+)"
@@ -35,13 +35,15 @@ PATIENTS = r"(person\d+|IM-\d+|NORMAL2-IM-\d+)"
 
 def hospitals(data):
     """`{name: {split: (films, labels)}}`."""
-    adults = medzoo.datasets.open_collection(data / "chestxray_256.npz")
-    children = medzoo.datasets.open_collection(data / "pediatric_cxr", 224, group=PATIENTS)
+    adults = medzoo.datasets.open_dataset(data / "chestxray_256.npz")
+    children = medzoo.datasets.open_dataset(data / "pediatric_cxr", 224, group=PATIENTS)
     found = {}
     for name, collection in {"adults, USA": adults, "children, China": children}.items():
         splits = {s: (np.asarray(collection.images(s)), collection.labels(s)) for s in ("train", "val", "test")}
         ill = collection.class_names.index("pneumonia")
-        found[name] = {s: (medzoo.resize(to_float(x), SIDE), (y == ill).astype(int)) for s, (x, y) in splits.items()}
+        found[name] = {
+            s: (medzoo.center_crop_resize(to_float(x), SIDE), (y == ill).astype(int)) for s, (x, y) in splits.items()
+        }
     return found
 
 
@@ -63,7 +65,7 @@ def trained(own, prepare, seed):
     (x, y), (v, w) = own["train"], own["val"]
     fine_tune(classifier, prepare(x), y, (prepare(v), w), epochs=(5, 10), steps=STEPS, seed=seed)
     classifier.calibrate(prepare(v), w)
-    classifier.set_usual(prepare(v))
+    classifier.fit_reference(prepare(v))
     return classifier
 
 
@@ -75,12 +77,12 @@ def carried(own, other, prepare):
         classifier = trained(own, prepare, seed)
         for place, (x, _) in rows.items():
             scores[place].append(classifier.predict(prepare(x), verbose=0)[:, 1])
-            unusual[place].append((classifier.belongs(prepare(x)) <= 0.01).mean())
-            shift[place].append(classifier.shift(prepare(x)))
+            unusual[place].append((classifier.ood_pvalue(prepare(x)) <= 0.01).mean())
+            shift[place].append(classifier.distribution_shift(prepare(x)))
     result = {}
     for place, (_, y) in rows.items():
         each = scores[place]
-        value = interval_of(lambda i, e=each, y=y: np.mean([auc(s[i], y[i]) for s in e]), len(y), 1000)
+        value = bootstrap_ci(lambda i, e=each, y=y: np.mean([roc_auc(s[i], y[i]) for s in e]), len(y), 1000)
         means = {key: round(float(np.mean(own[place])), 3) for key, own in (("unusual", unusual), ("shift", shift))}
         result[place] = {"auc": value, **means}
     return result
@@ -111,7 +113,7 @@ def main(data, out):
     ways = {"as they are": lambda x: x, "standardised": standardize}
     model, (first, second) = medzoo.load(NAME), found
     apart = {
-        way: drift(*(features(model, prepare(found[name]["test"][0]), "both") for name in found))["auc"]
+        way: drift(*(extract_features(model, prepare(found[name]["test"][0]), "both") for name in found))["auc"]
         for way, prepare in ways.items()
     }
     results, rows = {}, []
@@ -121,7 +123,7 @@ def main(data, out):
             cells = [f(own[place]) for place in ("home", "away") for f in (_auc, _unusual, _shift)]
             rows.append([home, way, *cells, round(apart[way], 3)])
     single = {
-        name: {k: round(float(auc(v, own["test"][1])), 3) for k, v in numbers(own["test"][0]).items()}
+        name: {k: round(float(roc_auc(v, own["test"][1])), 3) for k, v in numbers(own["test"][0]).items()}
         for name, own in found.items()
     }
     header = ["trained on", "films", "AUC at home", "called unusual", "shift"]
@@ -134,7 +136,7 @@ def main(data, out):
 
 
 def _auc(own):
-    return show(own["auc"], 3)
+    return format_ci(own["auc"], 3)
 
 
 def _unusual(own):

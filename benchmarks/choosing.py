@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from medzoo.evaluate.card import read_json
-from medzoo.evaluate.publish import between_marks
-from medzoo.files import write_whole
-from medzoo.reports.tables import table
+from medzoo.evaluation.model_card import read_json
+from medzoo.evaluation.publish import between_marks
+from medzoo.utils.files import write_whole
+from medzoo.utils.tables import table
 from medzoo.zoo.manifest import manifest
 
 HERE = Path(__file__).parent
@@ -38,8 +38,8 @@ def preset(name):
 def faithful():
     """Reconstruction: of each kind of image, the preset of highest PSNR, and the one of fewest numbers."""
     rows = measured("modalities")["results"]
-    for subject in dict.fromkeys(r["subject"] for r in rows):
-        those = sorted((r for r in rows if r["subject"] == subject), key=lambda r: -r["psnr"]["mean"])
+    for subject in dict.fromkeys(r["domain"] for r in rows):
+        those = sorted((r for r in rows if r["domain"] == subject), key=lambda r: -r["psnr"]["mean"])
         best, fewest = those[0], min(those, key=lambda r: r["numbers"])
         names, said = [preset(best["model"])], [_restored(best)]
         if fewest is not best:
@@ -124,7 +124,7 @@ def small_files():
         yield (
             "compress",
             f"chest films, {films}",
-            preset("codec-chestxray-256"),
+            preset("codec-chestxray"),
             link("rate-distortion", f"bits {said}"),
         )
 
@@ -133,10 +133,10 @@ def noise():
     rows = measured("denoise")["results"]
     for kind in dict.fromkeys(r["noise"] for r in rows):
         psnr = {r["method"]: r["psnr"]["mean"] for r in rows if r["noise"] == kind}
-        own = psnr.pop("dae-chestxray-256")
+        own = psnr.pop("dae-chestxray")
         best = max(psnr, key=psnr.get)
         said = f"{own:.1f} dB; {best} {psnr[best]:.1f}"
-        which = preset("dae-chestxray-256") if own > psnr[best] else f"{best}, not a net"
+        which = preset("dae-chestxray") if own > psnr[best] else f"{best}, not a net"
         yield "denoise", f"chest films, {kind}", which, link("denoise", said)
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.images.archive import load_npz, load_npz_labels, to_float
-from medzoo.reports import classification
-from medzoo.reports.bootstrap import show
+from medzoo.data.npz import load_npz, load_npz_labels, to_float
+from medzoo.metrics.bootstrap import format_ci
+from medzoo.metrics.image import classification
 from medzoo.tasks.classify import fine_tune
-from medzoo.tasks.features import fit_size
+from medzoo.tasks.features import resize_to_model
 
 SPLITS = ("train", "val", "test")
 REMEDIES = ("none", "class weights", "balanced sampling", "focal loss", "generated images")
@@ -29,19 +29,21 @@ def read(path):
 
 
 def sized(model, data):
-    return {split: (fit_size(model, images), labels) for split, (images, labels) in data.items()}
+    return {split: (resize_to_model(model, images), labels) for split, (images, labels) in data.items()}
 
 
 def measured(probabilities, labels):
     """Measures of the test split, after temperature scaling on the validation split."""
-    t = classification.temperature(probabilities["val"], labels["val"])
-    scaled = {split: classification.with_temperature(p, t) for split, p in probabilities.items()}
-    uncalibrated = classification.calibration_error(probabilities["test"], labels["test"])
+    t = classification.fit_temperature(probabilities["val"], labels["val"])
+    scaled = {split: classification.apply_temperature(p, t) for split, p in probabilities.items()}
+    uncalibrated = classification.expected_calibration_error(probabilities["test"], labels["test"])
     return {
-        **classification.measure(scaled["test"], labels["test"]),
+        **classification.classification_metrics(scaled["test"], labels["test"]),
         "ece_before": round(uncalibrated, 4),
         "temperature": round(t, 3),
-        "validation_auc": classification.measure(scaled["val"], labels["val"], resamples=1)["auc"]["mean"],
+        "validation_auc": classification.classification_metrics(scaled["val"], labels["val"], resamples=1)["auc"][
+            "mean"
+        ],
     }
 
 
@@ -153,10 +155,10 @@ def figure(path, rows):
 def cells(m):
     sensitivity = m.get("sensitivity_at_0.9_specificity")
     return [
-        show(m["auc"], 3),
-        show(m["accuracy"], 3),
-        show(m["balanced_accuracy"], 3),
-        show(sensitivity, 3) if sensitivity else "–",
+        format_ci(m["auc"], 3),
+        format_ci(m["accuracy"], 3),
+        format_ci(m["balanced_accuracy"], 3),
+        format_ci(sensitivity, 3) if sensitivity else "–",
         f"{m['ece_before']:.3f} → {m['ece']['mean']:.3f}",
         f"{m['validation_auc']:.3f}",
     ]
@@ -177,7 +179,7 @@ def main(data, out):
     rows = []
     for group, row, m in pneumonia(data):
         rows.append((group, row, m))
-        click.echo(f"{group:12} {row:40} AUC {show(m['auc'], 3)} accuracy {show(m['accuracy'], 3)}")
+        click.echo(f"{group:12} {row:40} AUC {format_ci(m['auc'], 3)} accuracy {format_ci(m['accuracy'], 3)}")
     labels = {split: load_npz_labels(data, split) for split in ("train", "test")}
     counts = {"train": len(labels["train"]), "rare": np.bincount(labels["train"]).min(), "test": len(labels["test"])}
     facts = {"backend": keras.backend.backend(), "results": [{"group": g, "name": r, **m} for g, r, m in rows]}

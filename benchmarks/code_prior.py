@@ -14,12 +14,12 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.evaluate.samples import _covered, frechet
-from medzoo.images.archive import load_npz, to_float
-from medzoo.reports.plots import save_grid
-from medzoo.tasks.features import features
-from medzoo.tasks.generate import copies
-from medzoo.tasks.generate.code_prior import CodePrior
+from medzoo.data.npz import load_npz, to_float
+from medzoo.evaluation.generation import _covered, frechet
+from medzoo.tasks.features import extract_features
+from medzoo.tasks.generate import detect_copies
+from medzoo.tasks.generate.code_prior import AutoregressivePrior
+from medzoo.visualization import save_grid
 
 COUNT = 300
 
@@ -45,7 +45,7 @@ def main(data, epochs, out, keep):
     codes = {s: vqvae.encode(x) for s, x in films.items()}
     size = vqvae.quantizer.codebook_size
     keras.utils.set_random_seed(0)
-    prior = CodePrior(size, codes["train"].shape[1:], width=128, depth=4, dropout=0.1)
+    prior = AutoregressivePrior(size, codes["train"].shape[1:], width=128, depth=4, dropout=0.1)
     steps = epochs * -(-len(codes["train"]) // 16)
     prior.compile(
         keras.optimizers.Adam(
@@ -74,15 +74,15 @@ def main(data, epochs, out, keep):
         "prior of vae-chestxray-64": vae.sample(COUNT, seed=0),
         "test films, reconstructed by vqvae-chestxray-64": vqvae.reconstruct(films["test"][:COUNT]),
     }
-    real, found = features(judge, films["val"]), []
+    real, found = extract_features(judge, films["val"]), []
     for method, images in drawn.items():
-        seen = features(judge, images)
+        seen = extract_features(judge, images)
         m = min(len(seen), len(real))
         measures = {
             "frechet": round(frechet(seen, real), 3),
             "precision": round(_covered(seen[:m], real[:m]), 3),
             "recall": round(_covered(real[:m], seen[:m]), 3),
-            "copies": round(float(copies(images, films["train"], vqvae.reconstruct(films["test"])).mean()), 4),
+            "copies": round(float(detect_copies(images, films["train"], vqvae.reconstruct(films["test"])).mean()), 4),
         }
         found.append({"method": method, **measures})
         click.echo(f"{method:44} {measures}")
@@ -95,7 +95,7 @@ def main(data, epochs, out, keep):
         "samples": found,
     }
     text = (
-        f"`CodePrior` with {prior.count_params():,} parameters, {epochs} epochs on the codes of "
+        f"`AutoregressivePrior` with {prior.count_params():,} parameters, {epochs} epochs on the codes of "
         f"{len(codes['train']):,} films. Fréchet distance, precision and recall against {len(real)} validation films "
         f"in the features of ae-chestxray, {COUNT} images each."
     )

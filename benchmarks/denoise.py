@@ -18,9 +18,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 import medzoo
-from medzoo import metrics
-from medzoo.images.archive import load_npz, to_float
-from medzoo.reports.bootstrap import show, summary
+from medzoo.data.npz import load_npz, to_float
+from medzoo.metrics import image as metrics
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 from medzoo.tasks.denoise import denoise
 
 NOISE = {  # name: (standard deviation, the same of photon noise where the image is 1)
@@ -94,20 +94,20 @@ def figure(path, rows):
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--model", default="dae-chestxray-256", show_default=True)
+@click.option("--model", default="dae-chestxray", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, model, out):
     rows = []
     for noise, method, images, restored in results(data, model):
-        psnr, ssim = (summary(metrics.per_image(f, images, restored)) for f in (metrics.psnr, metrics.ssim))
+        psnr, ssim = (bootstrap_mean_ci(metrics.per_image(f, images, restored)) for f in (metrics.psnr, metrics.ssim))
         rows.append({"noise": noise, "method": method, "psnr": psnr, "ssim": ssim})
-        click.echo(f"{noise:32} {method:24} PSNR {show(psnr)} SSIM {show(ssim, 3)}")
+        click.echo(f"{noise:32} {method:24} PSNR {format_ci(psnr)} SSIM {format_ci(ssim, 3)}")
     text = (
         f"{len(images)} test films of `{data.name}`, noise added. Filters know the true noise level and had their "
         "strength chosen on validation films; the model knows neither. BM3D is left out: its implementation may not be "
         "used commercially."
     )
-    cells = [[r["noise"], r["method"], show(r["psnr"]), show(r["ssim"], 3)] for r in rows]
+    cells = [[r["noise"], r["method"], format_ci(r["psnr"]), format_ci(r["ssim"], 3)] for r in rows]
     facts = {"backend": keras.backend.backend(), "model": model, "results": rows}
     figure(out.with_suffix(".png"), rows)
     write(out, "Denoise", [("", ["noise", "", "PSNR, dB", "SSIM"], cells)], facts, text)

@@ -3,12 +3,12 @@
     python benchmarks/diagnosis.py --data DIR --cache DIR --out benchmarks/diagnosis
 
 DIR holds pediatric_cxr (pneumonia or none; the official 624 test films) and breast_us_192.npz (malignant or not; split
-by image, otherwise than BreastMNIST). `fine_tune` of `ae-imagenet`, its head first and then at a small rate; of
+by image, otherwise than BreastMNIST). `fine_tune` of `ae-efficientnet-lite0`, its head first and then at a small rate; of
 `mae-medical`, and of its net from random weights, as many epochs; the epoch is chosen on validation images, and
 probabilities are calibrated there. Of the children's films also from the encoder of an `AnomalyDetector` of
-`mae-medical`, which has learned to see what was put into the normal training films. `ae-imagenet` sees images of 224
+`mae-medical`, which has learned to see what was put into the normal training films. `ae-efficientnet-lite0` sees images of 224
 pixels, the others of 128; it trains on TensorFlow, where its net is quicker, the others on PyTorch. The children's
-films are varied as another machine might have taken them (`augment="retaken"`), since normal ones have other
+films are varied as another machine might have taken them (`augment="acquisition"`), since normal ones have other
 proportions and are sharper than those of pneumonia; ultrasound as by default, since a lesion's shape is a sign. Means
 over seeds, with 95% intervals over images and seeds; also of the seeds' probabilities averaged; less random (the net of
 `mae-medical`), seed for seed. Accuracy is that of the more probable class; ECE is the expected calibration error.
@@ -28,17 +28,17 @@ from labels import read
 from results import alone, explained, over, remembered, write
 
 import medzoo
-from medzoo.images.archive import to_float
-from medzoo.reports.bootstrap import show
-from medzoo.reports.classification import calibration_error, mean_auc, sensitivity
+from medzoo.data.npz import to_float
+from medzoo.metrics.bootstrap import format_ci
+from medzoo.metrics.classification import expected_calibration_error, macro_roc_auc, sensitivity_at_specificity
 from medzoo.tasks.anomaly import AnomalyDetector
 from medzoo.tasks.classify import fine_tune
 
 MODEL, SIDE = "mae-medical", 128
-IMAGENET = "ae-imagenet"
+IMAGENET = "ae-efficientnet-lite0"
 SEEDS = 3
 TASKS = {  # epochs of the head and of everything, how images are varied, is class 0 normal (for a detector)?
-    "children's pneumonia": {"epochs": (1, 6), "augment": "retaken", "normals": True},
+    "children's pneumonia": {"epochs": (1, 6), "augment": "acquisition", "normals": True},
     "breast ultrasound, malignant": {"epochs": (5, 20), "augment": True, "normals": False},
 }
 # Of the net that knows ImageNet: the head first, then little of the rest, or what it knows is lost (Kumar et al. 2022,
@@ -53,10 +53,10 @@ WAYS = {
     RANDOM: False,
 }
 MEASURES = {
-    "AUC": mean_auc,
+    "AUC": macro_roc_auc,
     "accuracy": lambda p, y: (p.argmax(axis=1) == y).mean(),
-    "sensitivity at 90% specificity": lambda p, y: sensitivity(p[:, 1], y, 0.9),
-    "ECE": calibration_error,
+    "sensitivity at 90% specificity": lambda p, y: sensitivity_at_specificity(p[:, 1], y, 0.9),
+    "ECE": expected_calibration_error,
 }
 PUBLISHED = {  # net, pixels: AUC, accuracy
     "children's pneumonia": {
@@ -142,7 +142,7 @@ def main(data, cache, jobs, out):
             less = {m: over(runs[name], truth, f, runs[RANDOM]) for m, f in MEASURES.items()}
             rows[f"{name.removesuffix(', fine-tuned')} less random"] = less
         results[task] = rows
-        cells = [[name, *(show(row[m], 3) for m in MEASURES)] for name, row in rows.items()]
+        cells = [[name, *(format_ci(row[m], 3) for m in MEASURES)] for name, row in rows.items()]
         cells += [[f"published: {n}", f"{a:.3f}", f"{b:.3f}", "–", "–"] for n, (a, b) in PUBLISHED[task].items()]
         tables.append((f"{task}, {SEEDS} seeds", ["", *MEASURES], cells))
     figure(out.with_suffix(".png"), results)

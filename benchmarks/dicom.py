@@ -15,9 +15,9 @@ import numpy as np
 from results import write
 
 from medzoo.errors import ImageError
-from medzoo.images import jpeg12
-from medzoo.images.dicom import open_dicom
-from medzoo.images.read import read_image
+from medzoo.io import jpeg12
+from medzoo.io.dicom import open_dicom
+from medzoo.io.image import read_image
 
 LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
 LOSSY += ("1.2.840.10008.1.2.4.203",)

@@ -4,7 +4,7 @@
 
 DIR of `--data` holds medical_mnist_64.npz; that of `--before` is a checkout of medzoo before the tests were changed.
 The sets are random disjoint parts of one set, so there is no drift: of 700 chest X-rays of the test split of Medical
-MNIST (latents of ae-chestxray-64, and its statistics behind `model.belongs`), and of 20 normally distributed features.
+MNIST (latents of ae-chestxray-64, and its statistics behind `model.ood_pvalue`), and of 20 normally distributed features.
 Each rate is the fraction of 1,000 repetitions in which drift was stated; it should be 5%. The power is that fraction
 where the second set was changed: a gamma of 1.3, or a mean shifted by 0.5 standard deviations. Before, `medzoo drift`
 stated drift at p <= 0.05 or an AUC of 0.6, and `model.shift` warned above 0.5 standard deviations. P-values of single
@@ -20,13 +20,13 @@ import numpy as np
 from results import explained, write
 
 import medzoo
-from medzoo.images.archive import to_float
-from medzoo.images.collection import open_collection
+from medzoo.data.image_dataset import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.metrics.conformal import conformal_pvalues
+from medzoo.metrics.two_sample import ALPHA, two_sample_test
 from medzoo.models import usual as after
-from medzoo.models.conformal import conformal_pvalues
-from medzoo.models.two_sample import ALPHA, two_sample_test
-from medzoo.progress import track
-from medzoo.tasks.features import features
+from medzoo.tasks.features import extract_features
+from medzoo.utils.progress import track
 
 PRESET, CLASS = "ae-chestxray-64", "chest_xray"
 SIZES, REFERENCES, GAMMA = (10, 30, 100), (30, 100, 400), 1.3
@@ -54,7 +54,7 @@ def method_before(before, old, new, seed):
 
 
 def method_after(old, new, seed):
-    known = after.Usual.of_rows(*old)
+    known = after.ReferenceStatistics.of_rows(*old)
     return two_sample_test(known.scores, known.scores_of_rows(*new), seed=seed) <= ALPHA
 
 
@@ -87,7 +87,7 @@ def single_images(before, rows, count):
         order = np.random.default_rng(seed).permutation(len(rows[-1]))
         known, new = (tuple(column[part] for column in rows) for part in (order[:count], order[count : count + 50]))
         found["before"].append(before.Usual.of(None, [known]).share(None, new))
-        own = after.Usual.of_rows(*known)
+        own = after.ReferenceStatistics.of_rows(*known)
         found["after"].append(conformal_pvalues(own.scores, own.scores_of_rows(*new)))
     return {
         when: {str(a): round(float((np.concatenate(p) <= a + 1e-9).mean()), 4) for a in (0.05, 0.01)}
@@ -123,12 +123,12 @@ def figure(path, results):
 @click.option("--repetitions", default=1000, show_default=True)
 def main(data, before, out, repetitions):
     model = medzoo.load(PRESET)
-    collection = open_collection(data / "medical_mnist_64.npz")
+    collection = open_dataset(data / "medical_mnist_64.npz")
     chosen = collection.labels("test").ravel() == collection.class_names.index(CLASS)
     images = to_float(collection.images("test")[chosen])
     changed = images**GAMMA
     rows, moved = (after._seen(model, x) for x in (images, changed))
-    latents, moved_latents = (features(model, x) for x in (images, changed))
+    latents, moved_latents = (extract_features(model, x) for x in (images, changed))
     old_drift, old_usual = (module(before, f"medzoo/{path}.py") for path in ("tasks/explore/drift", "models/usual"))
     old_usual._seen, old_usual.check_images = (lambda _, x: x), (lambda _, x: x)
     command = {"before": partial(command_before, old_drift), "after": command_after}

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from results import seconds, write
 
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 from medzoo.tasks.encode import encode_folder
 
 NAME, COUNT, SHARD = "ae-chestxray", 4096, 256

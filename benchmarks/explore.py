@@ -15,10 +15,12 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo.images.archive import load_npz, load_npz_labels, to_float
-from medzoo.reports.bootstrap import show, summary
-from medzoo.tasks.explore import SimilarCases, drift, latent_map
-from medzoo.tasks.features import features, fit_size
+from medzoo.data.npz import load_npz, load_npz_labels, to_float
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
+from medzoo.tasks.drift import detect_drift
+from medzoo.tasks.features import extract_features, resize_to_model
+from medzoo.tasks.projection import project_2d
+from medzoo.tasks.retrieval import ImageRetriever
 
 ARCHIVES = {  # title: (file, presets)
     "pneumonia, children's films": ("pneumoniamnist_28.npz", ("ae-chestxray-64", "vqvae-chestxray-64")),
@@ -43,13 +45,13 @@ def similar(path, names, most=3000):
         return normalize(x - x.mean(axis=1, keepdims=True))
 
     _, near = NearestNeighbors(n_neighbors=NEAREST, algorithm="brute").fit(flat(train)).kneighbors(flat(test))
-    yield "pixels (correlation)", summary((known[near] == labels[:, None]).mean(axis=1))
+    yield "pixels (correlation)", bootstrap_mean_ci((known[near] == labels[:, None]).mean(axis=1))
     for name in names:
         model = medzoo.load(name)
         for kind in ("latents", "deep", "both"):
-            search = SimilarCases(model, kind).fit(fit_size(model, train))
-            near, _ = search.query(fit_size(model, test), NEAREST)
-            yield f"{name}, {kind}", summary((known[near] == labels[:, None]).mean(axis=1))
+            search = ImageRetriever(model, kind).fit(resize_to_model(model, train))
+            near, _ = search.search(resize_to_model(model, test), NEAREST)
+            yield f"{name}, {kind}", bootstrap_mean_ci((known[near] == labels[:, None]).mean(axis=1))
 
 
 def drifts(data):
@@ -57,7 +59,7 @@ def drifts(data):
     model = medzoo.load("ae-chestxray-64")
 
     def table(x):
-        return features(model, fit_size(model, x), "both")
+        return extract_features(model, resize_to_model(model, x), "both")
 
     archive = load_npz(data / "medical_mnist_64.npz", "test", ["chest_xray"])
     adults, children = load_npz(data / "chestxray_256.npz", "train"), load_npz(data / "pneumoniamnist_28.npz", "test")
@@ -69,7 +71,7 @@ def drifts(data):
         "adults in the USA, children in China": (adults[:300], children[:300]),
     }
     for title, (old, new) in pairs.items():
-        found = drift(table(old), table(new))
+        found = detect_drift(table(old), table(new))
         yield title, {"auc": round(found["auc"], 3), "p_value": round(found["p_value"], 4)}
 
 
@@ -80,10 +82,10 @@ def figure(path, data):
     archive = data / "medical_mnist_64.npz"
     images, labels = load_npz(archive, "test"), load_npz_labels(archive, "test")
     names = np.load(archive)["class_names"]
-    table = features(medzoo.load("vae-medical"), to_float(images), "both")
+    table = extract_features(medzoo.load("vae-medical"), to_float(images), "both")
     drawing = Figure(figsize=(10, 4.5), layout="constrained")
     for axis, method in zip(drawing.subplots(1, 2), ("pca", "tsne"), strict=True):
-        where = latent_map(table, method)
+        where = project_2d(table, method)
         for k in np.unique(labels):
             axis.plot(*where[labels == k].T, ".", markersize=3, alpha=0.6, label=str(names[k]))
         axis.set_title(f"vae-medical, {len(images):,} test images, {method}", fontsize=9)
@@ -100,19 +102,23 @@ def main(data, out):
     for title, (file, names) in ARCHIVES.items():
         for method, share in similar(data / file, names):
             found.append({"archive": title, "method": method, "share": share})
-            click.echo(f"{title:32} {method:28} {show(share, 3)}")
+            click.echo(f"{title:32} {method:28} {format_ci(share, 3)}")
     moved = [{"sets": title, **m} for title, m in drifts(data)]
     for row in moved:
         click.echo(str(row))
     figure(out.with_suffix(".png"), data)
     share = f"of the {NEAREST} nearest, same label"
     tables = [
-        ("Similar cases", ["archive", "", share], [[r["archive"], r["method"], show(r["share"], 3)] for r in found]),
+        (
+            "Similar cases",
+            ["archive", "", share],
+            [[r["archive"], r["method"], format_ci(r["share"], 3)] for r in found],
+        ),
         ("Drift", ["", "AUC", "p-value"], [[r["sets"], r["auc"], r["p_value"]] for r in moved]),
     ]
     text = (
         "Share of the nearest training images with the test image's label, mean over test images and 95% bootstrap "
-        "interval; by cosine in standardised features (`SimilarCases`) or by correlation of pixels. Drift in the "
+        "interval; by cosine in standardised features (`ImageRetriever`) or by correlation of pixels. Drift in the "
         "features of ae-chestxray-64, 300 films each. The map shows the features of vae-medical, which was trained "
         "without labels."
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-PRESETS = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "codec-chestxray-256", "vae-chestxray-64")
+PRESETS = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "codec-chestxray", "vae-chestxray-64")
 KINDS = {  # name: (file name, quantize, needs typical images)
     "SavedModel": ("model", None, False),
     "ONNX": ("model.onnx", None, False),
@@ -67,7 +67,7 @@ def main(data, small, out):
     from results import bars, write
 
     import medzoo
-    from medzoo.images.archive import load_npz, to_float
+    from medzoo.data.npz import load_npz, to_float
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -17,13 +17,13 @@ from generate import judged_by
 from results import explained, seconds, write
 
 import medzoo
-from medzoo.evaluate.card import read_json
-from medzoo.images.archive import to_float
-from medzoo.images.datasets import open_collection
-from medzoo.images.intensity import resize
-from medzoo.recipes.training import device_name
-from medzoo.reports import plots
-from medzoo.tasks.features import features
+from medzoo import visualization as plots
+from medzoo.data.datasets import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.evaluation.model_card import read_json
+from medzoo.io.intensity import center_crop_resize
+from medzoo.tasks.features import extract_features
+from medzoo.training.trainer import device_name
 from medzoo.zoo.manifest import BUNDLED
 
 NAME, JUDGE, KIND = "vae-chestxray", "vqvae-brainmri", "both"
@@ -33,7 +33,7 @@ KINDS = {"adults": "adult_cxr_256: no_finding", "children": "pediatric_cxr: norm
 
 def films_of(kind, data, adult):
     """Training and test films of one kind, float32 of 256 pixels; at most `COUNT` test films."""
-    collection = open_collection(adult) if kind == "adults" else open_collection(data / "pediatric_cxr", 256)
+    collection = open_dataset(adult) if kind == "adults" else open_dataset(data / "pediatric_cxr", 256)
     normal = {}
     for split in ("train", "test"):
         films = collection.images(split)
@@ -48,7 +48,10 @@ def draws(vae, label, kind, count):
     yield "learned prior", vae.sample(count, seed=0, label=label)
     if kind == "adults":
         yield "N(0, I)", vae.sample(count, seed=0, size=(256, 256), learned=False)
-        yield "vae-chestxray-64, enlarged", resize(medzoo.load("vae-chestxray-64").sample(count, seed=0), (256, 256))
+        yield (
+            "vae-chestxray-64, enlarged",
+            center_crop_resize(medzoo.load("vae-chestxray-64").sample(count, seed=0), (256, 256)),
+        )
 
 
 @click.command(help=__doc__)
@@ -63,7 +66,7 @@ def main(data, adult, out):
     shown = []
     for kind, name in KINDS.items():
         train, test = films_of(kind, data, adult)
-        held_out, real = vae.reconstruct(test), features(judge, test, KIND)
+        held_out, real = vae.reconstruct(test), extract_features(judge, test, KIND)
         ways = dict(draws(vae, classes.index(name), kind, len(test)))
         shown.append(ways["learned prior"][:12])  # no patient's film goes into a page
         chosen = np.random.default_rng(0).permutation(len(train))[: len(test)]

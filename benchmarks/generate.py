@@ -19,13 +19,13 @@ import numpy as np
 from results import explained, write
 
 import medzoo
-from medzoo.evaluate.samples import _covered, frechet
-from medzoo.images.archive import to_float
-from medzoo.images.datasets import open_collection
-from medzoo.reports import plots
-from medzoo.reports.tables import table
-from medzoo.tasks.features import features, fit_size
-from medzoo.tasks.generate import AggregatePosterior, copies
+from medzoo import visualization as plots
+from medzoo.data.datasets import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.evaluation.generation import _covered, frechet
+from medzoo.tasks.features import extract_features, resize_to_model
+from medzoo.tasks.generate import GaussianMixtureSampler, detect_copies
+from medzoo.utils.tables import table
 
 COUNT = 200
 
@@ -54,34 +54,34 @@ def drawn(vae, case, count, train):
     grid = train.shape[1:-1]
     if vae.prior is not None:
         yield "learned prior", vae.sample(count, seed=0)
-    yield "N(0, I)", vae.sample(count, seed=0, size=grid, learned=False)
+    yield "N(0, I)", vae.sample(count, seed=0, size=grid, use_prior=False)
     if vae.bottleneck == "vector":
         yield "N(0, I), temperature 0.8", vae.sample(count, seed=0, temperature=0.8)
-        yield "mixture of Gaussians", AggregatePosterior(vae).fit(train).sample(count, seed=0)
+        yield "mixture of Gaussians", GaussianMixtureSampler(vae).fit(train).sample(count, seed=0)
 
 
 def judged(case, data):
     """Yields (how, measures, first images) for one case."""
     vae, judge = medzoo.load(case.name), medzoo.load(case.judge)
-    size = vae.image_shape[:-1] if vae.axes == 3 else None
-    collection = open_collection(data / case.archive, size, classes=case.classes)
-    train, test = (fit_size(vae, collection.images(split)) for split in ("train", "test"))
-    held_out, real = vae.reconstruct(test), features(judge, test)
+    size = vae.image_shape[:-1] if vae.spatial_dims == 3 else None
+    collection = open_dataset(data / case.archive, size, classes=case.classes)
+    train, test = (resize_to_model(vae, collection.images(split)) for split in ("train", "test"))
+    held_out, real = vae.reconstruct(test), extract_features(judge, test)
     chosen = np.random.default_rng(0).permutation(len(train))[:COUNT]
     rest = (("reconstructed test images", held_out), ("training images", train[chosen]))
     for how, images in (*drawn(vae, case, min(COUNT, len(train)), train), *rest):
         yield how, judged_by(judge, images, real, train, held_out), images[:12]
 
 
-def judged_by(judge, images, real, train, held_out, kind="latents"):
+def judged_by(judge, images, real, train, held_out, feature_type="latent"):
     """Measures of drawn images; `real` are the features of test images, `held_out` those images reconstructed."""
-    seen = features(judge, images, kind)
+    seen = extract_features(judge, images, feature_type)
     m = min(len(seen), len(real))
     return {
         "frechet": round(frechet(seen, real), 3),
         "precision": round(_covered(seen[:m], real[:m]), 3),
         "recall": round(_covered(real[:m], seen[:m]), 3),
-        "copies": round(float(copies(images, train, held_out).mean()), 4),
+        "copies": round(float(detect_copies(images, train, held_out).mean()), 4),
     }
 
 
@@ -92,15 +92,15 @@ def by_class(name, data, count=50):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    vae, collection = medzoo.load(name), open_collection(data / "brainmri_128.npz")
+    vae, collection = medzoo.load(name), open_dataset(data / "brainmri_128.npz")
     images, labels = ({s: f(s) for s in ("train", "test")} for f in (collection.images, collection.labels))
-    seen = {s: features(vae, vae.reconstruct(to_float(x)), "deep") for s, x in images.items()}
+    seen = {s: extract_features(vae, vae.reconstruct(to_float(x)), "deep") for s, x in images.items()}
     judge = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000, class_weight="balanced"))
     # The classifier sees reconstructions, or it would judge how sharp an image is.
     judge.fit(seen["train"], labels["train"])
     kinds = np.unique(labels["train"])
     found = np.concatenate([vae.sample(count, seed=0, label=int(k)) for k in kinds])
-    seen["drawn"], labels["drawn"] = features(vae, found, "deep"), np.repeat(kinds, count)
+    seen["drawn"], labels["drawn"] = extract_features(vae, found, "encoder"), np.repeat(kinds, count)
     return {
         text: round(float(balanced_accuracy_score(labels[s], judge.predict(seen[s]))), 3)
         for text, s in (("real test images, reconstructed", "test"), ("drawn by class", "drawn"))
@@ -118,7 +118,7 @@ def main(data, out):
             click.echo(str(rows[-1]))
             if i == 0:  # no patient's image goes into a page
                 planes = images[:, :, images.shape[2] // 2] if images.ndim == 5 else images
-                shown.append(medzoo.resize(planes, (128, 128)))
+                shown.append(medzoo.center_crop_resize(planes, (128, 128)))
     classes = by_class("vae-brainmri", data)
     click.echo(str(classes))
     header = ["", "model", "drawn from", "Fréchet distance", "precision", "recall", "called copies"]

@@ -15,10 +15,10 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo import metrics
-from medzoo.images.archive import to_float
-from medzoo.images.datasets import open_collection
-from medzoo.reports.bootstrap import show, summary
+from medzoo.data.datasets import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.metrics import image as metrics
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 
 MOST = 150
 MODELS = "ae-chestxray,vae-chestxray,vqvae-chestxray"
@@ -27,12 +27,12 @@ MODELS = "ae-chestxray,vae-chestxray,vqvae-chestxray"
 def films(data, adult):
     """Test films by hospital, float32 in [0, 1]."""
     sources = {
-        "NIH": open_collection(data / "chestxray_256.npz"),
-        "JSRT, unseen": open_collection(data / "jsrt_256.npz"),
-        "children": open_collection(data / "pediatric_cxr", 224),
+        "NIH": open_dataset(data / "chestxray_256.npz"),
+        "JSRT, unseen": open_dataset(data / "jsrt_256.npz"),
+        "children": open_dataset(data / "pediatric_cxr", 224),
     }
     if adult:
-        sources["RSNA normal"] = open_collection(adult)
+        sources["RSNA normal"] = open_dataset(adult)
     tests = {name: collection.images("test") for name, collection in sources.items()}
     return {name: to_float(x[:: -(-len(x) // MOST)]) for name, x in tests.items()}
 
@@ -44,10 +44,10 @@ def pca(data):
         bottleneck="spatial",
         latent_dim=4,
         filters=(8, 8),
-        blocks=1,
+        blocks_per_stage=1,
         name="PCA of patches, 4 components",
     )
-    model.initialize_from_pca(to_float(open_collection(data / "chestxray_256.npz").images("train")))
+    model.initialize_from_pca(to_float(open_dataset(data / "chestxray_256.npz").images("train")))
     for head in (model.encoder.head, model.decoder.head):
         head.set_weights([np.zeros_like(w) for w in head.get_weights()])
     return model
@@ -81,12 +81,12 @@ def main(data, adult, models, out):
             found = model.reconstruct(images)
             row = {"model": model.name, "hospital": hospital, "films": len(images)}
             row |= {
-                name: summary(metrics.per_image(function, images, found))
+                name: bootstrap_mean_ci(metrics.per_image(function, images, found))
                 for name, function in (("psnr", metrics.psnr), ("ssim", metrics.ssim))
             }
             rows.append(row)
-            click.echo(f"{model.name:30} {hospital:14} {show(row['psnr'])} dB, SSIM {show(row['ssim'], 3)}")
-    cells = [[r["model"], r["hospital"], r["films"], show(r["psnr"]), show(r["ssim"], 3)] for r in rows]
+            click.echo(f"{model.name:30} {hospital:14} {format_ci(row['psnr'])} dB, SSIM {format_ci(row['ssim'], 3)}")
+    cells = [[r["model"], r["hospital"], r["films"], format_ci(r["psnr"]), format_ci(r["ssim"], 3)] for r in rows]
     figure(out.with_suffix(".png"), rows)
     write(out, "By hospital", [("", ["model", "films of", "films", "PSNR, dB", "SSIM"], cells)], {"results": rows})
 

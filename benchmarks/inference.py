@@ -2,7 +2,7 @@
 
     python benchmarks/inference.py --out benchmarks/inference
 
-`model.reconstruct(x)` on an array (compiled by `medzoo.models.compiled`) against `model(x)`, which TensorFlow runs
+`model.reconstruct(x)` on an array (compiled by `medzoo.models.compiled_inference`) against `model(x)`, which TensorFlow runs
 layer by layer, and `model.predict(x)`; random images, one alone and 32 together, the quickest of ten rounds counts.
 """
 

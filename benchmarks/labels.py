@@ -25,13 +25,13 @@ import numpy as np
 from results import alone, explained, over, remembered, write
 
 import medzoo
-from medzoo.images.archive import to_float
-from medzoo.images.datasets import open_collection
-from medzoo.images.intensity import resize
-from medzoo.reports.bootstrap import show
-from medzoo.reports.classification import mean_auc
+from medzoo.data.datasets import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.io.intensity import center_crop_resize
+from medzoo.metrics.bootstrap import format_ci
+from medzoo.metrics.classification import macro_roc_auc
 from medzoo.tasks.classify import fine_tune
-from medzoo.tasks.features import features, fit_size
+from medzoo.tasks.features import extract_features, resize_to_model
 
 SIDE, SEEDS = 96, 5
 SHARES = (0.01, 0.1, 1.0)
@@ -50,10 +50,10 @@ EPOCHS, STEPS = (2, 6), {0.01: 20, 0.1: 20, 1.0: 50}  # batches of 16 an epoch
 def read(data, task, side=SIDE):
     """`{split: (uint8 images (N, side, side, 1), labels)}`."""
     name, positive = TASKS[task]
-    collection = open_collection(data / name, 224)
+    collection = open_dataset(data / name, 224)
     found = {}
     for split in ("train", "val", "test"):
-        images = np.round(255 * resize(to_float(collection.images(split)), (side, side))).astype("uint8")
+        images = np.round(255 * center_crop_resize(to_float(collection.images(split)), (side, side))).astype("uint8")
         labels = np.asarray(collection.labels(split))
         found[split] = images, labels if positive is None else labels == collection.class_names.index(positive)
     return {split: (images, labels.astype(int)) for split, (images, labels) in found.items()}
@@ -71,13 +71,13 @@ def frozen(data, task, name):
     images = read(data, task)
     labels = {split: own for split, (_, own) in images.items()}
     best = None
-    for kind, seen in features_of(name, {split: own for split, (own, _) in images.items()}):
+    for kind, seen in extract_features_from(name, {split: own for split, (own, _) in images.items()}):
         scores, validation = {}, {}
         for share in SHARES:
             tried = []
             for strength in STRENGTHS:
                 pairs = [probe(seen, labels, share, seed, strength) for seed in range(SEEDS if share < 1 else 1)]
-                tried.append((np.mean([mean_auc(v, labels["val"]) for v, _ in pairs]), [t for _, t in pairs]))
+                tried.append((np.mean([macro_roc_auc(v, labels["val"]) for v, _ in pairs]), [t for _, t in pairs]))
             validation[share], scores[share] = max(tried, key=lambda pair: pair[0])
         if best is None or validation[0.1] > best[2][0.1]:
             best = f"{name}, {kind}" if kind else name, scores, validation
@@ -96,7 +96,7 @@ def probe(seen, labels, share, seed, strength):
     return model.predict_proba(seen["val"]), model.predict_proba(seen["test"])
 
 
-def features_of(name, images):
+def extract_features_from(name, images):
     """Yields (kind, {split: features})."""
     if name == "pixels, PCA of 256":
         from sklearn.decomposition import PCA
@@ -110,7 +110,7 @@ def features_of(name, images):
     if name == NET:
         model = type(model).from_config(model.get_config())
     for kind in ("latents", "deep"):
-        yield kind, {split: features(model, fit_size(model, x), kind) for split, x in images.items()}
+        yield kind, {split: extract_features(model, resize_to_model(model, x), kind) for split, x in images.items()}
 
 
 def tuned(data, task, name, pretrained, share, seed):
@@ -177,7 +177,7 @@ def main(data, cache, jobs, only, out):
     for task, rows in probed.items():
         labels = {split: own for split, (_, own) in read(data, task).items()}
         truth, rows = labels["test"], list(rows.values())
-        found = {f"frozen: {row}": {str(s): over(own[s], truth, mean_auc) for s in SHARES} for row, own, _ in rows}
+        found = {f"frozen: {row}": {str(s): over(own[s], truth, macro_roc_auc) for s in SHARES} for row, own, _ in rows}
         validation = {row: {str(s): round(float(own[s]), 4) for s in SHARES} for row, _, own in rows}
         if only:
             own = facts[task]
@@ -185,8 +185,8 @@ def main(data, cache, jobs, only, out):
             own["frozen_on_validation"] = replaced(own["frozen_on_validation"], validation, f"{only},")
             continue
         for row, way in {f"{best[task]}, fine-tuned": True, f"its net from {NET}": False}.items():
-            found[row] = {str(s): over(runs[task, way, s], truth, mean_auc) for s in SHARES}
-        less = {str(s): over(runs[task, True, s], truth, mean_auc, runs[task, False, s]) for s in SHARES}
+            found[row] = {str(s): over(runs[task, way, s], truth, macro_roc_auc) for s in SHARES}
+        less = {str(s): over(runs[task, True, s], truth, macro_roc_auc, runs[task, False, s]) for s in SHARES}
         counts = {"test_images": len(truth), "labels": {str(s): len(draw(labels["train"], s, 0)) for s in SHARES}}
         facts[task] = {**counts, "auc": found, "difference": less, "frozen_on_validation": validation}
     figure(out.with_suffix(".png"), {task: own["auc"] for task, own in facts.items()})
@@ -198,7 +198,7 @@ def tabled(task, facts):
     """`(heading, header, rows)` of one task."""
     header = [f"{s:.0%} ({facts['labels'][str(s)]:,})" for s in SHARES]
     rows = facts["auc"] | {"fine-tuned less random": facts["difference"]}
-    cells = [[row, *(show(of[str(s)], 3) for s in SHARES)] for row, of in rows.items()]
+    cells = [[row, *(format_ci(of[str(s)], 3) for s in SHARES)] for row, of in rows.items()]
     return task[0].upper() + task[1:], [f"{facts['test_images']} test images", *header], cells
 
 
@@ -208,7 +208,7 @@ def figure(path, results):
     drawing = Figure(figsize=(12, 4), layout="constrained")
     axes = drawing.subplots(1, len(results))
     for axis, (task, rows) in zip(axes, results.items(), strict=True):
-        kept = [row for row in rows if any(word in row for word in ("PCA", "mae-", "ae-imagenet", NET))]
+        kept = [row for row in rows if any(word in row for word in ("PCA", "mae-", "ae-efficientnet-lite0", NET))]
         for row, found in rows.items():
             values = [found[str(s)]["mean"] for s in SHARES]
             own = {"label": row, "color": f"C{kept.index(row)}", "marker": "o"} if row in kept else {"color": "0.85"}

@@ -20,11 +20,11 @@ import keras
 import numpy as np
 from results import seconds, write
 
-from medzoo.images.archive import to_float
-from medzoo.images.datasets import from_latents, load_latents, open_collection
-from medzoo.images.intensity import resize
-from medzoo.reports.bootstrap import interval_of, show
-from medzoo.reports.classification import auc
+from medzoo.data.datasets import from_latents, load_latents, open_dataset
+from medzoo.data.npz import to_float
+from medzoo.io.intensity import center_crop_resize
+from medzoo.metrics.bootstrap import bootstrap_ci, format_ci
+from medzoo.metrics.classification import roc_auc
 from medzoo.tasks.encode import encode_folder
 
 NAME, SIZE = "vae-chestxray", 224
@@ -94,7 +94,7 @@ def pneumonia(path):
 def prepared(data, folder):
     """`(labels of the test films, {what is learned from: (data sets by split, bytes an image or None)})`."""
     source, splits = data / "pediatric_cxr", ("train", "val", "test")
-    collection = open_collection(source, SIZE)
+    collection = open_dataset(source, SIZE)
     labels = {s: np.asarray(collection.labels(s)) for s in splits}
     films = {s: to_float(collection.images(s)) for s in splits}
     jpeg = sum(p.stat().st_size for p in source.rglob("*.jp*g")) / sum(map(len, films.values()))
@@ -112,7 +112,7 @@ def prepared(data, folder):
     return labels["test"], {
         f"films, {SIZE} pixels": (datasets(films, labels), jpeg),
         f"films reduced to {SIZE // 4} pixels": (
-            datasets({s: resize(x, small) for s, x in films.items()}, labels),
+            datasets({s: center_crop_resize(x, small) for s, x in films.items()}, labels),
             None,
         ),
         "latents, drawn anew": (drawn, parquet),
@@ -127,8 +127,8 @@ def measured(truth, inputs, seeds, epochs):
     for name, (sets, size) in inputs.items():
         scores = np.stack([trained(*sets.values(), epochs, seed) for seed in range(seeds)])
         every.append(scores)
-        found = interval_of(lambda i, s=scores: area(s, truth, i), len(truth), 1000)
-        less = interval_of(lambda i, s=scores: area(s, truth, i) - area(every[0], truth, i), len(truth), 1000)
+        found = bootstrap_ci(lambda i, s=scores: area(s, truth, i), len(truth), 1000)
+        less = bootstrap_ci(lambda i, s=scores: area(s, truth, i) - area(every[0], truth, i), len(truth), 1000)
         yield {"input": name, "auc": found, "difference": less, "bytes": size and round(size)}
 
 
@@ -147,7 +147,7 @@ def main(data, seeds, epochs, speed, out):
             row["images_per_second"] = pace
             click.echo(str(row))
     header = ["learns from", "AUC", "less films'", "images a second in training", "bytes an image"]
-    shown = [(r["input"], *(show(r[k], 3) for k in ("auc", "difference"))) for r in rows]
+    shown = [(r["input"], *(format_ci(r[k], 3) for k in ("auc", "difference"))) for r in rows]
     cells = [[*row, r["images_per_second"], r["bytes"] or "–"] for row, r in zip(shown, rows, strict=True)]
     figure(out.with_suffix(".png"), rows)
     facts = {"seeds": known["seeds"], "epochs": known["epochs"], "backend": keras.backend.backend(), "results": rows}
@@ -156,7 +156,7 @@ def main(data, seeds, epochs, speed, out):
 
 def area(scores, truth, chosen):
     """AUC over the chosen images, averaged over the seeds."""
-    return np.mean([auc(s[chosen], truth[chosen]) for s in scores])
+    return np.mean([roc_auc(s[chosen], truth[chosen]) for s in scores])
 
 
 def figure(path, rows):

@@ -14,10 +14,10 @@ import numpy as np
 from results import write
 
 import medzoo
-from medzoo import metrics
-from medzoo.images.archive import to_float
-from medzoo.images.datasets import open_collection
-from medzoo.reports.bootstrap import show, summary
+from medzoo.data.datasets import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.metrics import image as metrics
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 
 MOST = 200
 EVERYTHING = ("ae-medical", "vae-medical", "vqvae-medical")
@@ -60,17 +60,17 @@ def figure(path, rows):
 def main(data, out):
     rows = []
     for subject, (file, size, classes, own) in SUBJECTS.items():
-        images = to_float(open_collection(data / file, size, classes=classes).images("test"))
+        images = to_float(open_dataset(data / file, size, classes=classes).images("test"))
         images = images[:: -(-len(images) // MOST)]
         for model in map(medzoo.load, (*EVERYTHING, *own)):
             found = model.reconstruct(images)
-            psnr, ssim = (summary(metrics.per_image(f, images, found)) for f in (metrics.psnr, metrics.ssim))
+            psnr, ssim = (bootstrap_mean_ci(metrics.per_image(f, images, found)) for f in (metrics.psnr, metrics.ssim))
             numbers = int(np.prod(model.latent_shape(images.shape[1:])))
             row = {"subject": subject, "model": model.name, "images": len(images), "numbers": numbers}
             rows.append({**row, "pixels": images[0].size, "psnr": psnr, "ssim": ssim})
-            click.echo(f"{subject:22} {model.name:18} {show(psnr)} dB, SSIM {show(ssim, 3)}")
+            click.echo(f"{subject:22} {model.name:18} {format_ci(psnr)} dB, SSIM {format_ci(ssim, 3)}")
     header = ["", "model", "images", "numbers", "of pixels", "PSNR, dB", "SSIM"]
-    cells = [[*list(r.values())[:5], show(r["psnr"]), show(r["ssim"], 3)] for r in rows]
+    cells = [[*list(r.values())[:5], format_ci(r["psnr"]), format_ci(r["ssim"], 3)] for r in rows]
     figure(out.with_suffix(".png"), rows)
     write(out, "By modality", [("", header, cells)], {"results": rows})
 

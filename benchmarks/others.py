@@ -21,7 +21,7 @@ import click
 import numpy as np
 
 BATCH, ROUNDS = 4, 5
-OURS = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "codec-chestxray-256")
+OURS = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "codec-chestxray")
 
 
 def medvae():
@@ -90,8 +90,8 @@ def main(data, out):
     from results import bars, in_process, write
 
     import medzoo
-    from medzoo.images.archive import load_npz, to_float
-    from medzoo.metrics import psnr
+    from medzoo.data.npz import load_npz, to_float
+    from medzoo.metrics.image import psnr
 
     rows = [
         in_process(f"import others; others.measure({name!r})", "torch") for name in ("MedVAE", "torchxrayvision", *OURS)

@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import medzoo
-from medzoo.images.lesions import add_lesion
-from medzoo.images.phantom import head_volume
-from medzoo.recipes.training import flush_denormals
+from medzoo.data.lesions import add_lesion
+from medzoo.data.phantom import head_volume
+from medzoo.training.trainer import flush_denormals
 
 ADULTS, CHILDREN = 2, 3  # classes of the prior
 SIDES = (64, 80, 72)  # voxels of the drawn head
@@ -46,15 +46,15 @@ def planes(volume):
 def main(out):
     flush_denormals()
     vae, exact = medzoo.load("vae-chestxray"), medzoo.load("vqvae-chestxray")
-    adults = vae.sample(80, label=ADULTS, steps=20, seed=0)
-    children = vae.sample(3, label=CHILDREN, steps=20, seed=0)
+    adults = vae.sample(80, label=ADULTS, num_steps=20, seed=0)
+    children = vae.sample(3, label=CHILDREN, num_steps=20, seed=0)
     detector = medzoo.AnomalyDetector("mae-medical").fit(adults[16:])
     sick, _ = add_lesion(adults[SICK], LESION, radius=(0.06, 0.1), contrast=(0.2, 0.3))
     head = head_volume(SIDES, seed=3)
     seen = medzoo.load("vqvae-hippocampus").reconstruct(head[None])[0]
     restored, heat = (
         exact.reconstruct(adults[:1])[0, ..., 0],
-        detector.heat_map(sick[None], size=sick.shape[:2])[0, ..., 0],
+        detector.anomaly_map(sick[None], size=sick.shape[:2])[0, ..., 0],
     )
 
     figure = plt.figure(figsize=(12, 5.4), layout="constrained")

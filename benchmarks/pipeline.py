@@ -22,7 +22,7 @@ COUNT, SIDE, BATCH = 128, 256, 16
 
 
 def write_files(folder, kind):
-    from medzoo.images.phantom import chest_phantom
+    from medzoo.data.phantom import chest_phantom
 
     films = [chest_phantom(SIDE, seed)[..., 0] for seed in range(32)]
     for i in range(COUNT):

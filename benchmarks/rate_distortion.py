@@ -26,14 +26,14 @@ from PIL import Image
 from results import explained, in_process, remembered, seconds, write
 
 import medzoo
-from medzoo import metrics
+from medzoo.data.npz import load_npz, to_float
 from medzoo.errors import ImageError
-from medzoo.images.archive import load_npz, to_float
-from medzoo.images.read import read_stored
-from medzoo.reports.bootstrap import show, summary
-from medzoo.tasks.compress.streams import GREAT, LARGE, USUAL
+from medzoo.io.image import read_stored
+from medzoo.metrics import image as metrics
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
+from medzoo.tasks.compress.lossless import GREAT, LARGE, USUAL
 
-CODEC, RANGE = "codec-chestxray-256", (30.0, 44.0)
+CODEC, RANGE = "codec-chestxray", (30.0, 44.0)
 QUICK = "JPEG XL, usual effort"
 HOSPITALS = {"NIH, test films": "chestxray_256.npz", "JSRT, never trained on": "jsrt_256.npz"}
 
@@ -220,19 +220,20 @@ def save(out, curves, lossless, pace, together):
     for hospital, lossy in curves.items():
         for name in list(lossy)[1:]:
             both = [bjontegaard(lossy[CODEC], lossy[name], column) for column in (1, 2)]
-            both = [summary(values[np.isfinite(values)]) for values in both]
+            both = [bootstrap_mean_ci(values[np.isfinite(values)]) for values in both]
             differences[f"{hospital}, {name}"] = dict(zip(("psnr", "ms_ssim"), both, strict=True))
             rows.append([hospital, name, *(_percent(value) for value in both)])
     names = list(next(iter(lossless.values())))
     exact = [
-        [name, *(show(summary(own[name]), 3) if name in own else "" for own in lossless.values())] for name in names
+        [name, *(format_ci(bootstrap_mean_ci(own[name]), 3) if name in own else "" for own in lossless.values())]
+        for name in names
     ]
     beside = []
     for images, own in lossless.items():
         for other in ("JPEG XL", QUICK):
             ratio = own[names[0]] / np.minimum(own[other], own["JPEG-LS"])
             shares = f"{np.mean(ratio <= 1):.0%}", f"{ratio.max() - 1:+.2%}"
-            beside.append([f"{images} ({len(ratio)})", other, _percent(summary(ratio - 1), 2), *shares])
+            beside.append([f"{images} ({len(ratio)})", other, _percent(bootstrap_mean_ci(ratio - 1), 2), *shares])
     quickest = max(both[0] for both in pace.values())
     paces = [[name, f"{a:.2f}", f"{b:.2f}", f"1/{quickest / a:.0f}"] for name, (a, b) in pace.items()]
     points = [
@@ -259,7 +260,7 @@ def save(out, curves, lossless, pace, together):
     ]
     facts = {
         "bjontegaard": differences,
-        "lossless": {name: {k: summary(bits) for k, bits in own.items()} for name, own in lossless.items()},
+        "lossless": {name: {k: bootstrap_mean_ci(bits) for k, bits in own.items()} for name, own in lossless.items()},
         "pace": {k: list(map(float, v)) for k, v in pace.items()},
         "pace_on_all_cores": together,
     }

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from PIL import Image
 
-from medzoo.files import write_json, write_whole
-from medzoo.recipes.training import flush_denormals
-from medzoo.reports.tables import table
+from medzoo.training.trainer import flush_denormals
+from medzoo.utils.files import write_json, write_whole
+from medzoo.utils.tables import table
 
 
 def write(out, title, tables, facts, text=None):

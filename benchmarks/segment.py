@@ -22,12 +22,12 @@ import numpy as np
 from results import alone, explained, remembered, write
 
 import medzoo
-from medzoo.images.archive import load_npz, to_float
-from medzoo.images.intensity import resize
-from medzoo.images.masks import load_masks
-from medzoo.recipes.training import schedule
-from medzoo.reports.bootstrap import show, summary
-from medzoo.tasks.segment import MovedPairs, dice
+from medzoo.data.masks import load_masks
+from medzoo.data.npz import load_npz, to_float
+from medzoo.io.intensity import center_crop_resize
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
+from medzoo.tasks.segment import AugmentedSegmentationDataset, dice
+from medzoo.training.trainer import schedule
 
 ORGANS = {"lungs": (1, 2), "heart": (4,), "clavicles": (8, 16)}
 TASKS = {
@@ -78,19 +78,19 @@ def trained(data, task, way, count, seed):
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
     images, masks = images[chosen], masks[chosen]
     if films:
-        images, masks = resize(images, (128, 128)), masks[:, ::2, ::2]
+        images, masks = center_crop_resize(images, (128, 128)), masks[:, ::2, ::2]
     keras.utils.set_random_seed(seed)
     classes = len(own["names"]) if films else 1 + len(own["names"])
     model = medzoo.Segmenter.from_pretrained(own["model"], classes, WAYS[way], multi_label=films)
     model.compile(keras.optimizers.Adam(schedule(2e-3, steps), global_clipnorm=1.0))
-    pairs = MovedPairs(images, masks, own["batch"], steps, seed)
+    pairs = AugmentedSegmentationDataset(images, masks, own["batch"], steps, seed)
     model.fit(pairs, epochs=1, shuffle=False, verbose=0)
     images, truth = splits["test"]
     if not films:
         found = model.segment(images)
         return np.stack([dice(truth, found, k) for k in range(1, classes)], axis=1)
-    found = model.predict(resize(images, (128, 128)), verbose=0)
-    large = [resize(found[..., k : k + 1], (256, 256))[..., 0] > 0.5 for k in range(classes)]
+    found = model.predict(center_crop_resize(images, (128, 128)), verbose=0)
+    large = [center_crop_resize(found[..., k : k + 1], (256, 256))[..., 0] > 0.5 for k in range(classes)]
     return np.stack([dice(truth[..., k], large[k].astype(int)) for k in range(classes)], axis=1)
 
 
@@ -124,7 +124,7 @@ def published(found):
     count, (_, seeds) = max(TASKS[task]["counts"].items())
     for way in WAYS:
         overlap = np.mean([found[task, way, count, s] / (2 - found[task, way, count, s]) for s in seeds], axis=0)
-        cells.append([way, *(show(summary(overlap[:, k]), 3) for k in range(len(PUBLISHED)))])
+        cells.append([way, *(format_ci(bootstrap_mean_ci(overlap[:, k]), 3) for k in range(len(PUBLISHED)))])
     cells.append(["Novikov et al. 2018", *(f"{value:.3f}" for value in PUBLISHED.values())])
     return f"{task}, {count} training images: Jaccard overlap", ["", *PUBLISHED], cells
 
@@ -146,10 +146,11 @@ def main(data, cache, jobs, out):
             mean = {way: np.mean([found[task, way, count, s] for s in seeds], axis=0) for way in WAYS}
             mean["pretrained less random"] = mean["pretrained"] - mean["random weights"]
             results[task][count] = {
-                row: {name: summary(values[:, k]) for k, name in enumerate(names)} for row, values in mean.items()
+                row: {name: bootstrap_mean_ci(values[:, k]) for k, name in enumerate(names)}
+                for row, values in mean.items()
             }
             first = [count, steps, len(seeds)]
-            cells += [[*first, row, *(show(m[n], 3) for n in names)] for row, m in results[task][count].items()]
+            cells += [[*first, row, *(format_ci(m[n], 3) for n in names)] for row, m in results[task][count].items()]
         header = ["training images", "steps", "seeds", "", *names]
         tables.append((f"{task}, on the encoder of {own['model']}", header, cells))
     tables.append(published(found))

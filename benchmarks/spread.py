@@ -23,14 +23,14 @@ from generate import CASES
 from results import explained, write
 
 import medzoo
-from medzoo.evaluate.card import read_json
-from medzoo.evaluate.publish import publish
-from medzoo.evaluate.samples import _covered, frechet
-from medzoo.files import write_json
-from medzoo.images.archive import to_float
-from medzoo.images.datasets import open_collection
-from medzoo.reports import plots
-from medzoo.tasks.features import features, fit_size
+from medzoo import visualization as plots
+from medzoo.data.datasets import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.evaluation.generation import _covered, frechet
+from medzoo.evaluation.model_card import read_json
+from medzoo.evaluation.publish import publish
+from medzoo.tasks.features import extract_features, resize_to_model
+from medzoo.utils.files import write_json
 from medzoo.zoo.manifest import BUNDLED
 
 SPREADS = (1.0, 1.05, 1.1, 1.15)
@@ -40,7 +40,7 @@ COUNT, STEPS = 200, 20
 def cases(data, adult):
     """Yields (preset, judge, its kind of features, validation images, class)."""
     classes = read_json(BUNDLED / FILMS, "prior.json")["classes"]
-    yield FILMS, JUDGE, KIND, to_float(open_collection(adult).images("val")), classes.index(KINDS["adults"])
+    yield FILMS, JUDGE, KIND, to_float(open_dataset(adult).images("val")), classes.index(KINDS["adults"])
     for case in CASES:
         vae = medzoo.load(case.name)
         if vae.prior is not None:
@@ -48,7 +48,7 @@ def cases(data, adult):
                 case.name,
                 case.judge,
                 "latents",
-                fit_size(vae, open_collection(data / case.archive).images("val")),
+                resize_to_model(vae, open_dataset(data / case.archive).images("val")),
                 None,
             )
 
@@ -61,16 +61,16 @@ def main(data, adult, out):
     rows, shown = [], []
     for name, judge, kind, images, label in cases(data, adult):
         vae, judge, images = medzoo.load(name), medzoo.load(judge), images[:COUNT]
-        real, prior = features(judge, images, kind), vae.prior
+        real, prior = extract_features(judge, images, kind), vae.prior
         means, log_variances = vae.posteriors(images)
         noise = np.random.default_rng(0).standard_normal(means.shape)
         usual = deviation(prior, means + np.exp(log_variances / 2) * noise)
         for spread in SPREADS:
             prior.spread = spread
-            z = prior.sample(len(images), label, seed=0, steps=STEPS)
+            z = prior.sample(len(images), label, seed=0, num_steps=STEPS)
             drawn = vae.decode(z)
             shown += [drawn[:8]] * (name == FILMS)
-            seen = features(judge, drawn, kind)
+            seen = extract_features(judge, drawn, kind)
             found = {"deviation": deviation(prior, z) / usual, "frechet": frechet(seen, real)}
             found |= {"precision": _covered(seen, real), "recall": _covered(real, seen)}
             own = {"model": name, "images": len(images), "spread": spread}

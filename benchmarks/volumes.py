@@ -22,16 +22,16 @@ import numpy as np
 from results import alone, bars, explained, in_process, pace_table, paces, remembered, write
 
 import medzoo
-from medzoo.evaluate.reconstruction import cut, join
-from medzoo.metrics import psnr
+from medzoo.evaluation.reconstruction import cut, join
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
+from medzoo.metrics.image import psnr
 from medzoo.models.tiles import padded
-from medzoo.recipes.training import schedule
-from medzoo.reports.bootstrap import show, summary
+from medzoo.training.trainer import schedule
 
 STEPS, RATE = 600, 1e-3
 SHIPPED = "vqvae-hippocampus"
 ON_SLICES, CROP, SLICES = "vqvae-brainmri", 32, (1, 64, 64)
-SHARED = {"latent_dim": 8, "codebook_size": 1024, "filters": (48,), "blocks": 2}
+SHARED = {"latent_dim": 8, "codebook_size": 1024, "filters": (48,), "blocks_per_stage": 2}
 ROWS = {  # name: (voxels a number stands for, what reconstructs)
     "PCA of blocks of 8×8×8, 8 components": (64, "pca"),
     f"{SHIPPED}, as it is": (64, SHIPPED),
@@ -84,15 +84,15 @@ class Crops(keras.utils.PyDataset):
 
 def net(way):
     if way == "volumes":
-        return medzoo.VQVAE((None, None, None, 1), patch=4, seed=0, **SHARED)
+        return medzoo.VQVAE((None, None, None, 1), patch_size=4, seed=0, **SHARED)
     if way == "slices":
-        return medzoo.VQVAE((None, None, 1), patch=8, seed=0, **SHARED)
+        return medzoo.VQVAE((None, None, 1), patch_size=8, seed=0, **SHARED)
     return medzoo.load(SHIPPED if way == "fine-tuned" else way)
 
 
 def whole(function, volume, model):
     """A function of batches, applied to a volume as one, or to its slices."""
-    batch = volume[None] if model.axes == 3 else volume
+    batch = volume[None] if model.spatial_dims == 3 else volume
     made = function(padded(batch, model))
     return made[tuple(slice(side) for side in batch.shape)].reshape(volume.shape)
 
@@ -150,11 +150,11 @@ def main(data, cache, out):
         name: remembered(cache, ["volumes", way], lambda way=way: measured(data, way))
         for name, (_, way) in ROWS.items()
     }
-    quality = {name: summary(own) for name, own in made.items()}
+    quality = {name: bootstrap_mean_ci(own) for name, own in made.items()}
     bars(out, list(quality), [round(value["mean"], 2) for value in quality.values()], "PSNR of unseen heads, dB")
     fast = paces({SHIPPED: (1, 96, 96, 96, 1), ON_SLICES: (96, 96, 96, 1)}, "voxel")
     tiled = in_process(TILED, "tensorflow")
-    cells = [[name, f"1/{ROWS[name][0]}", show(value)] for name, value in quality.items()]
+    cells = [[name, f"1/{ROWS[name][0]}", format_ci(value)] for name, value in quality.items()]
     memory = [["volume", f"{tiled['volume_gib']:.2f} GiB"], ["process, at most", f"{tiled['gib']:.2f} GiB"]]
     tables = [
         ("Heads that were not trained on", ["", "numbers a voxel", "PSNR, dB"], cells),

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from results import explained, write
 
-from medzoo.images.phantom import chest_phantom, head_volume
+from medzoo.data.phantom import chest_phantom, head_volume
 
 VISITORS = 20
 PRESETS = ("ae-chestxray", "vae-chestxray", "mae-medical", "vqvae-medical", "ae-chestxray-64")

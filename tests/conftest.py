@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import medzoo
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder, MaskedAutoencoder
 
-SMALL = {"filters": (8, 16), "blocks": 1, "seed": 0}
+SMALL = {"filters": (8, 16), "blocks_per_stage": 1, "seed": 0}
 EFFICIENTNET = {**SMALL, "backbone": "efficientnet-lite0", "bottleneck": "spatial", "latent_dim": 3, "patch": 16}
 
 # Every family with every bottleneck it takes.
@@ -24,21 +24,21 @@ FAMILIES = {
     "ae-vector": lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL),
     "ae-spatial": lambda: ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
     "ae-efficientnet": lambda: ConvAutoencoder((None, None, 1), **EFFICIENTNET),
-    "dae": lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, noise_std=(0.0, 0.1), sparsity=0.01, **SMALL),
-    "sae": lambda: ConvAutoencoder((32, 32, 1), latent_dim=12, active=4, **SMALL),
+    "dae": lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, noise_std=(0.0, 0.1), sparsity_weight=0.01, **SMALL),
+    "sae": lambda: ConvAutoencoder((32, 32, 1), latent_dim=12, top_k=4, **SMALL),
     "vae-vector": lambda: VAE((32, 32, 1), latent_dim=6, **SMALL),
     "vae-spatial": lambda: VAE((None, None, 1), latent_dim=3, bottleneck="spatial", free_bits=0.05, **SMALL),
     "vqvae-ema": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, **SMALL),
-    "vqvae-loss": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, learning="loss", **SMALL),
+    "vqvae-loss": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, codebook_update="gradient", **SMALL),
     "mae": lambda: MaskedAutoencoder(latent_dim=3, **SMALL),
     "codec": lambda: Codec((None, None, 1), latent_dim=4, groups=(4,), hidden=8, **SMALL),
 }
 ANY_VOLUME = (None, None, None, 1)
 VOLUMES = {
-    "ae-volume": lambda: ConvAutoencoder((8, 16, 16, 1), latent_dim=6, patch=(2, 4, 4), noise_std=0.1, **SMALL),
-    "vae-volume": lambda: VAE(ANY_VOLUME, latent_dim=3, bottleneck="spatial", patch=(1, 4, 4), **SMALL),
-    "vqvae-volume": lambda: VQVAE(ANY_VOLUME, latent_dim=4, codebook_size=16, patch=2, **SMALL),
-    "mae-volume": lambda: MaskedAutoencoder(ANY_VOLUME, latent_dim=3, patch=2, **SMALL),
+    "ae-volume": lambda: ConvAutoencoder((8, 16, 16, 1), latent_dim=6, patch_size=(2, 4, 4), noise_std=0.1, **SMALL),
+    "vae-volume": lambda: VAE(ANY_VOLUME, latent_dim=3, bottleneck="spatial", patch_size=(1, 4, 4), **SMALL),
+    "vqvae-volume": lambda: VQVAE(ANY_VOLUME, latent_dim=4, codebook_size=16, patch_size=2, **SMALL),
+    "mae-volume": lambda: MaskedAutoencoder(ANY_VOLUME, latent_dim=3, patch_size=2, **SMALL),
 }
 
 

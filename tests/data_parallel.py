@@ -14,17 +14,17 @@ import numpy as np  # noqa: E402
 from conftest import FAMILIES  # noqa: E402
 
 import medzoo  # noqa: E402
-from medzoo.images.phantom import chest_phantom  # noqa: E402
-from medzoo.recipes.strategy import devices  # noqa: E402
+from medzoo.data.phantom import chest_phantom  # noqa: E402
+from medzoo.training.distribution import distribution_scope  # noqa: E402
 
 assert jax.device_count() == 2
 
 
 def trained(build, images, strategy):
-    with devices(strategy) as place:
+    with distribution_scope(strategy) as place:
         keras.utils.set_random_seed(0)
         model = build()
-        model.compile(keras.optimizers.SGD(1e-5), metrics=[medzoo.metrics.SSIM()])
+        model.compile(keras.optimizers.SGD(1e-5), metrics=[medzoo.metrics.image.SSIM()])
         options = {"epochs": 2, "batch_size": 8, "shuffle": False, "verbose": 0}
         history = model.fit(images, validation_data=(images[::-1].copy(),), **options).history
         spread = len(model.weights[0].value.sharding.device_set)

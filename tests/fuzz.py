@@ -25,13 +25,13 @@ from dicom_files import item, write_dicom
 from PIL import Image
 from pydicom.data import get_testdata_file
 
+from medzoo.data.datasets import load_latents, load_npz, open_dataset
+from medzoo.data.masks import read_mask
 from medzoo.errors import CompressedFileError, ImageError, PresetError
-from medzoo.images.datasets import load_latents, load_npz, open_collection
-from medzoo.images.dicom import read_values
-from medzoo.images.facts import file_facts
-from medzoo.images.masks import read_mask
-from medzoo.images.read import read_image, read_stored
-from medzoo.images.read_volume import read_volume
+from medzoo.io.dicom import read_values
+from medzoo.io.file_info import file_info
+from medzoo.io.image import read_image, read_stored
+from medzoo.io.volume_reader import read_volume
 from medzoo.tasks.compress import compress, decompress
 from medzoo.tasks.encode import encode_folder
 
@@ -54,8 +54,8 @@ def originals(folder):
     nibabel.save(nibabel.Nifti1Image(rng.integers(0, 99, (9, 8, 7), "int16"), np.eye(4)), folder / "h.nii")
     readers = {"mask.png": [read_mask], "f.npz": [load_npz], "pages.tif": [read_mask]}
     for path in sorted(folder.iterdir()):
-        usual = [lambda p: read_image(p, frame=0 if ".nii" in p.name else None), file_facts]
-        others = [lambda p: read_image(p, frame=0, window=(100, 300), nan=0), read_stored, read_mask, file_facts]
+        usual = [lambda p: read_image(p, frame=0 if ".nii" in p.name else None), file_info]
+        others = [lambda p: read_image(p, frame=0, window=(100, 300), nan=0), read_stored, read_mask, file_info]
         yield path.name, path.read_bytes(), readers.get(path.name, others if path.stem in OTHERS else usual)
     yield "k.nii", (folder / "h.nii").read_bytes(), [lambda p: read_volume(p, nan=0)]
     values = np.array([np.nan, np.inf, 2.0**30, 1e300] * 18).reshape(9, 4, 2)
@@ -63,7 +63,7 @@ def originals(folder):
     kinds["o.nii"] = np.full((9, 4, 2), 2**40, "int64")
     for name, array in kinds.items():
         nibabel.save(nibabel.Nifti1Image(array, np.eye(4), dtype=array.dtype), folder / name)
-        yield name, (folder / name).read_bytes(), [lambda p: read_volume(p, nan=0).images(), file_facts]
+        yield name, (folder / name).read_bytes(), [lambda p: read_volume(p, nan=0).images(), file_info]
     yield from preset(folder)
     yield from series(folder)
     yield from table(folder)
@@ -75,9 +75,9 @@ def originals(folder):
     )
     for name in DICOM:
         if path := get_testdata_file(name, download=False):
-            yield name, Path(path).read_bytes(), [lambda p: read_image(p, frame=0), file_facts]
+            yield name, Path(path).read_bytes(), [lambda p: read_image(p, frame=0), file_info]
     for path in tables(folder / "tables"):
-        yield path.name, path.read_bytes(), [lambda p: read_image(p, frame=0), read_values, read_stored, file_facts]
+        yield path.name, path.read_bytes(), [lambda p: read_image(p, frame=0), read_values, read_stored, file_info]
 
 
 def tables(folder):
@@ -163,7 +163,7 @@ def table(folder):
 
     def read(path):
         shutil.copy(path, whole / "labels.csv")
-        films = open_collection(whole / "labels.csv", 16)
+        films = open_dataset(whole / "labels.csv", 16)
         films.images("train"), films.labels("train")
 
     yield "labels.csv", "\n".join(lines).encode(), [read]
@@ -269,7 +269,7 @@ def main(count, seed):
         sound = list(originals(Path(tempfile.mkdtemp(dir=folder))))
         resource.setrlimit(resource.RLIMIT_AS, (mapped() + MEMORY,) * 2)
         tried = [(name, data, readers) for name, data, readers in sound]
-        tried += [(name, data, [lambda p: read_image(p, frame=None), file_facts]) for name, data in bombs()]
+        tried += [(name, data, [lambda p: read_image(p, frame=None), file_info]) for name, data in bombs()]
         for i in range(count):
             name, data, readers = sound[i % len(sound)]
             tried.append((name, damaged(data, rng), readers))

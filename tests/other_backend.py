@@ -17,17 +17,17 @@ import numpy as np  # noqa: E402
 import medzoo  # noqa: E402
 
 x = np.load(folder / "films.npy")
-small = {"filters": (8, 16), "blocks": 1, "seed": 0}
+small = {"filters": (8, 16), "blocks_per_stage": 1, "seed": 0}
 models = (
     medzoo.VAE((64, 64, 1), latent_dim=6, beta_warmup_steps=4, free_bits=0.01, **small),
     medzoo.VQVAE(codebook_size=16, **small),
-    medzoo.ConvAutoencoder((64, 64, 1), latent_dim=6, noise_std=(0, 0.1), sparsity=0.01, **small),
-    medzoo.VQVAE(codebook_size=16, learning="loss", **small),
+    medzoo.ConvAutoencoder((64, 64, 1), latent_dim=6, noise_std=(0, 0.1), sparsity_weight=0.01, **small),
+    medzoo.VQVAE(codebook_size=16, codebook_update="gradient", **small),
     medzoo.MaskedAutoencoder(latent_dim=6, **small),
 )
 for model in models[: len(names)]:
     keras.utils.set_random_seed(0)
-    model.compile("adam", metrics=[medzoo.metrics.SSIM()])
+    model.compile("adam", metrics=[medzoo.metrics.image.SSIM()])
     history = model.fit(x, validation_data=(x,), epochs=6, batch_size=4, verbose=0).history
     assert history["loss"][-1] < history["loss"][0], history
     assert np.isfinite(history["val_ssim"]).all(), history

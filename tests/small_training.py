@@ -15,7 +15,7 @@ from conftest import SMALL
 
 import medzoo
 from medzoo.recipes import checkpoint, prior, training
-from medzoo.recipes.declaration import Part, Recipe
+from medzoo.training.recipe import Recipe, TrainingSource
 
 BUILD = {
     "vqvae": lambda **own: medzoo.VQVAE((32, 32, 1), latent_dim=4, codebook_size=16, **{**SMALL, **own}),
@@ -27,8 +27,10 @@ BUILD = {
 
 
 def small(family, **changes):
-    facts = {"modality": "X-ray", "subject": "", "use": "", "epochs": 2, "batch_size": 8}
-    return Recipe(name=family, model=BUILD[family], data=(Part({"file": "films.npz"}),), **{**facts, **changes})
+    facts = {"modality": "X-ray", "domain": "", "description": "", "epochs": 2, "batch_size": 8}
+    return Recipe(
+        name=family, model=BUILD[family], data=(TrainingSource({"file": "films.npz"}),), **{**facts, **changes}
+    )
 
 
 def train(kind, data, out):

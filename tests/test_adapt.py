@@ -3,7 +3,7 @@ import pytest
 from conftest import SMALL
 from keras import ops
 
-from medzoo import metrics
+from medzoo.metrics import image as metrics
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.tasks.adapt import adapt, coral, coral_distance, mmd
 
@@ -30,7 +30,7 @@ def test_distances_are_zero_for_equal_batches_and_the_closed_form_for_shifted_on
 
 @pytest.fixture(scope="module")
 def hospitals():
-    from medzoo.images.phantom import chest_phantom
+    from medzoo.data.phantom import chest_phantom
 
     films = np.stack([chest_phantom(32, seed) for seed in range(80)])
     return films[:40], np.clip(0.15 + 0.6 * films[40:] ** 1.8, 0, 1).astype("float32")

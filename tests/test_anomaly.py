@@ -4,14 +4,14 @@ from conftest import SMALL
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from medzoo.images.intensity import equalize, standardize
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
+from medzoo.io.intensity import equalize_histogram, standardize
 from medzoo.models import VAE
 from medzoo.models.gradients import input_gradient
 from medzoo.tasks.anomaly import AnomalyDetector
 from medzoo.tasks.anomaly.detector import conformal_threshold
 from medzoo.tasks.anomaly.scores import SCORES, _negative_elbo
-from medzoo.tasks.anomaly.synthetic import spoil
+from medzoo.tasks.anomaly.synthetic import insert_synthetic_anomaly
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +34,21 @@ def lesions(films):
 
 @pytest.fixture(scope="module")
 def detector(films):
-    return AnomalyDetector("ae-chestxray-64", scores=("features", "neighbours"), heat="features").fit(films[:80])
+    return AnomalyDetector("ae-chestxray-64", scores=("padim", "knn"), map_score="padim").fit(films[:80])
 
 
 def test_blobs_are_found_and_located(detector, films, lesions):
     sick, where = lesions
     scores = np.concatenate([detector.anomaly_scores(films[80:120]), detector.anomaly_scores(sick)])
     assert roc_auc_score(np.arange(80) >= 40, scores) > 0.9
-    heat = detector.heat_map(sick)
+    heat = detector.anomaly_map(sick)
     assert heat.shape == sick.shape
     peak = np.array([np.unravel_index(h.argmax(), h.shape) for h in heat[..., 0]])
     near = np.linalg.norm(peak - where, axis=1) < 10
     assert near.mean() > 0.8
     hit = [
         any(top <= row < bottom and left <= column < right for top, left, bottom, right in boxes)
-        for boxes, (row, column) in zip(detector.boxes(sick), where, strict=True)
+        for boxes, (row, column) in zip(detector.bounding_boxes(sick), where, strict=True)
     ]
     assert np.mean(hit) > 0.7
 
@@ -57,13 +57,13 @@ def test_spoiled_images_differ_inside_their_mask_only_as_far_as_it_is_soft(films
     image, others = films[0, ..., 0], films[1:9, ..., 0]
     changed = []
     for seed in range(20):
-        spoiled, mask = spoil(image, others, np.random.default_rng(seed))
+        spoiled, mask = insert_synthetic_anomaly(image, others, np.random.default_rng(seed))
         assert spoiled.shape == mask.shape == image.shape
         assert 0 <= spoiled.min() <= spoiled.max() <= 1
         change = np.abs(spoiled - image)
         if mask.any() and not mask.all():
             changed.append((change[mask == 1].mean(), change[mask == 0].mean()))
-        again, _ = spoil(image, others, np.random.default_rng(seed))
+        again, _ = insert_synthetic_anomaly(image, others, np.random.default_rng(seed))
         assert np.array_equal(again, spoiled)
     inside, outside = np.mean(changed, axis=0)
     assert inside > 0.05
@@ -73,10 +73,10 @@ def test_spoiled_images_differ_inside_their_mask_only_as_far_as_it_is_soft(films
 @pytest.mark.slow
 def test_learning_from_spoiled_images_finds_blobs_and_shows_them(films, lesions):
     sick, where = lesions
-    detector = AnomalyDetector("ae-chestxray-64", steps=120).fit(films[:80])
+    detector = AnomalyDetector("ae-chestxray-64", train_steps=120).fit(films[:80])
     scores = np.concatenate([detector.anomaly_scores(films[80:120]), detector.anomaly_scores(sick)])
     assert roc_auc_score(np.arange(80) >= 40, scores) > 0.8
-    heat = detector.heat_map(sick, size=(128, 128))[..., 0]
+    heat = detector.anomaly_map(sick, size=(128, 128))[..., 0]
     assert heat.shape == (40, 128, 128)
     peak = np.array([np.unravel_index(h.argmax(), h.shape) for h in heat]) / 2
     assert (np.linalg.norm(peak - where, axis=1) < 10).mean() > 0.6
@@ -97,8 +97,8 @@ def test_images_taken_otherwise_are_warned_of(detector, films, recwarn):
     detector.predict(films[80:120])
     assert not [w for w in recwarn if "differ from the normal" in str(w.message)]
     darker = (0.2 + 0.4 * films[80:120]).astype("float32")
-    assert "brightness" in detector.drifted(darker) or "contrast" in detector.drifted(darker)
-    assert detector.drifted(darker[:5]) == []
+    assert "brightness" in detector.acquisition_shift(darker) or "contrast" in detector.acquisition_shift(darker)
+    assert detector.acquisition_shift(darker[:5]) == []
     with pytest.warns(UserWarning, match="may not hold"):
         detector.predict(darker)
 
@@ -137,7 +137,7 @@ def test_every_score_runs_on_a_vae_and_gives_finite_numbers(name, images):
 
 def test_scores_of_a_vae_are_refused_on_other_families(films):
     with pytest.raises(ValueError, match="needs a VAE"):
-        AnomalyDetector("ae-chestxray-64", scores=("elbo",), heat="l1").fit(films[:40])
+        AnomalyDetector("ae-chestxray-64", scores=("elbo",), map_score="l1").fit(films[:40])
     with pytest.raises(ValueError, match="expected some of synthetic, l1"):
         AnomalyDetector("ae-chestxray-64", scores=("l2",)).fit(films[:40])
     with pytest.raises(ValueError, match="expected 20 or more"):
@@ -192,9 +192,11 @@ def test_command_writes_scores_and_pictures(films, lesions, tmp_path):
 
 
 def test_an_even_histogram_is_the_same_behind_every_tone_curve(films):
-    even = equalize(films[:4])
+    even = equalize_histogram(films[:4])
     assert even.shape == films[:4].shape
     assert even.mean(axis=(1, 2, 3)) == pytest.approx(0.5, abs=1e-5)
     assert 0 < even.min() < even.max() < 1
-    assert equalize(films[:4] ** 0.5) == pytest.approx(even, abs=1e-3)  # values next to each other may fall together
-    assert equalize(np.full((1, 8, 8, 1), 0.3, "float32")) == pytest.approx(0.5)
+    assert equalize_histogram(films[:4] ** 0.5) == pytest.approx(
+        even, abs=1e-3
+    )  # values next to each other may fall together
+    assert equalize_histogram(np.full((1, 8, 8, 1), 0.3, "float32")) == pytest.approx(0.5)

@@ -14,10 +14,10 @@ import pytest
 from conftest import free_port
 from PIL import Image
 
-from medzoo.app.look import LARGEST, Looker, classes_of, page
+from medzoo.app.inference import LARGEST, InferenceSession, classes_of, page
 from medzoo.app.uploads import Uploads
+from medzoo.data.phantom import chest_phantom
 from medzoo.errors import ImageError
-from medzoo.images.phantom import chest_phantom
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -29,23 +29,23 @@ def film(tmp_path):
 
 
 def test_a_look_says_what_was_seen_and_how_well(film):
-    looker = Looker()
+    looker = InferenceSession()
     result = looker.look(looker.read(film), "ae-chestxray")
     text = page(result)
     for wanted in ("my film.png: 256 × 256", "PSNR", "like 64 drawn", "bit per pixel"):
         assert wanted in text
     assert text.count("data:image/png;base64,") == 2
     # A drawn film that is in the set is its own nearest neighbour.
-    assert looker.search.query(looker.images[5:6], 1)[0][0, 0] == 5
+    assert looker.search.search(looker.images[5:6], 1)[1][0, 0] == 5
     strange = looker.read(film)[2][::-1, ::-1]
     upside_down = ("<b>upside down", 1, np.ascontiguousarray(strange), None)
     facts = looker.look(upside_down, "vae-chestxray-64")["facts"]
     assert any("unlike" in fact for fact in facts)
-    assert "<b>" not in page({"facts": facts, "figure": b"", "neighbours": b""})
+    assert "<b>" not in page({"facts": facts, "figure": b"", "knn": b""})
 
 
 def test_a_threshold_is_chosen_and_images_are_drawn_by_class(film):
-    looker = Looker()
+    looker = InferenceSession()
     seen = looker.read(film)
     strict, loose = (
         float(re.search(r"threshold ([\d.]+)", " ".join(looker.look(seen, "ae-chestxray-64", rate=rate)["facts"]))[1])
@@ -64,11 +64,11 @@ def test_a_threshold_is_chosen_and_images_are_drawn_by_class(film):
 def test_volumes_are_shown_in_three_planes_or_slice_by_slice(film, tmp_path):
     import nibabel
 
-    from medzoo.images.phantom import head_volume
+    from medzoo.data.phantom import head_volume
 
     head = np.round(200 * head_volume((20, 40, 36), 1)[..., 0].T).astype("uint8")
     nibabel.save(nibabel.Nifti1Image(head, np.diag([1.0, 1.0, 2.0, 1.0])), tmp_path / "head.nii.gz")
-    looker = Looker()
+    looker = InferenceSession()
     volume = looker.read(tmp_path / "head.nii.gz")
     assert (volume[2].shape, volume[3]) == ((20, 40, 36, 1), (1.0, 1.0, 2.0))
     middle, top = (looker.look(volume, "vqvae-hippocampus", place) for place in (0.5, 1.0))
@@ -83,10 +83,10 @@ def test_volumes_are_shown_in_three_planes_or_slice_by_slice(film, tmp_path):
 
 def test_large_images_are_made_smaller_and_broken_ones_refused(tmp_path):
     Image.fromarray(np.zeros((1500, 3000), "uint8")).save(tmp_path / "wide.png")
-    assert Looker.read(tmp_path / "wide.png")[2].shape == (LARGEST // 2, LARGEST, 1)
+    assert InferenceSession.read(tmp_path / "wide.png")[2].shape == (LARGEST // 2, LARGEST, 1)
     (tmp_path / "film.png").write_text("no picture")
     with pytest.raises(ImageError, match=r"film\.png"):
-        Looker.read(tmp_path / "film.png")
+        InferenceSession.read(tmp_path / "film.png")
 
 
 def test_an_upload_goes_when_its_last_reader_is_done(tmp_path):

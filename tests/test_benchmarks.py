@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,10 +5,17 @@ from conftest import SMALL
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 import medzoo
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
+from medzoo.metrics.classification import (
+    apply_temperature,
+    classification_metrics,
+    expected_calibration_error,
+    fit_temperature,
+    roc_auc,
+    sensitivity_at_specificity,
+)
+from medzoo.metrics.subgroups import by_subgroup
 from medzoo.models import ConvAutoencoder
-from medzoo.reports.classification import auc, calibration_error, measure, sensitivity, temperature, with_temperature
-from medzoo.reports.subgroups import by_subgroup
 from medzoo.tasks.classify import Classifier, class_weights, fine_tune
 from medzoo.tasks.segment import Segmenter
 
@@ -84,7 +91,7 @@ def test_images_are_varied_unless_told_otherwise(labelled, monkeypatch):
         return fitted(model, x, *args, **kwargs)
 
     monkeypatch.setattr(keras.Model, "fit", fit)
-    for augment in (True, "retaken", {"shift": 1.0, "warp": 0.0, "contrast": 0.0}, False):
+    for augment in (True, "acquisition", {"translation": 1.0, "affine": 0.0, "contrast": 0.0}, False):
         model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
         classifier = Classifier.from_pretrained(model, 2, pretrained=False)
         fine_tune(classifier, films, labels, (films, labels), epochs=(1, 0), augment=augment)
@@ -117,7 +124,7 @@ def test_measures_equal_scikit_learn():
     labels = rng.integers(0, 3, 200)
     p = rng.dirichlet(np.ones(3), 200) + 0.5 * np.eye(3)[labels]
     p /= p.sum(axis=1, keepdims=True)
-    result = measure(p, labels, resamples=50)
+    result = classification_metrics(p, labels, resamples=50)
     assert result["accuracy"]["mean"] == pytest.approx(accuracy_score(labels, p.argmax(axis=1)), abs=1e-4)
     expected = balanced_accuracy_score(labels, p.argmax(axis=1))
     assert result["balanced_accuracy"]["mean"] == pytest.approx(expected, abs=1e-4)
@@ -129,30 +136,30 @@ def test_measures_equal_scikit_learn():
 def test_sensitivity_at_a_specificity_is_read_off_the_roc():
     labels = np.array([0] * 10 + [1] * 4)
     scores = np.r_[np.arange(10), 3.5, 8.5, 9.5, 10.5]
-    assert sensitivity(scores, labels, 0.9) == pytest.approx(3 / 4)  # one of ten above 8.5
-    assert sensitivity(scores, labels, 1.0) == pytest.approx(2 / 4)
+    assert sensitivity_at_specificity(scores, labels, 0.9) == pytest.approx(3 / 4)  # one of ten above 8.5
+    assert sensitivity_at_specificity(scores, labels, 1.0) == pytest.approx(2 / 4)
 
 
 def test_areas_count_pairs_and_ties_by_half_as_scikit_learns():
     rng = np.random.default_rng(0)
     scores, labels = rng.integers(0, 9, 120), rng.integers(0, 2, 120)
-    assert auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert np.isnan(auc(scores, np.ones(120)))
+    assert roc_auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert np.isnan(roc_auc(scores, np.ones(120)))
 
 
 def test_calibration_error_is_zero_when_confidence_is_the_hit_rate():
     p = np.tile([0.75, 0.25], (400, 1))
-    assert calibration_error(p, np.array([0, 0, 0, 1] * 100)) == pytest.approx(0, abs=1e-9)
-    assert calibration_error(p, np.zeros(400, int)) == pytest.approx(0.25)
+    assert expected_calibration_error(p, np.array([0, 0, 0, 1] * 100)) == pytest.approx(0, abs=1e-9)
+    assert expected_calibration_error(p, np.zeros(400, int)) == pytest.approx(0.25)
 
 
 def test_temperature_undoes_overconfidence():
     rng = np.random.default_rng(0)
     honest = rng.dirichlet((1, 1), 4000)
     labels = (rng.random(4000) < honest[:, 1]).astype(int)
-    boasting = with_temperature(honest, 1 / 3)
-    assert temperature(boasting, labels) == pytest.approx(3, rel=0.1)
-    assert with_temperature(boasting, 3.0) == pytest.approx(honest, abs=1e-6)
+    boasting = apply_temperature(honest, 1 / 3)
+    assert fit_temperature(boasting, labels) == pytest.approx(3, rel=0.1)
+    assert apply_temperature(boasting, 3.0) == pytest.approx(honest, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -179,24 +186,24 @@ def test_explanation_peaks_where_the_finding_is(trained, labelled):
     films, labels = labelled
     inside = 0
     for film in films[labels == 1][:8]:
-        heat = trained.explain(film, target=1)
+        heat = trained.occlusion_map(film, target=1)
         assert heat.shape == (32, 32)
         row, column = np.unravel_index(heat.argmax(), heat.shape)
         inside += 5 <= row <= 18 and 5 <= column <= 18
-        assert trained.explain(film, target=0) == pytest.approx(-heat, abs=1e-3)
+        assert trained.occlusion_map(film, target=0) == pytest.approx(-heat, abs=1e-3)
     assert inside >= 7
 
 
 def test_it_carries_what_its_images_look_like(trained, labelled, tmp_path):
     films, _ = labelled
-    with pytest.raises(ValueError, match="set_usual"):
-        trained.belongs(films)
-    trained.set_usual(films)
+    with pytest.raises(ValueError, match="fit_reference"):
+        trained.ood_pvalue(films)
+    trained.fit_reference(films)
     trained.save(tmp_path / "c.keras")
     copy = keras.saving.load_model(tmp_path / "c.keras")
-    assert copy.belongs(films) == pytest.approx(trained.belongs(films))
+    assert copy.ood_pvalue(films) == pytest.approx(trained.ood_pvalue(films))
     noise = np.random.default_rng(0).random((6, 32, 32, 1)).astype("float32")
-    assert copy.belongs(noise) == pytest.approx(1 / (len(films) + 1))
+    assert copy.ood_pvalue(noise) == pytest.approx(1 / (len(films) + 1))
 
 
 def test_results_are_told_apart_by_subgroup():
@@ -243,7 +250,9 @@ def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_pat
     assert {s: own["images"] for s, own in report["subgroups"]["Patient Sex"].items()} == {"F": 8, "M": 8}
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
     assert [row["bright"] > row["dark"] for row in rows] == [True, rows[1]["bright"] > rows[1]["dark"]]
-    assert min(float(row["usual"]) for row in rows) >= 0.1111  # a rank beside 8 validation images: 1/9 or more
+    assert (
+        min(float(row["reference_statistics"]) for row in rows) >= 0.1111
+    )  # a rank beside 8 validation images: 1/9 or more
     assert "8 reference images: no p-value is below 1/9" in caplog.text
     assert (tmp_path / "out" / "00000-film.png").is_file()
     trained = ["classify", tmp_path / "out" / "classifier.keras", tmp_path / "new", "-o", tmp_path / "more"]
@@ -274,6 +283,6 @@ def test_command_writes_classifier_and_report(preset, tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["auc"]["mean"] > 0.8
-    assert report["augment"] == "retaken"
+    assert report["augment"] == "acquisition"
     assert keras.saving.load_model(tmp_path / "out" / "classifier.keras").num_classes == 2
     assert (tmp_path / "out" / "report.png").is_file()

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from medzoo.tasks.generate.code_prior import CodePrior
+from medzoo.tasks.generate.code_prior import AutoregressivePrior
 
 TINY = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0}
 
 
 def test_a_code_changes_nothing_before_it():
-    prior = CodePrior(7, (3, 4), **TINY)
+    prior = AutoregressivePrior(7, (3, 4), **TINY)
     codes = np.random.default_rng(0).integers(0, 7, (2, 12)).astype("int32")
     changed = codes.copy()
     changed[:, 6] = (changed[:, 6] + 1) % 7
@@ -34,7 +34,7 @@ def test_it_learns_a_chain_up_to_its_entropy_and_draws_from_it_by_class():
     codes = codes.reshape(600, 3, 4)
     p = np.array([0.75 + 0.0625, 0.0625, 0.0625, 0.0625])
     entropy = (np.log(4) - 11 * (p * np.log(p)).sum()) / 12
-    prior = CodePrior(4, (3, 4), num_classes=2, **TINY)
+    prior = AutoregressivePrior(4, (3, 4), num_classes=2, **TINY)
     prior.compile(keras.optimizers.Adam(1e-2))
     history = prior.fit((codes, labels), validation_data=(codes, labels), epochs=12, verbose=0).history
     assert prior.evaluate((codes, labels), verbose=0) == pytest.approx(entropy, abs=0.1)
@@ -46,7 +46,7 @@ def test_it_learns_a_chain_up_to_its_entropy_and_draws_from_it_by_class():
 
 
 def test_keras_file_round_trip(tmp_path):
-    prior = CodePrior(7, (3, 4), **TINY)
+    prior = AutoregressivePrior(7, (3, 4), **TINY)
     prior.save(tmp_path / "prior.keras")
     again = keras.saving.load_model(tmp_path / "prior.keras")
     codes = np.zeros((1, 12), "int32")
@@ -58,7 +58,7 @@ def test_keras_file_round_trip(tmp_path):
     [(np.zeros((2, 4, 3), int), r"expected \(N, \*\(3, 4\)\)"), (np.full((2, 3, 4), 7), "from 0 to 6")],
 )
 def test_other_codes_are_refused(codes, message):
-    prior = CodePrior(7, (3, 4), **TINY)
+    prior = AutoregressivePrior(7, (3, 4), **TINY)
     prior.compile()
     with pytest.raises(ValueError, match=message):
         prior.fit(codes)
@@ -66,4 +66,4 @@ def test_other_codes_are_refused(codes, message):
 
 def test_labels_go_with_classes():
     with pytest.raises(ValueError, match="label=None; expected 0 to 1"):
-        CodePrior(7, (3, 4), num_classes=2, **TINY).sample(1)
+        AutoregressivePrior(7, (3, 4), num_classes=2, **TINY).sample(1)

@@ -7,10 +7,10 @@ from conftest import write_archive
 from PIL import Image
 
 import medzoo
+from medzoo.data.datasets import open_dataset
+from medzoo.data.phantom import chest_phantom
+from medzoo.data.splits import stratified_group_split
 from medzoo.errors import ImageError
-from medzoo.images.datasets import open_collection
-from medzoo.images.phantom import chest_phantom
-from medzoo.images.splits import split
 
 
 def draw(path, seed, size=40):
@@ -34,7 +34,7 @@ def write_table(path, rows):
 
 
 def test_a_folder_of_classes_is_split_and_no_patient_is_parted(folder):
-    films = open_collection(folder, 32, group=r"person(\d+)")
+    films = open_dataset(folder, 32, group=r"person(\d+)")
     assert films.class_names == ["healthy", "ill"]
     assert films.split_by == "patient"
     known = {s: set(films.patients(s)) for s in ("train", "val", "test")}
@@ -47,15 +47,15 @@ def test_a_folder_of_classes_is_split_and_no_patient_is_parted(folder):
     for image, label, path in zip(x, y, films.paths("test"), strict=True):
         assert path.startswith(films.class_names[label])
         assert np.array_equal(image, np.round(255 * medzoo.read_image(folder / path, 32)).astype("uint8"))
-    again = open_collection(folder, 32, group=r"person(\d+)")
+    again = open_dataset(folder, 32, group=r"person(\d+)")
     assert again.paths("test") == films.paths("test")
-    other = open_collection(folder, 32, group=r"person(\d+)", seed=1)
+    other = open_dataset(folder, 32, group=r"person(\d+)", seed=1)
     assert other.paths("test") != films.paths("test")
 
 
 def test_where_no_patients_are_known_the_report_says_so(folder):
-    films = open_collection(folder, 32)
-    assert "by image" in films.split_sentence()
+    films = open_dataset(folder, 32)
+    assert "by image" in films.describe_splits()
     assert sum(films.facts()["images"].values()) == 42
     assert films.facts()["classes"] == {"healthy": 20, "ill": 22}
 
@@ -63,14 +63,14 @@ def test_where_no_patients_are_known_the_report_says_so(folder):
 def test_given_splits_are_kept_and_a_missing_validation_split_is_cut_from_training(tmp_path):
     for i in range(24):
         draw(tmp_path / ("train" if i < 20 else "test") / ("a" if i % 2 else "b") / f"{i}.png", i)
-    films = open_collection(tmp_path, 16)
+    films = open_dataset(tmp_path, 16)
     assert films.split_by == "given"
     assert len(films.images("test")) == 4
     assert len(films.images("train")) + len(films.images("val")) == 20
     assert 1 < len(films.images("val")) < 6
     draw(tmp_path / "extra" / "a" / "1.png", 1)
     with pytest.raises(ImageError, match=r"extra beside train/"):
-        open_collection(tmp_path, 16)
+        open_dataset(tmp_path, 16)
 
 
 def test_a_table_with_several_findings_gives_a_column_each(folder, tmp_path):
@@ -78,7 +78,7 @@ def test_a_table_with_several_findings_gives_a_column_each(folder, tmp_path):
     findings = ["No Finding", "Effusion", "Effusion|Mass", "Mass"]
     rows = [[folder / name, findings[i % 4], f"p{i // 3}"] for i, name in enumerate(names)]
     table = write_table(tmp_path / "t.csv", [["Image Index", "Finding Labels", "Patient ID"], *rows])
-    films = open_collection(table, 24)
+    films = open_dataset(table, 24)
     assert films.multi_label
     assert films.class_names == ["Effusion", "Mass"]
     assert films.split_by == "patient"
@@ -93,12 +93,12 @@ def test_a_table_names_its_own_columns_splits_and_files_found_by_name(folder, tm
         draw(tmp_path / "deep" / "inside" / name, 0)
     table = write_table(tmp_path / "t.csv", [["which", "what", "part"], *rows])
     with pytest.raises(ImageError, match="no column of paths among which, what, part"):
-        open_collection(table, 16)
-    films = open_collection(table, 16, columns={"path": "which", "label": "what", "split": "part"})
+        open_dataset(table, 16)
+    films = open_dataset(table, 16, columns={"path": "which", "label": "what", "split": "part"})
     assert films.class_names == ["x", "y"]
     assert films.facts()["images"] == {"train": 4, "val": 4, "test": 4}
     with pytest.raises(ImageError, match="no column 'who'; found which, what, part"):
-        open_collection(table, 16, columns={"path": "which"}, group="who")
+        open_dataset(table, 16, columns={"path": "which"}, group="who")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_table_names_its_own_columns_splits_and_files_found_by_name(folder, tm
 def test_what_is_wrong_in_a_table_is_named(rows, message, tmp_path):
     draw(tmp_path / "a.png", 0)
     with pytest.raises((ImageError, FileNotFoundError), match=message):
-        open_collection(write_table(tmp_path / "t.csv", rows), 16)
+        open_dataset(write_table(tmp_path / "t.csv", rows), 16)
 
 
 def test_broken_files_are_all_named_or_left_out_and_listed(folder, tmp_path):
@@ -124,36 +124,36 @@ def test_broken_files_are_all_named_or_left_out_and_listed(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "films")
     for i in (4, 7):
         next((tmp_path / "films").rglob(f"person{i}_0.png")).write_text("no picture")
-    films = open_collection(tmp_path / "films", 16)
+    films = open_dataset(tmp_path / "films", 16)
     with pytest.raises(ImageError, match=r"(?s)of .* images cannot be used.*person[47]_0.png"):
         [films.images(s) for s in ("train", "val", "test")]
-    films = open_collection(tmp_path / "films", 16, on_error="skip")
+    films = open_dataset(tmp_path / "films", 16, on_error="skip")
     assert sum(len(films.images(s)) for s in ("train", "val", "test")) == 40
     assert sum(len(films.labels(s)) for s in ("train", "val", "test")) == 40
     assert {p.split("/")[1] for p in films.skipped} == {"person4_0.png", "person7_0.png"}
 
 
 def test_decoded_images_are_kept_on_disk_and_read_anew_when_a_file_changes(folder, tmp_path, monkeypatch):
-    from medzoo.images import decoded
+    from medzoo.data import decoding as decoded
 
     reads, read = [], decoded.read_image
     monkeypatch.setattr(decoded, "read_image", lambda *a: reads.append(a) or read(*a))
-    first = open_collection(folder, 16, cache=tmp_path / "kept").images("test")
+    first = open_dataset(folder, 16, cache=tmp_path / "kept").images("test")
     assert isinstance(first, np.memmap)
     count = len(reads)
     assert count == len(first)
-    assert np.array_equal(open_collection(folder, 16, cache=tmp_path / "kept").images("test"), first)
+    assert np.array_equal(open_dataset(folder, 16, cache=tmp_path / "kept").images("test"), first)
     assert len(reads) == count
-    open_collection(folder, 24, cache=tmp_path / "kept").images("test")
+    open_dataset(folder, 24, cache=tmp_path / "kept").images("test")
     assert len(reads) == 2 * count
 
 
 def test_more_than_fits_in_memory_streams_from_a_file(folder, monkeypatch):
-    from medzoo.images import decoded
+    from medzoo.data import decoding as decoded
 
-    expected = open_collection(folder, 16).images("train")
+    expected = open_dataset(folder, 16).images("train")
     monkeypatch.setattr(decoded, "MEMORY", 1000)
-    films = open_collection(folder, 16)
+    films = open_dataset(folder, 16)
     streamed = films.images("train")
     assert isinstance(streamed, np.memmap)
     assert np.array_equal(streamed, expected)
@@ -164,7 +164,7 @@ def test_more_than_fits_in_memory_streams_from_a_file(folder, monkeypatch):
 
 def test_an_archive_is_a_collection_too(tmp_path):
     path = write_archive(tmp_path / "films.npz", size=16, counts=(10, 4, 6))
-    films = open_collection(path)
+    films = open_dataset(path)
     assert films.class_names == ["dark", "chest_xray"]
     assert films.facts()["images"] == {"train": 10, "val": 4, "test": 6}
     assert np.array_equal(films.images("test"), medzoo.datasets.load_npz(path, "test"))
@@ -186,7 +186,7 @@ def test_dicom_trees_know_their_patients(tmp_path):
         path = tmp_path / "tree" / ("a", "b")[i % 4 // 2] / f"scan{i}"  # DICOM by content: no ending
         path.parent.mkdir(parents=True, exist_ok=True)
         dataset.save_as(path)
-    scans = open_collection(tmp_path / "tree", 32)
+    scans = open_dataset(tmp_path / "tree", 32)
     assert scans.split_by == "patient"
     assert scans.class_names == ["a", "b"]
     assert set(scans.patients("train")).isdisjoint(scans.patients("test"))
@@ -195,7 +195,7 @@ def test_dicom_trees_know_their_patients(tmp_path):
         dataset.PatientID = f"P{i // 2}"
         (by_patient / f"patient{i // 2}").mkdir(parents=True, exist_ok=True)
         dataset.save_as(by_patient / f"patient{i // 2}" / f"{i}.dcm")
-    scans = open_collection(by_patient, 32)
+    scans = open_dataset(by_patient, 32)
     assert scans.class_names is None  # a folder a patient, not a folder a class
     with pytest.raises(ImageError, match="no labels; expected a subfolder a class"):
         scans.labels("train")
@@ -214,7 +214,7 @@ def test_every_frame_of_a_file_is_an_image(tmp_path):
     (tmp_path / "x").mkdir()
     for source, target in ((name, "one.dcm"), (multi, "two.dcm")):
         (tmp_path / "x" / target).write_bytes(Path(source).read_bytes())
-    from medzoo.images.listing import list_sources
+    from medzoo.io.listing import list_sources
 
     assert [(p, f) for p, f in list_sources(tmp_path / "x")] == [("one.dcm", None), ("two.dcm", 0), ("two.dcm", 1)]
 
@@ -223,7 +223,7 @@ def test_splits_are_alike_in_their_classes_and_keep_groups_whole():
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 200, 1000)
     labels = (groups % 5 == 0).astype(int)
-    where = split(labels, groups, seed=3)
+    where = stratified_group_split(labels, groups, seed=3)
     shares = {name: labels[where == name].mean() for name in ("train", "val", "test")}
     assert max(shares.values()) - min(shares.values()) < 0.05
     assert {(where == name).sum() / 1000 > 0.1 for name in shares} == {True}

@@ -13,14 +13,14 @@ from PIL import Image
 
 import medzoo
 from medzoo.cli import main
+from medzoo.data.phantom import chest_phantom
 from medzoo.errors import CompressedFileError
-from medzoo.images.dicom import read_values
-from medzoo.images.phantom import chest_phantom
-from medzoo.layers.prior import SCALES, InterlacedPrior, logistic_nats, order
+from medzoo.io.dicom import read_values
+from medzoo.layers.entropy_model import SCALES, InterlacedEntropyModel, logistic_nats, order
 from medzoo.models import Codec
-from medzoo.parallel import cores, in_order
 from medzoo.tasks.compress import compress, decompress, exact, streams
 from medzoo.tasks.compress.files import contents
+from medzoo.utils.parallel import cores, in_order
 
 pytest.importorskip("constriction")
 pytest.importorskip("imagecodecs")
@@ -140,7 +140,7 @@ def test_lossy_is_the_models_reconstruction_and_quality_buys_psnr(codec):
 
 
 def test_the_file_is_as_long_as_the_prior_says():
-    model = medzoo.load("codec-chestxray-256")
+    model = medzoo.load("codec-chestxray")
     image = film(256, 256, noise=0)
     latents = model.encode(image[None, ..., None].astype("float32") / 255, 70)
     nats = float(model.prior.nats(latents.astype("float32"), np.array([model.place(70)], "float32"))[0])
@@ -149,7 +149,7 @@ def test_the_file_is_as_long_as_the_prior_says():
 
 
 def test_the_best_qualities_correct_their_latents_for_what_the_decoder_makes_of_them():
-    model = medzoo.load("codec-chestxray-256")
+    model = medzoo.load("codec-chestxray")
     x = film(64, 64)[None, ..., None].astype("float32") / 255
     for quality, gain in ((50, 0.0), (100, 0.1)):
         plain = np.asarray(keras.ops.round(model.encoder(x) * model._gain(quality))).astype("int32")
@@ -159,7 +159,7 @@ def test_the_best_qualities_correct_their_latents_for_what_the_decoder_makes_of_
 
 def test_a_settled_codec_trains_its_prior_alone_on_rounded_latents(codec):
     model, x = medzoo.load(codec), np.stack([chest_phantom(32, seed) for seed in range(4)])
-    model.settle()
+    model.train_entropy_model_only()
     model.compile("adam", run_eagerly=True)
     before = [[np.array(w) for w in part.weights] for part in (model.encoder, model.decoder, model.prior)]
     gain = np.array(model.log_gain)
@@ -258,7 +258,7 @@ def test_the_prior_is_a_distribution():
 
 def test_the_prior_looks_at_nothing_that_is_coded_later():
     keras.utils.set_random_seed(0)
-    prior = InterlacedPrior((1, 2), qualities=1, hidden=8)
+    prior = InterlacedEntropyModel((1, 2), qualities=1, hidden=8)
     prior.build()
     for w in prior.weights:
         w.assign(np.random.default_rng(0).normal(0, 0.3, w.shape))
@@ -299,7 +299,7 @@ def test_whole_numbers_follow_the_float_model(codec, quality):
     for weights in (model.prior.at_quality, [model.log_gain]):
         for w in weights:  # a small codec's qualities differ by little else
             w.assign(np.asarray(w) + np.random.default_rng(0).normal(0, 0.1, w.shape))
-    whole = exact.ExactCodec(model)
+    whole = exact.IntegerCodec(model)
     x = film(64, 48, noise=0)[None, ..., None].astype("float32") / 255
     latents = model.encode(x, quality)
     wanted = 255 * model.decode(latents, quality)[0, ..., 0]
@@ -449,7 +449,7 @@ def test_an_image_of_an_unknown_type_is_refused():
 
 
 def test_tags_that_are_no_tags_are_refused(tmp_path):
-    from medzoo.images.secondary import write_secondary
+    from medzoo.io.dicom_secondary_capture import write_secondary
 
     with pytest.raises(ValueError, match="RGB, 16 bits for uint16"):
         write_secondary(tmp_path / "a.dcm", film(dtype="uint16"), {"PhotometricInterpretation": "RGB"})

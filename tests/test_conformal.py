@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from medzoo.models.conformal import conformal_pvalues, moments_of_others, quantile_of_others
-from medzoo.models.two_sample import holm, two_sample_test
+from medzoo.metrics.conformal import conformal_pvalues, moments_of_others, quantile_of_others
+from medzoo.metrics.two_sample import holm, two_sample_test
+from medzoo.tasks import drift
 from medzoo.tasks.anomaly import attained_rate, conformal_threshold
-from medzoo.tasks.explore import drift
 
 
 def test_a_conformal_p_value_is_a_rank():

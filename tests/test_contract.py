@@ -19,7 +19,7 @@ def shared(name):
 
 
 # Presets are families with weights: of each kind one is tried by default, all of them with -m slow.
-KINDS = ("ae-chestxray-64", "vae-chestxray", "vqvae-chestxray", "codec-chestxray-256")
+KINDS = ("ae-chestxray-64", "vae-chestxray", "vqvae-chestxray", "codec-chestxray")
 PRESETS = [pytest.param(n, marks=[] if n in KINDS else pytest.mark.slow) for n in medzoo.list_models()]
 
 
@@ -36,16 +36,16 @@ def fresh(request):
 
 @pytest.fixture
 def batch(request):
-    from medzoo.images.phantom import chest_phantom
+    from medzoo.data.phantom import chest_phantom
 
     model = request.getfixturevalue("model" if "model" in request.fixturenames else "fresh")
     # Open sizes are tried with one that is not square.
-    sides = zip(model.image_shape[:-1], (2, 3, 2), model.factors, strict=False)
+    sides = zip(model.image_shape[:-1], (2, 3, 2), model.downsampling_factors, strict=False)
     size = tuple(own or n * factor for own, n, factor in sides)
     films = np.stack([chest_phantom(64, seed) for seed in range(5)])
     if len(size) == 3:
         films = np.stack([films * f for f in np.linspace(0.5, 1, 32, dtype="float32")], axis=1)
-    return medzoo.resize(films, size)
+    return medzoo.center_crop_resize(films, size)
 
 
 def test_reconstruction_has_the_shape_and_range_of_the_input(model, batch):
@@ -149,7 +149,7 @@ def test_whatever_is_wrong_is_named(images, change, message):
 
 def test_wrong_size_says_how_to_put_it_right(model, batch):
     with pytest.raises(ValueError, match=r"Resize with medzoo.(read_image\(path, size=|resize\(x, )\("):
-        model.encode(batch[:, : model.factors[0] + 1])
+        model.encode(batch[:, : model.downsampling_factors[0] + 1])
 
 
 def test_one_gradient_step_lowers_the_loss(fresh, batch):

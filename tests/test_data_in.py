@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from medzoo.cli import main
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 
 GROUP = r"person\d+|IM-\d+"
 

@@ -6,15 +6,15 @@ from click.testing import CliRunner
 from PIL import Image
 
 import medzoo
-from medzoo import metrics
 from medzoo.cli import main
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
+from medzoo.metrics import image as metrics
 from medzoo.tasks.denoise import denoise
 
 
 @pytest.fixture(scope="module")
 def model():
-    return medzoo.load("dae-chestxray-256")
+    return medzoo.load("dae-chestxray")
 
 
 def noisy(image, std=0.08):

@@ -11,8 +11,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 import medzoo
 from medzoo import ImageError
-from medzoo.images.dicom import open_dicom, read_values
-from medzoo.images.intensity import apply_window
+from medzoo.io.dicom import open_dicom, read_values
+from medzoo.io.intensity import apply_window
 
 
 def dicom(name):
@@ -272,7 +272,7 @@ def test_without_a_decoder_the_error_says_what_to_install(monkeypatch):
     from pydicom.pixels.decoders import JPEGLSLosslessDecoder
 
     monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
-    monkeypatch.setattr("medzoo.images.dicom.find_spec", lambda name: None)
+    monkeypatch.setattr("medzoo.io.dicom.find_spec", lambda name: None)
     name = "MR_small_jpeg_ls_lossless.dcm"
     with pytest.raises(ImageError, match=rf'{name}.*JPEG-LS Lossless(.|\n)*pip install "medzoo\[dicom\]"'):
         medzoo.read_image(dicom(name))

@@ -7,8 +7,8 @@ from dicom_files import element, item, words, write_dicom
 
 import medzoo
 from medzoo import ImageError
-from medzoo.images.dicom import read_values
-from medzoo.images.lookup import expand_segments, find_depth
+from medzoo.io.dicom import read_values
+from medzoo.io.dicom_lut import expand_segments, find_depth
 
 BYTES = np.linspace(0, 255, 64).astype("uint8").reshape(8, 8)
 RAMP = np.linspace(0, 4095, 64).astype("uint16").reshape(8, 8)

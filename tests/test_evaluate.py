@@ -9,23 +9,23 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
 import medzoo
-from medzoo.evaluate.latents import kl_per_latent, latent_statistics, log_likelihood
-from medzoo.evaluate.markdown import sections
-from medzoo.evaluate.perturbations import PERTURBATIONS, perturbations
-from medzoo.evaluate.probe import probe
-from medzoo.evaluate.reconstruction import cut, join, pca_baseline, pca_reconstruct
-from medzoo.evaluate.samples import frechet, sample_quality
-from medzoo.images.datasets import open_collection
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.datasets import open_dataset
+from medzoo.data.phantom import chest_phantom
+from medzoo.evaluation.generation import frechet, sample_quality
+from medzoo.evaluation.latent_statistics import kl_per_latent, latent_statistics, log_likelihood
+from medzoo.evaluation.linear_probe import probe
+from medzoo.evaluation.markdown import sections
+from medzoo.evaluation.reconstruction import cut, join, pca_baseline, pca_reconstruct
+from medzoo.evaluation.robustness import PERTURBATIONS, perturbations
+from medzoo.metrics.bootstrap import bootstrap_mean_ci
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
-from medzoo.reports.bootstrap import summary
 
 
 @pytest.fixture(scope="module")
 def linear_vae():
     """A VAE whose nets are silenced: exactly the probabilistic PCA that it starts from, on 16x16 films."""
     images = np.stack([chest_phantom(16, seed) for seed in range(300)])
-    model = VAE((16, 16, 1), latent_dim=5, filters=(4,), blocks=0, seed=0)
+    model = VAE((16, 16, 1), latent_dim=5, filters=(4,), blocks_per_stage=0, seed=0)
     for layer in (model.encoder.head, model.decoder.head):
         layer.kernel.assign(np.zeros(layer.kernel.shape))
     model.initialize_from_pca(images)
@@ -34,7 +34,7 @@ def linear_vae():
 
 def test_bootstrap_interval_is_that_of_the_standard_error():
     values = np.random.default_rng(1).normal(3, 2, 900)
-    result = summary(values)
+    result = bootstrap_mean_ci(values)
     assert result["mean"] == pytest.approx(values.mean(), abs=1e-4)
     low, high = result["interval"]
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 30, rel=0.05)
@@ -184,7 +184,7 @@ def test_probe_equals_a_plain_pipeline_and_finds_what_is_plain_to_see(two_classe
     labels, truth = (medzoo.datasets.load_npz_labels(two_classes, s) for s in ("train", "test"))
     model = ConvAutoencoder((32, 32, 1), latent_dim=3, **SMALL)
     model.initialize_from_pca(train)
-    result = probe(model, open_collection(two_classes))
+    result = probe(model, open_dataset(two_classes))
     plain = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000)).fit(model.encode(train), labels)
     assert result["linear"]["accuracy"]["mean"] == pytest.approx(plain.score(model.encode(test), truth), abs=1e-4)
     assert result["linear"]["auc"]["mean"] > 0.9  # one class is darker
@@ -205,7 +205,7 @@ def test_probe_equals_a_plain_pipeline_and_finds_what_is_plain_to_see(two_classe
     ids=["vae", "vqvae", "ae"],
 )
 def test_report_holds_json_markdown_and_figures(name, build, two_classes, tmp_path):
-    from medzoo.evaluate.report import evaluate
+    from medzoo.evaluation.report import evaluate
 
     model, out = build(), tmp_path / name
     model.initialize_from_pca(medzoo.datasets.load_npz(two_classes).astype("float32") / 255)

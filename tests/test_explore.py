@@ -6,16 +6,12 @@ from keras import ops
 from sklearn.metrics import silhouette_score
 
 import medzoo
-from medzoo.images.phantom import chest_phantom
-from medzoo.tasks.explore import (
-    SimilarCases,
-    drift,
-    integrated_gradients,
-    latent_map,
-    mutual_information_gap,
-    occlusion,
-    traverse,
-)
+from medzoo.data.phantom import chest_phantom
+from medzoo.tasks.attribution import integrated_gradients, occlusion_map
+from medzoo.tasks.drift import detect_drift
+from medzoo.tasks.latent_traversal import latent_traversal, mutual_information_gap
+from medzoo.tasks.projection import project_2d
+from medzoo.tasks.retrieval import ImageRetriever
 
 
 @pytest.fixture(scope="module")
@@ -33,46 +29,46 @@ def test_a_map_keeps_groups_apart(method):
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 40)
     table = rng.normal(0, 1, (120, 20)) + rng.normal(0, 4, (3, 20))[labels]
-    where = latent_map(table, method)
+    where = project_2d(table, method)
     assert where.shape == (120, 2)
     assert silhouette_score(where, labels) > 0.5
-    assert np.array_equal(where, latent_map(table, method))
+    assert np.array_equal(where, project_2d(table, method))
 
 
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match="method='lle'"):
-        latent_map(np.zeros((5, 3)), "lle")
+        project_2d(np.zeros((5, 3)), "lle")
 
 
 def test_traversal_passes_through_the_reconstruction(vae, films):
-    row = traverse(vae, films[0], latent=3, steps=5)
+    row = latent_traversal(vae, films[0], latent=3, steps=5)
     assert row.shape == (5, 64, 64, 1)
     assert row[2] == pytest.approx(vae.reconstruct(films[:1])[0], abs=1e-5)
     assert np.abs(row[0] - row[4]).max() > 0.01
     with pytest.raises(ValueError, match="latent=128"):
-        traverse(vae, films[0], latent=128)
+        latent_traversal(vae, films[0], latent=128)
 
 
 def test_an_image_is_most_similar_to_itself_and_the_index_survives_a_file(films, tmp_path):
-    search = SimilarCases("ae-chestxray-64").fit(films)
-    indices, similarity = search.query(films[7:9], n=3)
+    search = ImageRetriever("ae-chestxray-64").fit(films)
+    indices, similarity = search.search(films[7:9], n=3)
     assert indices[:, 0].tolist() == [7, 8]
     assert similarity[:, 0] == pytest.approx(1, abs=1e-5)
     assert (np.diff(similarity, axis=1) <= 1e-9).all()
     search.save(tmp_path / "index.npz")
-    again = SimilarCases.load(tmp_path / "index.npz").query(films[7:9], n=3)
+    again = ImageRetriever.load(tmp_path / "index.npz").search(films[7:9], n=3)
     assert np.array_equal(again[0], indices)
 
 
 def test_a_slightly_changed_film_finds_its_original(films):
-    search = SimilarCases("ae-chestxray-64").fit(films)
+    search = ImageRetriever("ae-chestxray-64").fit(films)
     changed = np.clip(films[:10] + np.random.default_rng(0).normal(0, 0.02, films[:10].shape), 0, 1).astype("float32")
-    assert (search.query(changed, n=1)[0][:, 0] == np.arange(10)).mean() >= 0.9
+    assert (search.search(changed, n=1)[0][:, 0] == np.arange(10)).mean() >= 0.9
 
 
 def test_occlusion_of_a_sum_is_what_was_covered():
     image = np.random.default_rng(0).random((16, 16, 1)).astype("float32")
-    found = occlusion(lambda x: x.sum(axis=(1, 2, 3)), image, patch=4, fill=0.0)
+    found = occlusion_map(lambda x: x.sum(axis=(1, 2, 3)), image, patch_size=4, fill=0.0)
     assert found[0, 0] == pytest.approx(image[:4, :4].sum(), rel=1e-4)
     assert found[15, 15] == pytest.approx(image[12:, 12:].sum(), rel=1e-4)
 
@@ -97,7 +93,7 @@ def test_integrated_gradients_of_a_linear_function_are_its_terms():
 def test_drift_is_seen_where_there_is_one_and_only_there():
     rng = np.random.default_rng(0)
     old, same, moved = (rng.normal(m, 1, (150, 10)) for m in (0, 0, 0.7))
-    quiet, loud = drift(old, same), drift(old, moved)
+    quiet, loud = detect_drift(old, same), detect_drift(old, moved)
     assert abs(quiet["auc"] - 0.5) < 0.1
     assert quiet["p_value"] > 0.02
     assert loud["auc"] > 0.9

@@ -8,7 +8,7 @@ from conftest import FAMILIES
 
 import medzoo
 from medzoo.cli import main
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports with TensorFlow")
 SHOWN = ("ae-spatial", "vqvae-ema")

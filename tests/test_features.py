@@ -8,9 +8,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 from medzoo.models import ConvAutoencoder
-from medzoo.tasks.features import FeatureExtractor, features
+from medzoo.tasks.features import FeatureExtractor, extract_features
 
 
 @pytest.fixture(scope="module")
@@ -26,26 +26,28 @@ def test_features_are_one_row_an_image(make, images):
     latents = model.latent_dim if model.bottleneck == "vector" else 2 * 16 * model.latent_dim
     deep = 3 * sum(model.filters)
     for kind, width in (("latents", latents), ("deep", deep), ("both", latents + deep)):
-        table = features(model, images, kind)
+        table = extract_features(model, images, kind)
         assert table.shape == (32, width)
         assert np.isfinite(table).all()
     with pytest.raises(ValueError, match="expected one of latents, deep, both"):
-        features(model, images, "all")
+        extract_features(model, images, "all")
 
 
 def test_features_do_not_depend_on_the_batch(images):
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
-    assert features(model, images, "deep", batch_size=7) == pytest.approx(features(model, images, "deep"), abs=1e-5)
+    assert extract_features(model, images, "encoder", batch_size=7) == pytest.approx(
+        extract_features(model, images, "encoder"), abs=1e-5
+    )
 
 
 def test_latents_of_a_vector_model_are_those_of_encode(images):
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
-    assert np.array_equal(features(model, images), model.encode(images))
+    assert np.array_equal(extract_features(model, images), model.encode(images))
 
 
 def test_pipeline_cross_validation_and_grid_search_work(labelled):
     films, labels = labelled
-    pipeline = make_pipeline(FeatureExtractor("vae-chestxray-64", kind="deep"), StandardScaler(), SVC())
+    pipeline = make_pipeline(FeatureExtractor("vae-chestxray-64", feature_type="encoder"), StandardScaler(), SVC())
     assert cross_val_score(pipeline, films, labels, cv=3).mean() > 0.9
     search = GridSearchCV(pipeline, {"featureextractor__kind": ["latents", "deep"]}, cv=2).fit(films, labels)
     assert search.best_params_["featureextractor__kind"] == "deep"
@@ -70,7 +72,7 @@ def test_another_size_is_refused_unless_resizing_is_asked_for(labelled):
 
 
 def test_extractor_is_cloned_as_scikit_learn_does():
-    assert clone(FeatureExtractor(kind="deep", resize=True)).get_params() == {
+    assert clone(FeatureExtractor(feature_type="encoder", resize=True)).get_params() == {
         "model": "vae-chestxray-64",
         "kind": "deep",
         "resize": True,

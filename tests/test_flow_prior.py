@@ -42,16 +42,16 @@ def prior(rings):
 @pytest.mark.slow
 def test_samples_lie_where_the_latents_lie(prior):
     for label, radius in ((0, 1.0), (1, 3.0)):
-        found = np.linalg.norm(prior.sample(400, label=label, seed=1, steps=20), axis=1)
+        found = np.linalg.norm(prior.sample(400, label=label, seed=1, num_steps=20), axis=1)
         assert np.median(found) == pytest.approx(radius, rel=0.3)
         assert (np.abs(found - radius) < 0.8).mean() > 0.85
-    both = np.linalg.norm(prior.sample(400, seed=2, steps=20), axis=1)
+    both = np.linalg.norm(prior.sample(400, seed=2, num_steps=20), axis=1)
     assert 0.3 < (both > 2).mean() < 0.7
 
 
 @pytest.mark.slow
 def test_a_seed_repeats_a_draw_and_guidance_leaves_the_middle_ground(prior):
-    assert np.array_equal(prior.sample(5, label=1, seed=3, steps=5), prior.sample(5, label=1, seed=3, steps=5))
+    assert np.array_equal(prior.sample(5, label=1, seed=3, num_steps=5), prior.sample(5, label=1, seed=3, num_steps=5))
     spread = [np.std(np.linalg.norm(prior.sample(300, 0, 0, 20, g), axis=1)) for g in (1.0, 2.0)]
     assert spread[1] < 1.5 * spread[0]
     with pytest.raises(ValueError, match="label=2; expected 0 to 1"):
@@ -59,7 +59,9 @@ def test_a_seed_repeats_a_draw_and_guidance_leaves_the_middle_ground(prior):
 
 
 def test_an_untrained_prior_is_the_standard_normal():
-    drawn = FlowPrior((4, 4, 3), filters=(8, 8), blocks=1, seed=0).sample(200, seed=0, steps=1, batch_size=200)
+    drawn = FlowPrior((4, 4, 3), filters=(8, 8), blocks_per_stage=1, seed=0).sample(
+        200, seed=0, num_steps=1, batch_size=200
+    )
     assert drawn.shape == (200, 4, 4, 3)
     assert drawn.mean() == pytest.approx(0, abs=0.05)
     assert drawn.std() == pytest.approx(1, abs=0.05)
@@ -68,7 +70,7 @@ def test_an_untrained_prior_is_the_standard_normal():
 def test_a_spread_widens_the_noise_and_is_kept():
     prior = FlowPrior((4, 4, 3), filters=(8, 8), spread=1.5, seed=0)
     copy = FlowPrior.from_config(prior.get_config())
-    drawn = copy.sample(200, seed=0, steps=1, temperature=2.0, batch_size=200)
+    drawn = copy.sample(200, seed=0, num_steps=1, temperature=2.0, batch_size=200)
     assert drawn.std() == pytest.approx(3, abs=0.15)
 
 
@@ -76,7 +78,7 @@ def test_a_spread_widens_the_noise_and_is_kept():
 def test_fit_lowers_the_loss_over_a_grid_of_latents():
     rng = np.random.default_rng(0)
     x = np.repeat(np.repeat(rng.standard_normal((256, 2, 2, 2)), 2, axis=1), 2, axis=2).astype("float32")
-    prior = FlowPrior((4, 4, 2), filters=(16, 16), blocks=1, seed=0)
+    prior = FlowPrior((4, 4, 2), filters=(16, 16), blocks_per_stage=1, seed=0)
     prior.compile(optimizer(60, 3e-3))
     before = prior.evaluate(x, np.zeros(256, "int32"), verbose=0, return_dict=True)["loss"]
     prior.fit(x, np.zeros(256, "int32"), batch_size=32, epochs=8, verbose=0)
@@ -86,13 +88,13 @@ def test_fit_lowers_the_loss_over_a_grid_of_latents():
 
 def test_a_vae_keeps_its_prior_in_presets_and_files_and_fit_leaves_it_alone(images, tmp_path):
     vae = VAE((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
-    own = {"filters": (8, 8), "blocks": 1, "batch_size": 16, "verbose": 0}
+    own = {"filters": (8, 8), "blocks_per_stage": 1, "batch_size": 16, "verbose": 0}
     labels = np.arange(32) % 2
     with pytest.raises(ValueError, match="needs size"):
         vae.sample(1)
     history = vae.fit_prior(images, labels, epochs=1, **own)
     assert np.isfinite(history.history["loss"]).all()
-    drawn = vae.sample(3, seed=0, steps=2, label=1)
+    drawn = vae.sample(3, seed=0, num_steps=2, label=1)
     assert drawn.shape == (3, 32, 32, 1)
     with pytest.raises(ValueError, match="fitted to images of 32×32 pixels"):
         vae.sample(1, size=(64, 64))
@@ -100,7 +102,7 @@ def test_a_vae_keeps_its_prior_in_presets_and_files_and_fit_leaves_it_alone(imag
     vae.save(tmp_path / "vae.keras")
     medzoo.save_preset(vae, tmp_path / "vae", dtype="float32")
     for twin in (medzoo.load(tmp_path / "vae"), keras.saving.load_model(tmp_path / "vae.keras")):
-        assert twin.sample(3, seed=0, steps=2, label=1) == pytest.approx(drawn, abs=1e-5)
+        assert twin.sample(3, seed=0, num_steps=2, label=1) == pytest.approx(drawn, abs=1e-5)
     frozen = [w.copy() for w in vae.prior.get_weights()]
     vae.compile("adam")
     vae.fit(images, verbose=0)
@@ -114,8 +116,8 @@ def test_a_vae_keeps_its_prior_in_presets_and_files_and_fit_leaves_it_alone(imag
 
 def test_a_vae_with_a_vector_of_latents_takes_a_prior_too(images):
     vae = VAE((32, 32, 1), latent_dim=6, **SMALL)
-    vae.fit_prior(images, epochs=1, filters=(16,), blocks=1, verbose=0)
-    assert vae.sample(2, seed=0, steps=3).shape == (2, 32, 32, 1)
+    vae.fit_prior(images, epochs=1, filters=(16,), blocks_per_stage=1, verbose=0)
+    assert vae.sample(2, seed=0, num_steps=3).shape == (2, 32, 32, 1)
     with pytest.raises(ValueError, match="label=0; expected None: the prior was fitted without labels"):
         vae.sample(2, label=0)
 
@@ -125,8 +127,8 @@ def test_the_training_of_a_prior_goes_on_where_it_stopped_and_ends_the_same(tmp_
     from conftest import write_archive
 
     from medzoo.models import fit_prior
-    from medzoo.recipes.checkpoint import Checkpoints
-    from medzoo.recipes.prior import train_prior
+    from medzoo.training.checkpoint import Checkpoints
+    from medzoo.training.prior import train_prior
 
     monkeypatch.setitem(fit_prior.WIDTHS, True, (8, 8))
     data = write_archive(tmp_path / "films.npz", size=32, counts=(24, 8, 8))

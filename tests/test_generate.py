@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 import medzoo
-from medzoo.images.phantom import chest_phantom
-from medzoo.tasks.generate import AggregatePosterior, copies, interpolate, nearest, new_images
+from medzoo.data.phantom import chest_phantom
+from medzoo.tasks.generate import (
+    GaussianMixtureSampler,
+    detect_copies,
+    interpolate,
+    nearest_training_distance,
+    sample_without_copies,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +27,7 @@ def films():
 def test_samples_of_the_aggregate_posterior_have_the_latents_mean_and_class(vae, films):
     labels = np.arange(80) % 2
     films = np.where(labels[:, None, None, None] == 1, films, 0.5 * films).astype("float32")
-    generator = AggregatePosterior(vae).fit(films, labels)
+    generator = GaussianMixtureSampler(vae).fit(films, labels)
     for label in (0, 1):
         drawn = generator.sample(200, label, seed=0)
         assert drawn.shape == (200, 64, 64, 1)
@@ -33,7 +39,7 @@ def test_samples_of_the_aggregate_posterior_have_the_latents_mean_and_class(vae,
 
 def test_grids_of_latents_are_refused(films):
     with pytest.raises(ValueError, match="grid of latents"):
-        AggregatePosterior("ae-chestxray").fit(films)
+        GaussianMixtureSampler("ae-chestxray").fit(films)
 
 
 def test_interpolation_begins_and_ends_at_the_reconstructions(vae, films):
@@ -47,15 +53,15 @@ def test_interpolation_begins_and_ends_at_the_reconstructions(vae, films):
 
 
 def test_nearest_is_the_distance_to_the_nearest(films):
-    assert nearest(films, films[:3] + 0.1) == pytest.approx(0.1, abs=1e-4)
-    assert nearest(films, films[5:6])[0] == pytest.approx(0, abs=1e-3)
+    assert nearest_training_distance(films, films[:3] + 0.1) == pytest.approx(0.1, abs=1e-4)
+    assert nearest_training_distance(films, films[5:6])[0] == pytest.approx(0, abs=1e-3)
 
 
 def test_copies_are_found_and_new_images_are_not_called_copies():
     rng = np.random.default_rng(0)
     training, held_out, others = (rng.random((100, 16, 16, 1)).astype("float32") for _ in range(3))
-    assert copies(training[:10] + 0.001, training, held_out).all()
-    assert copies(others, training, held_out).mean() <= 0.1
+    assert detect_copies(training[:10] + 0.001, training, held_out).all()
+    assert detect_copies(others, training, held_out).mean() <= 0.1
 
 
 def test_a_generator_that_repeats_its_training_images_is_refused():
@@ -68,9 +74,9 @@ def test_a_generator_that_repeats_its_training_images_is_refused():
     def thief(n, seed):
         return training[np.random.default_rng(seed).integers(0, 100, n)]
 
-    assert new_images(honest, 30, training, held_out).shape == (30, 16, 16, 1)
+    assert sample_without_copies(honest, 30, training, held_out).shape == (30, 16, 16, 1)
     with pytest.raises(ValueError, match="repeats what it was trained on"):
-        new_images(thief, 30, training, held_out)
+        sample_without_copies(thief, 30, training, held_out)
 
 
 def test_command_draws_from_the_prior_and_from_where_a_folder_lies(films, tmp_path):
@@ -108,7 +114,7 @@ def test_command_draws_volumes_and_refuses_to_draw_noise(tmp_path):
     drawn = model.sample(2, seed=0)
     back = medzoo.read_volume(tmp_path / "out" / "00001.nii.gz")
     assert back.spacing == (1.0, 1.0, 1.0)
-    assert np.allclose(back.stacked(), drawn[1, ..., 0], atol=1e-3)
+    assert np.allclose(back.slices(), drawn[1, ..., 0], atol=1e-3)
     assert nibabel.load(tmp_path / "out" / "00000.nii.gz").shape == (16, 12, 8)
     assert (tmp_path / "out" / "all.png").is_file()
     result = CliRunner().invoke(main, ["generate", "vae-medical", "-o", str(tmp_path / "noise")])
@@ -117,7 +123,7 @@ def test_command_draws_volumes_and_refuses_to_draw_noise(tmp_path):
 
 
 def test_flagship_draws_films_of_its_size_by_class(tmp_path):
-    from medzoo.tasks.generate import draw
+    from medzoo.tasks.generate import sampling as draw
 
     with pytest.raises(ValueError, match="label=9; expected 0 to 4"):
         draw("vae-chestxray", 1, label=9)

@@ -49,13 +49,13 @@ def edit(folder, part, **changes):
 
 
 OF_ANY = [
-    ("model/config", {"filters": [4096, 4096], "blocks": 8}, "weights, and .* do not belong together"),
+    ("model/config", {"filters": [4096, 4096], "blocks_per_stage": 8}, "weights, and .* do not belong together"),
     ("model/config", {"latent_dim": 65536, "patch": 64, "image_shape": [None, None, 4096]}, "together"),
     ("model/config", {"filters": [[4, 4]]}, "filters="),
     ("model/config", {"latent_dim": "many"}, "do not fit together"),
     ("model/config", {"preprocess": {"module": "os", "class_name": "system"}}, "has no preprocess"),
     ("preprocessing", {"size": [10**9, 10**9]}, "size="),
-    ("preprocessing", {"fetch": "http://"}, "Preprocess has no fetch"),
+    ("preprocessing", {"fetch": "http://"}, "Preprocessor has no fetch"),
 ]
 
 
@@ -74,8 +74,8 @@ OF_SOME = [
     ("mae", "model/config", {"mask_ratio": [0, 7]}, "mask_ratio="),
     ("codec", "model/config", {"hidden": 4096, "groups": [4]}, "do not belong together"),
     ("codec", "model/config", {"groups": [3, 3]}, "groups"),
-    ("codec", "model/config", {"tradeoffs": ["a"]}, "do not fit together"),
-    ("prior", "model/config/prior", {"filters": [4096, 4096], "blocks": 64}, "do not belong together"),
+    ("codec", "model/config", {"lambdas": ["a"]}, "do not fit together"),
+    ("prior", "model/config/prior", {"filters": [4096, 4096], "blocks_per_stage": 64}, "do not belong together"),
     ("prior", "model/config/prior", {"latent_shape": [16384, 16384, 3]}, "do not belong together"),
     ("prior", "model/config/prior", {"classes": 4097}, "classes="),
     ("prior", "model/config/prior", {"run": "rm"}, "FlowPrior has no run"),
@@ -98,7 +98,7 @@ def test_counting_leaves_nothing_to_be_made_later(saved, tmp_path):
 
     folder = tmp_path / "p"
     shutil.copytree(saved, folder)
-    edit(folder, "model/config", filters=[4096, 4096], blocks=16)
+    edit(folder, "model/config", filters=[4096, 4096], blocks_per_stage=16)
     with pytest.raises(PresetError, match="do not belong together"):
         medzoo.load(folder)
     with keras.StatelessScope():

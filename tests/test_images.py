@@ -57,15 +57,15 @@ def test_npy_floats_must_be_in_range(tmp_path):
 def test_resizing_cuts_the_middle_and_keeps_proportions():
     image = np.zeros((40, 80, 1), "float32")
     image[:, 20:60] = 1.0  # the middle square
-    assert medzoo.resize(image, 20) == pytest.approx(np.ones((20, 20, 1)), abs=0.3)
-    assert medzoo.resize(image, (20, 40)).shape == (20, 40, 1)
-    assert medzoo.resize(np.stack([image] * 3), (20, 40)).shape == (3, 20, 40, 1)
-    assert medzoo.resize(np.ones((3, 30, 50), "float32"), 10) == pytest.approx(1.0)
+    assert medzoo.center_crop_resize(image, 20) == pytest.approx(np.ones((20, 20, 1)), abs=0.3)
+    assert medzoo.center_crop_resize(image, (20, 40)).shape == (20, 40, 1)
+    assert medzoo.center_crop_resize(np.stack([image] * 3), (20, 40)).shape == (3, 20, 40, 1)
+    assert medzoo.center_crop_resize(np.ones((3, 30, 50), "float32"), 10) == pytest.approx(1.0)
 
 
 def test_downsizing_does_not_alias():
     stripes = np.tile([0.0, 1.0], 64)[None].repeat(128, axis=0).astype("float32")
-    small = medzoo.resize(stripes, 32)
+    small = medzoo.center_crop_resize(stripes, 32)
     assert small[4:-4, 4:-4] == pytest.approx(0.5, abs=0.05)
 
 
@@ -148,7 +148,7 @@ def test_folder_of_mixed_files(tmp_path):
 
 
 def test_phantoms_are_images_and_repeat():
-    from medzoo.images.phantom import chest_phantom, head_phantom
+    from medzoo.data.phantom import chest_phantom, head_phantom
 
     assert np.array_equal(chest_phantom(32, 1), chest_phantom(32, 1))
     assert not np.array_equal(chest_phantom(32, 1), chest_phantom(32, 2))
@@ -165,7 +165,7 @@ def test_phantoms_are_images_and_repeat():
 def test_head_phantom_is_that_of_shepp_and_logan():
     from skimage.data import shepp_logan_phantom
 
-    from medzoo.images.phantom import head_phantom
+    from medzoo.data.phantom import head_phantom
 
     reference = shepp_logan_phantom()  # 400x400, the contrasts of Toft
     drawn = head_phantom(400)[..., 0]

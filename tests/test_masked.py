@@ -6,7 +6,7 @@ import pytest
 from conftest import SMALL
 
 import medzoo
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def batch():
 
 
 def test_hidden_blocks_do_not_change_what_is_seen(mae, batch):
-    visible = mae.hide(batch, 0.5, seed=0)
+    visible = mae.random_mask(batch, 0.5, seed=0)
     assert visible.shape == (3, *mae.latent_shape(batch.shape[1:])[:2])
     assert np.all((~visible).sum(axis=(1, 2)) == round(0.5 * visible[0].size))
     other = np.where(np.kron(visible, np.ones((8, 8)))[..., None] > 0, batch, 1 - batch).astype("float32")
@@ -31,12 +31,12 @@ def test_hidden_blocks_do_not_change_what_is_seen(mae, batch):
         keras.ops.convert_to_numpy(mae.encoder(x, visible=visible[..., None].astype("float32"))) for x in (batch, other)
     ]
     assert seen[0][visible] == pytest.approx(seen[1][visible], abs=1e-6)
-    filled = mae.fill(batch, visible)
-    assert np.all(mae.cover(batch, visible)[np.kron(~visible, np.ones((8, 8))) > 0] == 0.5)
+    filled = mae.inpaint(batch, visible)
+    assert np.all(mae.apply_mask(batch, visible)[np.kron(~visible, np.ones((8, 8))) > 0] == 0.5)
     hidden = np.kron(~visible, np.ones((8, 8)))[..., None] > 0
     assert np.array_equal(np.where(hidden, 0, filled), np.where(hidden, 0, batch))
     assert np.abs(filled - batch)[hidden].max() > 0
-    assert mae.fill(other, visible)[hidden] == pytest.approx(filled[hidden], abs=1e-6)
+    assert mae.inpaint(other, visible)[hidden] == pytest.approx(filled[hidden], abs=1e-6)
 
 
 def test_nothing_hidden_is_the_encoder_as_the_others_have_it(mae, batch):
@@ -47,7 +47,7 @@ def test_nothing_hidden_is_the_encoder_as_the_others_have_it(mae, batch):
 
 def test_wrong_masks_are_refused(mae, batch):
     with pytest.raises(ValueError, match=r"visible has shape \(3, 2, 2\); expected"):
-        mae.fill(batch, np.ones((3, 2, 2)))
+        mae.inpaint(batch, np.ones((3, 2, 2)))
     for ratio in (1.0, (0.5, 0.2), -0.1):
         with pytest.raises(ValueError, match="mask_ratio"):
             medzoo.MaskedAutoencoder(mask_ratio=ratio, **SMALL)
@@ -57,8 +57,8 @@ def test_learning_fills_better_than_the_start(batch):
     keras.utils.set_random_seed(0)
     model = medzoo.MaskedAutoencoder(latent_dim=4, mask_ratio=0.5, **SMALL)
     model.initialize_from_pca(batch)
-    visible = model.hide(batch, 0.5, seed=1)
-    before = np.square(model.fill(batch, visible) - batch).mean()
+    visible = model.random_mask(batch, 0.5, seed=1)
+    before = np.square(model.inpaint(batch, visible) - batch).mean()
     model.compile(keras.optimizers.Adam(3e-3))
     model.fit(batch, epochs=30, verbose=0)
-    assert np.square(model.fill(batch, visible) - batch).mean() < 0.7 * before
+    assert np.square(model.inpaint(batch, visible) - batch).mean() < 0.7 * before

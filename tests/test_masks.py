@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medzoo.data.lesions import add_lesion
+from medzoo.data.masks import load_mask_archive, load_masks, read_mask
 from medzoo.errors import ImageError
-from medzoo.images.intensity import resize
-from medzoo.images.lesions import add_lesion
-from medzoo.images.masks import load_mask_archive, load_masks, read_mask
-from medzoo.images.write import write_labels
+from medzoo.io.intensity import center_crop_resize
+from medzoo.io.writers import write_labels
 
 
 def save(path, values):
@@ -57,7 +57,7 @@ def test_image_and_mask_are_cut_and_resized_alike(tmp_path):
     assert images.shape == (1, 60, 60, 1)
     assert masks.shape == (1, 60, 60)
     # Resizing the mask as a picture and cutting it at one half draws the same outline.
-    blurred = resize(mask.astype("float32"), 60)[..., 0] > 0.5
+    blurred = center_crop_resize(mask.astype("float32"), 60)[..., 0] > 0.5
     assert (blurred == masks[0]).mean() > 0.99
     assert images[0, ..., 0][masks[0] == 1].mean() > 5 * images[0, ..., 0][masks[0] == 0].mean()
 

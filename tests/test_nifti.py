@@ -8,11 +8,11 @@ import pytest
 
 import medzoo
 from medzoo.errors import ImageError
-from medzoo.images.facts import file_facts
-from medzoo.images.intensity import display_range, without_loss
-from medzoo.images.read import read_stored
-from medzoo.images.secondary import write_secondary
-from medzoo.images.write import write_labels
+from medzoo.io.dicom_secondary_capture import write_secondary
+from medzoo.io.file_info import file_info
+from medzoo.io.image import read_stored
+from medzoo.io.intensity import display_range, without_loss
+from medzoo.io.writers import write_labels
 
 RNG = np.random.default_rng(0)
 
@@ -39,8 +39,8 @@ def test_spacing_is_in_millimeters_whatever_the_unit(tmp_path, units, step):
     path = nifti(tmp_path / "mouse.nii", numbers(), step, units)
     volume = medzoo.read_volume(path)
     assert volume.spacing == pytest.approx([0.05] * 3)
-    assert file_facts(path)["voxel_mm"] == pytest.approx([0.05] * 3)
-    volume.save(volume.stacked(), tmp_path / "again.nii")
+    assert file_info(path)["voxel_mm"] == pytest.approx([0.05] * 3)
+    volume.save(volume.slices(), tmp_path / "again.nii")
     stored = nibabel.load(tmp_path / "again.nii")
     assert stored.header.get_xyzt_units()[0] == "mm"
     assert stored.affine == pytest.approx(volume.affine)
@@ -132,7 +132,7 @@ def test_region_numbers_beyond_float32_stay_apart(tmp_path, kind):
     values[0], values[1] = 2**24, 2**24 + 1
     volume = medzoo.read_volume(nifti(tmp_path / "atlas.nii", values))
     assert np.array_equal(volume.values, values)
-    volume.save(volume.stacked(), tmp_path / "again.nii")
+    volume.save(volume.slices(), tmp_path / "again.nii")
     assert np.array_equal(medzoo.read_volume(tmp_path / "again.nii").values, values)
 
 
@@ -260,7 +260,7 @@ def test_percentiles_of_usual_volumes_are_those_of_all_voxels():
 @pytest.mark.parametrize("spacing", [None, 2.0])
 def test_labels_are_saved_as_they_are(tmp_path, most, spacing):
     volume = medzoo.read_volume(nifti(tmp_path / "scan.nii", numbers((4, 4, 4))), spacing=spacing)
-    labels = np.zeros(volume.stacked().shape, "int64")
+    labels = np.zeros(volume.slices().shape, "int64")
     labels[1] = most
     volume.save(labels, tmp_path / "labels.nii")
     assert set(np.unique(medzoo.read_volume(tmp_path / "labels.nii").values)) == {0, most}
@@ -304,7 +304,7 @@ def test_pixels_beyond_the_stored_bits_are_not_wrapped(tmp_path):
     tags = {"BitsStored": "12", "PhotometricInterpretation": "MONOCHROME2"}
     write_secondary(tmp_path / "exact.dcm", pixels, tags)
     assert np.array_equal(read_stored(tmp_path / "exact.dcm"), pixels)
-    assert file_facts(tmp_path / "exact.dcm")["BitsStored"] == "16"
+    assert file_info(tmp_path / "exact.dcm")["BitsStored"] == "16"
     write_secondary(tmp_path / "lossy.dcm", pixels, tags, lossy=(10.0, "ISO_10918_1"))
     assert np.array_equal(read_stored(tmp_path / "lossy.dcm"), [[0, 4095]])
-    assert file_facts(tmp_path / "lossy.dcm")["BitsStored"] == "12"
+    assert file_info(tmp_path / "lossy.dcm")["BitsStored"] == "12"

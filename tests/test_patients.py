@@ -11,13 +11,21 @@ from conftest import SMALL
 from PIL import Image
 
 from medzoo.cli import main
+from medzoo.data.image_dataset import open_dataset
+from medzoo.data.patients import (
+    encode_groups,
+    group_indices,
+    groups_from_paths,
+    hold_out,
+    patients_of_files,
+    take_groups,
+    warn_of_shared,
+)
 from medzoo.errors import ImageError
-from medzoo.images.collection import open_collection
-from medzoo.images.patients import hold_out, named_by, numbered, patients_of_files, taken, units, warn_of_shared
+from medzoo.metrics.bootstrap import bootstrap_ci, bootstrap_mean_ci, format_ci, over, unit_of
+from medzoo.metrics.classification import classification_metrics
+from medzoo.metrics.subgroups import by_subgroup
 from medzoo.models import ConvAutoencoder
-from medzoo.reports.bootstrap import interval_of, over, show, summary, unit_of
-from medzoo.reports.classification import measure
-from medzoo.reports.subgroups import by_subgroup
 
 PATIENTS = np.repeat([f"p{i}" for i in range(10)], 4)
 
@@ -69,40 +77,40 @@ def apart(*parts):
 
 
 def test_missing_groups_are_patients_of_their_own():
-    assert numbered(["b", "a", "b", None, "", " ", np.nan, "a "], 8).tolist() == [0, 1, 0, 2, 3, 4, 5, 1]
-    assert numbered(np.array([7, 7, 3]), 3).tolist() == [0, 0, 1]
-    assert numbered(None, 3).tolist() == [0, 1, 2]
+    assert encode_groups(["b", "a", "b", None, "", " ", np.nan, "a "], 8).tolist() == [0, 1, 0, 2, 3, 4, 5, 1]
+    assert encode_groups(np.array([7, 7, 3]), 3).tolist() == [0, 0, 1]
+    assert encode_groups(None, 3).tolist() == [0, 1, 2]
     assert [unit_of(g) for g in (None, [None, ""], ["a", None])] == ["image", "image", "patient"]
     with pytest.raises(ValueError, match="2 values for 3 images"):
-        numbered([1, 2], 3)
-    assert taken(["a", None, "b"], [2, 0]).tolist() == ["b", "a"]
+        encode_groups([1, 2], 3)
+    assert take_groups(["a", None, "b"], [2, 0]).tolist() == ["b", "a"]
 
 
 def test_parts_share_no_patient_and_without_groups_are_a_permutation():
     groups = np.random.default_rng(0).integers(0, 12, 100)
-    parts = hold_out(units(groups, 100), [2, 3], seed=4)
+    parts = hold_out(group_indices(groups, 100), [2, 3], seed=4)
     assert sorted(np.concatenate(parts)) == list(range(100))
     assert apart(*(set(groups[part]) for part in parts))
     assert [len(set(groups[part])) for part in parts] == [2, 3, 7]
     order = np.random.default_rng(4).permutation(20)
-    for part, expected in zip(hold_out(units(None, 20), [3, 5], 4), np.split(order, [3, 8]), strict=True):
+    for part, expected in zip(hold_out(group_indices(None, 20), [3, 5], 4), np.split(order, [3, 8]), strict=True):
         assert np.array_equal(part, expected)
     with pytest.raises(ValueError, match="Expected 3 or more"):
-        hold_out(units(["a", "b"] * 10, 20), [1, 1], 0)
+        hold_out(group_indices(["a", "b"] * 10, 20), [1, 1], 0)
 
 
 def test_patients_are_found_in_dicom_files_and_names(tmp_path):
     for i in range(4):
         write_dicom(tmp_path / "scan" / f"{i}.dcm", np.zeros((8, 8), "uint8"), PatientID=f"p{i // 2}")
     files = sorted((tmp_path / "scan").iterdir())
-    assert numbered(patients_of_files(files), 4).tolist() == [0, 0, 1, 1]
+    assert encode_groups(patients_of_files(files), 4).tolist() == [0, 0, 1, 1]
     assert patients_of_files([tmp_path / "scan"]).tolist() == ["p0"]  # a series
-    assert named_by(r"^(\d)", tmp_path / "scan", files).tolist() == ["0", "1", "2", "3"]
-    assert named_by("^scan", tmp_path, files).tolist() == ["scan"] * 4
+    assert groups_from_paths(r"^(\d)", tmp_path / "scan", files).tolist() == ["0", "1", "2", "3"]
+    assert groups_from_paths("^scan", tmp_path, files).tolist() == ["scan"] * 4
     with pytest.raises(ImageError, match="matches nothing in 4 of 4 paths"):
-        named_by("person", tmp_path / "scan", files)
+        groups_from_paths("person", tmp_path / "scan", files)
     with pytest.raises(ImageError, match="not a regular expression"):
-        named_by("(", tmp_path / "scan", files)
+        groups_from_paths("(", tmp_path / "scan", files)
 
 
 # --- intervals ------------------------------------------------------------------------------------------------------
@@ -113,17 +121,19 @@ def test_intervals_without_groups_are_those_of_the_ordinary_bootstrap():
     rng = np.random.default_rng(0)
     means = [values[rng.integers(0, 50, 50)].mean() for _ in range(2000)]
     expected = {"mean": round(values.mean(), 4), "interval": [round(v, 4) for v in np.percentile(means, (2.5, 97.5))]}
-    assert summary(values) == expected == summary(values, groups=[None] * 50)
-    assert summary(values, groups=range(50)) == {**expected, "patients": 50}
+    assert bootstrap_mean_ci(values) == expected == bootstrap_mean_ci(values, groups=[None] * 50)
+    assert bootstrap_mean_ci(values, groups=range(50)) == {**expected, "patients": 50}
 
 
 def test_copies_of_a_patients_image_do_not_narrow_the_interval():
     values, groups = np.random.default_rng(1).normal(size=30), np.repeat(np.arange(30), 5)
-    alone, copied = summary(values), np.repeat(values, 5)
-    assert summary(copied, groups=groups) == {**alone, "patients": 30}
+    alone, copied = bootstrap_mean_ci(values), np.repeat(values, 5)
+    assert bootstrap_mean_ci(copied, groups=groups) == {**alone, "patients": 30}
     mixed = np.random.default_rng(2).permutation(150)  # in any order of the images
-    assert summary(copied[mixed], groups=groups[mixed])["interval"] == pytest.approx(alone["interval"], abs=0.03)
-    low, high = summary(copied)["interval"]
+    assert bootstrap_mean_ci(copied[mixed], groups=groups[mixed])["interval"] == pytest.approx(
+        alone["interval"], abs=0.03
+    )
+    low, high = bootstrap_mean_ci(copied)["interval"]
     assert (alone["interval"][1] - alone["interval"][0]) / (high - low) == pytest.approx(5**0.5, rel=0.1)
 
 
@@ -131,7 +141,7 @@ def test_the_interval_is_that_of_the_standard_error_over_patients():
     rng = np.random.default_rng(0)
     means = rng.normal(size=400)
     values = (means[:, None] + 0.5 * rng.normal(size=(400, 3))).ravel()
-    low, high = summary(values, groups=np.repeat(np.arange(400), 3))["interval"]
+    low, high = bootstrap_mean_ci(values, groups=np.repeat(np.arange(400), 3))["interval"]
     assert high - low == pytest.approx(2 * 1.96 * values.reshape(400, 3).mean(axis=1).std() / 20, rel=0.06)
 
 
@@ -139,12 +149,14 @@ def test_classification_and_subgroups_are_over_patients_too():
     rng = np.random.default_rng(0)
     labels, scores = np.arange(40) % 2, rng.uniform(size=40)
     probabilities = np.stack([1 - scores, scores], axis=1)
-    alone, groups = measure(probabilities, labels, resamples=200), np.repeat(np.arange(40), 3)
+    alone, groups = classification_metrics(probabilities, labels, resamples=200), np.repeat(np.arange(40), 3)
     copies = np.repeat(probabilities, 3, axis=0), np.repeat(labels, 3)
-    copied = measure(*copies, resamples=200, groups=groups)
+    copied = classification_metrics(*copies, resamples=200, groups=groups)
     for key in ("auc", "accuracy", "balanced_accuracy"):
         assert copied[key] == {**alone[key], "patients": 40}
-    findings = measure(*(np.stack([x, x], axis=1) for x in (copies[0][:, 1], copies[1])), resamples=200, groups=groups)
+    findings = classification_metrics(
+        *(np.stack([x, x], axis=1) for x in (copies[0][:, 1], copies[1])), resamples=200, groups=groups
+    )
     assert findings["auc"]["interval"] == alone["auc"]["interval"]
     assert findings["auc_of"]["1"]["patients"] == 40
     found = by_subgroup(*copies, {"sex": np.where(np.arange(120) < 60, "F", "M")}, groups=groups)
@@ -153,18 +165,18 @@ def test_classification_and_subgroups_are_over_patients_too():
 
 
 def test_one_patient_has_no_interval_and_texts_tell_what_intervals_are_over():
-    one = interval_of(lambda chosen: 0.5, 9, groups=["a"] * 9)
+    one = bootstrap_ci(lambda chosen: 0.5, 9, groups=["a"] * 9)
     assert one == {"mean": 0.5, "interval": None, "patients": 1}
-    assert show(one) == "0.50 (no interval: one patient)"
+    assert format_ci(one) == "0.50 (no interval: one patient)"
     assert over(one, 9) == "95% CI, bootstrap over 1 patient"
-    assert over(summary(np.arange(9.0), groups=list("aabbccddd")), 9) == "95% CI, bootstrap over 4 patients"
-    assert over(summary(np.arange(9.0)), 9) == "95% CI, bootstrap over 9 images"
+    assert over(bootstrap_mean_ci(np.arange(9.0), groups=list("aabbccddd")), 9) == "95% CI, bootstrap over 4 patients"
+    assert over(bootstrap_mean_ci(np.arange(9.0)), 9) == "95% CI, bootstrap over 9 images"
 
 
 def test_evaluation_is_over_patients(images):
-    from medzoo.evaluate.markdown import _interval
-    from medzoo.evaluate.perturbations import perturbations
-    from medzoo.evaluate.reconstruction import pca_baseline, similarity
+    from medzoo.evaluation.markdown import _interval
+    from medzoo.evaluation.reconstruction import pca_baseline, similarity
+    from medzoo.evaluation.robustness import perturbations
 
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
     groups = np.arange(32) // 4
@@ -235,7 +247,7 @@ def test_a_test_split_that_an_archive_gives_is_kept(tmp_path):
 
 
 def test_the_segment_command_learns_and_reports_by_patient(pairs, preset, tmp_path, monkeypatch):
-    from medzoo.tasks.segment import run
+    from medzoo.tasks.segment import pipeline as run
 
     seen = {}
 
@@ -279,7 +291,7 @@ def detector(monkeypatch):
     model = ConvAutoencoder((16, 16, 1), latent_dim=4, **SMALL)
     model.preprocess = lambda x: x
     model.preprocess.window = None
-    return AnomalyDetector(model, ("l1",), "l1", standardize=False, augment=0, false_positive_rate=0.4), seen
+    return AnomalyDetector(model, ("l1",), "l1", standardize=False, n_augmented=0, false_positive_rate=0.4), seen
 
 
 def test_a_detector_calibrates_on_other_patients_than_it_learned_from(detector, tmp_path):
@@ -373,7 +385,7 @@ def test_the_adapt_command_tells_what_its_intervals_are_over(tmp_path, preset, m
 
 
 def test_images_of_held_out_patients_tell_what_a_copy_is(monkeypatch):
-    draw, seen = importlib.import_module("medzoo.tasks.generate.draw"), {}
+    draw, seen = importlib.import_module("medzoo.tasks.generate.sampling"), {}
 
     class Mixture:
         def __init__(self, model):
@@ -386,17 +398,17 @@ def test_images_of_held_out_patients_tell_what_a_copy_is(monkeypatch):
         def reconstruct(self, images):
             return images
 
-    monkeypatch.setattr(draw, "AggregatePosterior", Mixture)
-    monkeypatch.setattr(draw, "new_images", lambda sample, n, known, held_out, seed: held_out)
+    monkeypatch.setattr(draw, "GaussianMixtureSampler", Mixture)
+    monkeypatch.setattr(draw, "sample_without_copies", lambda sample, n, known, held_out, seed: held_out)
     images = marked()
-    assert apart(whose(draw.draw_like(None, images, 4, groups=PATIENTS)), whose(seen["known"]))
+    assert apart(whose(draw.sample_like(None, images, 4, groups=PATIENTS)), whose(seen["known"]))
     order = np.random.default_rng(0).permutation(40)
-    assert np.array_equal(draw.draw_like(None, images, 4), images[order[:10]])
+    assert np.array_equal(draw.sample_like(None, images, 4), images[order[:10]])
     assert np.array_equal(seen["known"], images[order[10:]])
 
 
 def test_patients_that_differ_are_no_drift():
-    from medzoo.tasks.explore import drift
+    from medzoo.tasks import drift
 
     rng = np.random.default_rng(0)
     patients = rng.normal(size=(40, 30))
@@ -438,7 +450,7 @@ def test_a_classifiers_report_is_over_the_patients_of_its_test_split(tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(["path,label,patient", *rows]) + "\n")
     model = ConvAutoencoder((16, 16, 1), latent_dim=4, **SMALL)
     _, report = train_classifier(model, tmp_path / "labels.csv", tmp_path / "out", epochs=(0, 0), verbose=0)
-    films = open_collection(tmp_path / "labels.csv", 16)
+    films = open_dataset(tmp_path / "labels.csv", 16)
     assert report["bootstrap_unit"] == "patient"
     assert report["auc"]["patients"] == len(set(films.patients("test"))) < report["images"]["test"]
 
@@ -446,7 +458,7 @@ def test_a_classifiers_report_is_over_the_patients_of_its_test_split(tmp_path):
 def test_patients_of_two_data_sets_used_together_are_warned_of(tmp_path, caplog):
     for name in ("a", "b"):
         write_pngs(tmp_path / name, marked(), None)
-    sets = [open_collection(tmp_path / name, 16, group=r"^\d+", seed=seed) for seed, name in enumerate("ab")]
+    sets = [open_dataset(tmp_path / name, 16, group=r"^\d+", seed=seed) for seed, name in enumerate("ab")]
     with caplog.at_level(logging.WARNING, "medzoo"):
         warn_of_shared(sets[:1])
         assert not caplog.records

@@ -11,17 +11,17 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import medzoo
 from medzoo.layers import Decoder, Encoder, ResidualBlock, Sampling, VectorQuantizer
-from medzoo.layers.prior import InterlacedPrior
+from medzoo.layers.entropy_model import InterlacedEntropyModel
 from medzoo.models import ConvAutoencoder
-from medzoo.tasks.explore import SimilarCases
-from medzoo.tasks.generate import AggregatePosterior
+from medzoo.tasks.generate import GaussianMixtureSampler
+from medzoo.tasks.retrieval import ImageRetriever
 
 # --- scikit-learn ---------------------------------------------------------------------------------------------------
 
 
 @keras.saving.register_keras_serializable("medzoo-tests")
 class AnyTable:
-    """Stands for `Preprocess`: draws a table's rows as images, so that checks made for tables reach an estimator."""
+    """Stands for `Preprocessor`: draws a table's rows as images, so that checks made for tables reach an estimator."""
 
     model = None
 
@@ -43,7 +43,7 @@ class AnyTable:
 
 
 def model_of_tables():
-    model = ConvAutoencoder((16, 16, 1), latent_dim=3, filters=(4, 4), blocks=1, seed=0)
+    model = ConvAutoencoder((16, 16, 1), latent_dim=3, filters=(4, 4), blocks_per_stage=1, seed=0)
     model.preprocess = AnyTable()
     return model
 
@@ -62,8 +62,8 @@ class Shared:
 @pytest.fixture(autouse=True)
 def _tables(monkeypatch):
     from medzoo.tasks import features
+    from medzoo.tasks import retrieval as similar
     from medzoo.tasks.anomaly import detector
-    from medzoo.tasks.explore import similar
 
     for module in (features, detector, similar):
         monkeypatch.setattr(module, "loaded", lambda name: Shared.get())
@@ -89,7 +89,7 @@ EXCEPTIONS = {
         ),
         IMAGES,
     ),
-    "SimilarCases": dict.fromkeys(("check_n_features_in", "check_n_features_in_after_fitting"), IMAGES),
+    "ImageRetriever": dict.fromkeys(("check_n_features_in", "check_n_features_in_after_fitting"), IMAGES),
     "DetectorOfTables": {
         **dict.fromkeys(("check_n_features_in_after_fitting", "check_outliers_train"), IMAGES),
         **dict.fromkeys(
@@ -115,8 +115,8 @@ class DetectorOfTables(medzoo.AnomalyDetector):
 
 @parametrize_with_checks(
     [
-        medzoo.FeatureExtractor("tables", kind="both"),
-        SimilarCases("tables"),
+        medzoo.FeatureExtractor("tables", feature_type="both"),
+        ImageRetriever("tables"),
     ],
     expected_failed_checks=lambda estimator: EXCEPTIONS.get(type(estimator).__name__, {}),
 )
@@ -137,13 +137,13 @@ def test_scikit_learns_checks_of_the_detector(estimator, check):
     "make",
     [
         lambda: medzoo.FeatureExtractor("vae-chestxray-64"),
-        lambda: medzoo.AnomalyDetector("vae-chestxray-64", steps=2, augment=0),
-        lambda: SimilarCases("vae-chestxray-64"),
-        lambda: AggregatePosterior("vae-chestxray-64", components=2),
+        lambda: medzoo.AnomalyDetector("vae-chestxray-64", train_steps=2, n_augmented=0),
+        lambda: ImageRetriever("vae-chestxray-64"),
+        lambda: GaussianMixtureSampler("vae-chestxray-64", components=2),
     ],
 )
 def test_fitted_estimators_survive_pickle_and_deepcopy(make, monkeypatch):
-    from medzoo.images.phantom import chest_phantom
+    from medzoo.data.phantom import chest_phantom
 
     monkeypatch.undo()
     films = np.stack([chest_phantom(64, seed) for seed in range(40)])
@@ -175,7 +175,7 @@ def test_preprocessing_belongs_to_the_model(tmp_path):
 
 def test_features_have_names_and_come_as_a_table_on_request(monkeypatch):
     pandas = pytest.importorskip("pandas")
-    extractor = medzoo.FeatureExtractor("tables", kind="both").set_output(transform="pandas")
+    extractor = medzoo.FeatureExtractor("tables", feature_type="both").set_output(transform="pandas")
     X = np.random.default_rng(0).normal(size=(4, 256))
     table = extractor.fit_transform(X)
     assert isinstance(table, pandas.DataFrame)
@@ -185,7 +185,7 @@ def test_features_have_names_and_come_as_a_table_on_request(monkeypatch):
 
 # --- Keras ----------------------------------------------------------------------------------------------------------
 
-SMALL = {"filters": (8, 8), "blocks": 1, "patch": 2}
+SMALL = {"filters": (8, 8), "blocks_per_stage": 1, "patch": 2}
 
 
 @pytest.mark.parametrize(
@@ -206,5 +206,5 @@ def test_keras_own_layer_test(layer, arguments, shape, output):
 
 def test_keras_own_layer_test_of_layers_with_several_inputs_or_outputs():
     case = testing.TestCase()
-    for layer in (VectorQuantizer(8, seed=0), Sampling(seed=0), InterlacedPrior((2,), hidden=4)):
+    for layer in (VectorQuantizer(8, seed=0), Sampling(seed=0), InterlacedEntropyModel((2,), hidden=4)):
         case.run_class_serialization_test(layer)

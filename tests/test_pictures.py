@@ -10,14 +10,14 @@ from PIL import Image, ImageFile
 
 import medzoo
 from medzoo import ImageError
-from medzoo.files import told_apart
-from medzoo.images.facts import file_facts
-from medzoo.images.intensity import equalize, standardize
-from medzoo.images.lesions import add_lesion
-from medzoo.images.masks import load_mask_archive, load_masks, read_mask
-from medzoo.images.read import read_stored, title_of
-from medzoo.images.write import write_labels, write_png
-from medzoo.recipes.augment import Augmented
+from medzoo.data.augmentation import AugmentedDataset
+from medzoo.data.lesions import add_lesion
+from medzoo.data.masks import load_mask_archive, load_masks, read_mask
+from medzoo.io.file_info import file_info
+from medzoo.io.image import read_stored, title_of
+from medzoo.io.intensity import equalize_histogram, standardize
+from medzoo.io.writers import write_labels, write_png
+from medzoo.utils.files import unique_names
 
 BLOCKS = np.kron(np.arange(0, 240, 40, dtype="uint8").reshape(3, 2), np.ones((8, 8), "uint8"))  # JPEG keeps these
 TURNS = {  # by EXIF orientation, how the stored pixels become what is shown (EXIF 2.32, tag 274)
@@ -86,7 +86,7 @@ def test_images_are_turned_as_exif_says(tmp_path, name, orientation):
     shown = TURNS[orientation](stored) / 255
     assert image.shape == shown.shape
     assert np.abs(image - shown).max() < 0.05
-    facts = file_facts(tmp_path / name)
+    facts = file_info(tmp_path / name)
     assert (facts["height"], facts["width"]) == shown.shape
 
 
@@ -338,19 +338,21 @@ def test_functions_of_images_in_zero_to_one_divide_integers_or_refuse_them():
     gray = noise((16, 16, 1))[None]
     for dtype, white in (("uint8", 255), ("uint16", 65535)):
         whole, parts = gray.astype(dtype) * (white // 255), gray.astype("float32") / 255
-        assert medzoo.resize(whole, 8) == pytest.approx(medzoo.resize(parts, 8), abs=1e-5)
+        assert medzoo.center_crop_resize(whole, 8) == pytest.approx(medzoo.center_crop_resize(parts, 8), abs=1e-5)
         assert standardize(whole) == pytest.approx(standardize(parts), abs=1e-4)
-        assert equalize(whole) == pytest.approx(equalize(parts), abs=1e-6)
+        assert equalize_histogram(whole) == pytest.approx(equalize_histogram(parts), abs=1e-6)
         assert add_lesion(whole[0])[0] == pytest.approx(add_lesion(parts[0])[0], abs=1e-5)
     volumes = noise((1, 8, 8, 8, 1))
-    assert medzoo.resize(volumes, (4, 4, 4)) == pytest.approx(medzoo.resize(volumes / 255, (4, 4, 4)), abs=1e-5)
+    assert medzoo.center_crop_resize(volumes, (4, 4, 4)) == pytest.approx(
+        medzoo.center_crop_resize(volumes / 255, (4, 4, 4)), abs=1e-5
+    )
     for wrong in (gray.astype("int32"), gray.astype("float32"), gray // 128, gray.astype("uint16") * 16, parts - 0.5):
         with pytest.raises(ValueError, match="expected"):
-            medzoo.resize(wrong, 8)
+            medzoo.center_crop_resize(wrong, 8)
     with pytest.raises(ValueError, match="expected"):
-        medzoo.resize(np.where(parts > 0.5, np.nan, parts), 8)
-    with pytest.raises(ValueError, match="Augmented: float32 values from 0 to 255"):
-        Augmented(gray.astype("float32"), 1)
+        medzoo.center_crop_resize(np.where(parts > 0.5, np.nan, parts), 8)
+    with pytest.raises(ValueError, match="AugmentedDataset: float32 values from 0 to 255"):
+        AugmentedDataset(gray.astype("float32"), 1)
 
 
 # --- broken files ---------------------------------------------------------------------------------------------------
@@ -481,8 +483,8 @@ def test_written_labels_come_back_and_others_are_refused(tmp_path):
 
 
 def test_names_are_told_apart_whatever_they_are():
-    assert told_apart(["a", "b", "a"]) == ["00000-a", "b", "00002-a"]
-    assert len(set(told_apart(["a", "a", "00000-a"]))) == 3
+    assert unique_names(["a", "b", "a"]) == ["00000-a", "b", "00002-a"]
+    assert len(set(unique_names(["a", "a", "00000-a"]))) == 3
     assert [title_of(f) for f in ("1.2.840.dcm", "scan.dcm#3", "scan.nii.gz")] == ["1.2.840", "scan-3", "scan"]
 
 

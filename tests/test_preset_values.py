@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import medzoo
-from medzoo.images.phantom import chest_phantom, head_volume
+from medzoo.data.phantom import chest_phantom, head_volume
 from medzoo.zoo.manifest import manifest
 
 STORED = Path(__file__).parent / "fixtures" / "preset_values.npz"
@@ -25,8 +25,8 @@ def values_of(name):
     else:
         image = chest_phantom(sides[0] or 128, seed=0)
     values = {"reconstruction": model.reconstruct(image[None]), "latents": model.encode(image[None])}
-    if hasattr(model, "sample") and model.can_draw:
-        values["sample"] = model.sample(1, seed=0, steps=4)
+    if hasattr(model, "sample") and model.can_sample:
+        values["sample"] = model.sample(1, seed=0, num_steps=4)
     thin = slice(None, None, EVERY)
     return {key: array[(slice(None), *(thin,) * (array.ndim - 2))] for key, array in values.items()}
 

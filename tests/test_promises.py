@@ -9,14 +9,16 @@ from keras import ops
 import medzoo
 
 EVERY = {**FAMILIES, **VOLUMES}
-SMALL = {"filters": (8, 16), "blocks": 1, "seed": 0}
+SMALL = {"filters": (8, 16), "blocks_per_stage": 1, "seed": 0}
 QUICK = ("ae-vector", "vae-vector", "vae-spatial", "vqvae-ema", "mae", "codec", "vqvae-volume")
 
 
 def built(name):
     """A small model and random images that it takes."""
     model = EVERY[name]()
-    sides = [own or n * f for own, n, f in zip(model.image_shape[:-1], (2, 3, 2), model.factors, strict=False)]
+    sides = [
+        own or n * f for own, n, f in zip(model.image_shape[:-1], (2, 3, 2), model.downsampling_factors, strict=False)
+    ]
     return model, np.random.default_rng(0).random((4, *sides, 1), dtype="float32")
 
 
@@ -207,7 +209,7 @@ WRONG = [(ae, {"latent_dim": n}, "latent_dim") for n in (0, -1, 2.5, "6", None, 
     (ae, {"filters": ()}, "filters"),
     (ae, {"filters": (0,)}, "filters"),
     (ae, {"filters": 8}, "filters"),
-    (ae, {"blocks": -1}, "blocks"),
+    (ae, {"blocks_per_stage": -1}, "blocks"),
     (ae, {"patch": 0}, "patch"),
     (ae, {"patch": "4"}, "patch"),
     (ae, {"patch": (4, 4, 4)}, "patch"),
@@ -219,7 +221,7 @@ WRONG = [(ae, {"latent_dim": n}, "latent_dim") for n in (0, -1, 2.5, "6", None, 
     (ae, {"active": 7}, "active"),
     (ae, {"noise_std": (0.2, 0.1)}, "noise_std"),
     (ae, {"noise_std": -0.1}, "noise_std"),
-    (ae, {"photon_noise": (0.1, 0.2, 0.3)}, "photon_noise"),
+    (ae, {"poisson_noise": (0.1, 0.2, 0.3)}, "poisson_noise"),
     (ae, {"sparsity": np.nan}, "sparsity"),
     (ae, {"reconstruction": "mes"}, "reconstruction"),
     (vae, {"beta": -1}, "beta"),
@@ -238,8 +240,8 @@ WRONG = [(ae, {"latent_dim": n}, "latent_dim") for n in (0, -1, 2.5, "6", None, 
     (mae, {"mask_ratio": 1.0}, "mask_ratio"),
     (mae, {"mask_ratio": (0.9, 0.1)}, "mask_ratio"),
     (mae, {"mask_ratio": "half"}, "mask_ratio"),
-    (codec, {"tradeoffs": ()}, "tradeoffs"),
-    (codec, {"tradeoffs": (100, 10)}, "tradeoffs"),
+    (codec, {"lambdas": ()}, "lambdas"),
+    (codec, {"lambdas": (100, 10)}, "lambdas"),
     (codec, {"groups": (2, 3)}, "groups"),
     (codec, {"hidden": 0}, "hidden"),
     (codec, {"quality": 101}, "quality"),

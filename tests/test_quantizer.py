@@ -58,7 +58,7 @@ def test_commitment_loss_is_summed_per_image_and_pulls_only_the_latents():
     _, codes, loss = quantizer(z)
     expected = 0.5 * np.square(z - entries[codes]).sum(axis=(1, 2, 3))
     assert ops.convert_to_numpy(loss) == pytest.approx(expected, rel=1e-5)
-    quantizer = with_entries(entries, learning="loss", commitment_cost=0.5)
+    quantizer = with_entries(entries, codebook_update="gradient", commitment_cost=0.5)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(quantizer(z)[2])
     # The codebook loss |sg(z) - e|^2 has gradient 2 (e - z) summed over the latents of each entry.

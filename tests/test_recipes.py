@@ -6,8 +6,8 @@ import pytest
 from conftest import write_archive
 
 from medzoo import recipes
-from medzoo.images.phantom import chest_phantom
-from medzoo.recipes.augment import PAD, Augmented, expose
+from medzoo.data.augmentation import PAD, AugmentedDataset, random_acquisition
+from medzoo.data.phantom import chest_phantom
 from medzoo.zoo.manifest import manifest
 
 
@@ -25,9 +25,9 @@ def test_an_unknown_recipe_is_refused_with_the_names_there_are():
         recipes.recipe("vae-chest")
 
 
-@pytest.mark.parametrize("options", [{}, {"crop": 32, "flip": True}, {"stretch": 0.3, "exposure": 0.4}])
+@pytest.mark.parametrize("options", [{}, {"crop": 32, "flip": True}, {"aspect_ratio": 0.3, "acquisition": 0.4}])
 def test_augmentation_is_repeatable_and_changes_with_the_epoch(films, options):
-    a, b = (Augmented(films, 4, seed=3, **options) for _ in range(2))
+    a, b = (AugmentedDataset(films, 4, seed=3, **options) for _ in range(2))
     assert np.array_equal(a[0], b[0])
     assert a[0].dtype == "float32"
     assert 0 <= a[0].min() <= a[0].max() <= 1
@@ -38,8 +38,8 @@ def test_augmentation_is_repeatable_and_changes_with_the_epoch(films, options):
 def test_a_stretched_square_keeps_its_area_and_shows_no_rim():
     square = np.full((1, 64, 64, 1), 100, "uint8")
     square[:, 24:40, 24:40] = 255
-    still = {"shift": 0.0, "warp": 0.0, "contrast": 0.0, "as_is": 0.0}
-    batches, ratios = Augmented(square, 1, stretch=0.4, **still), []
+    still = {"translation": 0.0, "affine": 0.0, "contrast": 0.0, "identity_fraction": 0.0}
+    batches, ratios = AugmentedDataset(square, 1, aspect_ratio=0.4, **still), []
     for epoch in range(30):
         batches.epoch = epoch
         image = batches[0][0, ..., 0]
@@ -55,13 +55,13 @@ def test_another_exposure_keeps_which_is_brighter():
     rng = np.random.default_rng(0)
     ramp = np.tile(np.linspace(0.1, 0.9, 64, dtype="float32"), (64, 1))
     for _ in range(50):
-        other = expose(ramp, rng, 0.5)
+        other = random_acquisition(ramp, rng, 0.5)
         assert 0 <= other.min() <= other.max() <= 1
         assert (np.diff(other.mean(axis=0)[2:-2]) > -0.02).all()
 
 
 def test_crops_are_parts_of_the_images_and_an_epoch_holds_as_many_pixels(films):
-    batches = Augmented(films, 4, crop=32, zoom=1.0, contrast=0.0)
+    batches = AugmentedDataset(films, 4, crop=32, zoom=1.0, contrast=0.0)
     crops = np.concatenate([batches[i] for i in range(len(batches))])
     assert crops.shape == (6 * 4, 32, 32, 1)
     padded = np.pad(films[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge").astype("float32") / 255
@@ -71,13 +71,13 @@ def test_crops_are_parts_of_the_images_and_an_epoch_holds_as_many_pixels(films):
 
 
 def test_crops_never_reach_beyond_a_small_image(films):
-    batches = Augmented(films[:, :32, :32], 4, crop=32, zoom=2.0)
+    batches = AugmentedDataset(films[:, :32, :32], 4, crop=32, zoom=2.0)
     assert batches[0].shape == (4, 32, 32, 1)
 
 
 def test_a_mixture_keeps_its_shares_and_shows_all_of_an_archive_before_any_of_it_again():
     dark, bright = (np.full((n, 32, 32, 1), value, "uint8") for n, value in ((10, 10), (40, 240)))
-    batches = Augmented([dark, bright], 8, crop=16, contrast=0.0, shares=(3, 1), steps=10)
+    batches = AugmentedDataset([dark, bright], 8, crop=16, contrast=0.0, sampling_weights=(3, 1), steps=10)
     assert len(batches) == 10
     values = np.concatenate([batches[i] for i in range(10)])[:, 0, 0, 0]
     assert (values < 0.5).sum() == 60
@@ -85,22 +85,24 @@ def test_a_mixture_keeps_its_shares_and_shows_all_of_an_archive_before_any_of_it
     assert np.bincount(seen[seen[:, 0] == 0, 1], minlength=10).tolist() == [6] * 10
     assert np.bincount(seen[seen[:, 0] == 1, 1], minlength=40).max() == 1
     with pytest.raises(ValueError, match="give crop="):
-        Augmented([dark, bright[:, :16]], 8)
+        AugmentedDataset([dark, bright[:, :16]], 8)
 
 
 def test_images_of_a_recipe_may_be_brought_to_one_size(films, tmp_path, monkeypatch):
     from conftest import SMALL
 
     import medzoo
-    from medzoo.recipes import training
-    from medzoo.recipes.declaration import Part, Recipe
+    from medzoo.training import trainer as training
+    from medzoo.training.recipe import Recipe, TrainingSource
 
     seen = []
     monkeypatch.setattr(
         training, "_fit_in_memory", lambda recipe, train, validation, *rest: seen.extend(train) or 1 / 0
     )
-    own = {"modality": "X-ray", "subject": "", "use": "", "epochs": 1, "size": 24}
-    recipe = Recipe("mae", lambda **k: medzoo.MaskedAutoencoder(**{**SMALL, **k}), (Part({"file": "mine.npz"}),), **own)
+    own = {"modality": "X-ray", "domain": "", "description": "", "epochs": 1, "size": 24}
+    recipe = Recipe(
+        "mae", lambda **k: medzoo.MaskedAutoencoder(**{**SMALL, **k}), (TrainingSource({"file": "mine.npz"}),), **own
+    )
     with pytest.raises(ZeroDivisionError):
         recipe.train(write_archive(tmp_path / "mine.npz", size=16, counts=(4, 2, 2)), tmp_path / "out")
     assert seen[0].shape[1:3] == (24, 24)
@@ -124,8 +126,8 @@ def test_a_recipe_may_start_from_a_preset_and_says_whether_it_ended_flat(films, 
     from conftest import SMALL
 
     import medzoo
-    from medzoo.recipes import training
-    from medzoo.recipes.declaration import Part, Recipe
+    from medzoo.training import trainer as training
+    from medzoo.training.recipe import Recipe, TrainingSource
 
     spatial = {"image_shape": (None, None, 1), "bottleneck": "spatial", "latent_dim": 2, **SMALL}
     vae = medzoo.VAE(**spatial)
@@ -147,9 +149,13 @@ def test_a_recipe_may_start_from_a_preset_and_says_whether_it_ended_flat(films, 
     assert np.array_equal(wider.encoder.stages[0].get_weights()[0], vae.encoder.stages[0].get_weights()[0])
     monkeypatch.setattr(training, "_xla", lambda model: False)
     data = write_archive(tmp_path / "mine.npz", size=16, counts=(8, 2, 2))
-    own = {"modality": "X-ray", "subject": "", "use": "", "epochs": 2, "batch_size": 4, "learning_rate": 1e-9}
+    own = {"modality": "X-ray", "domain": "", "description": "", "epochs": 2, "batch_size": 4, "learning_rate": 1e-9}
     recipe = Recipe(
-        "ae", lambda **k: medzoo.ConvAutoencoder(**{**spatial, **k}), (Part({"file": "mine.npz"}),), start=start, **own
+        "ae",
+        lambda **k: medzoo.ConvAutoencoder(**{**spatial, **k}),
+        (TrainingSource({"file": "mine.npz"}),),
+        start=start,
+        **own,
     )
     found = medzoo.load(recipe.train(data, tmp_path / "ae"))
     assert found.reconstruct(films / np.float32(255)) == pytest.approx(
@@ -159,8 +165,8 @@ def test_a_recipe_may_start_from_a_preset_and_says_whether_it_ended_flat(films, 
 
 
 def test_licences_of_a_mixture_are_as_strict_as_the_strictest():
-    from medzoo.evaluate.card import strictest
-    from medzoo.recipes import sources
+    from medzoo.evaluation.model_card import strictest
+    from medzoo.recipes import datasets as sources
 
     assert strictest([sources.CHESTXRAY14, sources.PEDIATRIC_CXR, sources.ADULT_CXR]) == "cc-by-4.0"
     assert strictest([sources.MEDICAL_MNIST, sources.CHESTXRAY14]) == "cc-by-sa-4.0"

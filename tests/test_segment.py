@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from medzoo.images.lesions import add_lesion
-from medzoo.images.phantom import chest_phantom
-from medzoo.tasks.segment import DiceCrossEntropy, MovedPairs, Segmenter, dice, hausdorff
+from medzoo.data.lesions import add_lesion
+from medzoo.data.phantom import chest_phantom
+from medzoo.tasks.segment import AugmentedSegmentationDataset, DiceCrossEntropy, Segmenter, dice, hausdorff_distance
 from medzoo.tasks.segment.segmenter import halvings
 
 
@@ -65,19 +65,19 @@ def test_images_and_masks_move_together():
     film = chest_phantom(64, 0)
     images = np.stack([film, film[::-1]])
     masks = (images[..., 0] > 0.5).astype("uint8")
-    pairs = MovedPairs(images, masks, batch_size=4, steps=3, contrast=0.0, shift=0.1)
+    pairs = AugmentedSegmentationDataset(images, masks, batch_size=4, steps=3, contrast=0.0, shift=0.1)
     x, y = pairs[0]
     assert x.shape == (4, 64, 64, 1)
     assert ((x[..., 0] > 0.5) == y).mean() > 0.97
     assert (y[0] != masks[0]).any()
-    again, _ = MovedPairs(images, masks, batch_size=4, steps=3, contrast=0.0, shift=0.1)[0]
+    again, _ = AugmentedSegmentationDataset(images, masks, batch_size=4, steps=3, contrast=0.0, shift=0.1)[0]
     assert np.array_equal(x, again)
     pairs.on_epoch_end()
     assert not np.array_equal(pairs[0][0], x)
-    still = MovedPairs(images, masks[..., None], batch_size=2, shift=0.0, warp=0.0, contrast=0.0)[0]
+    still = AugmentedSegmentationDataset(images, masks[..., None], batch_size=2, shift=0.0, warp=0.0, contrast=0.0)[0]
     assert sorted(m.sum() for m in still[1]) == sorted(m.sum() for m in masks)
     volumes = np.stack([np.repeat(film[None, ::4, ::4], 8, axis=0)] * 2)
-    x, y = MovedPairs(volumes, volumes[..., 0] > 0.5, batch_size=2)[0]
+    x, y = AugmentedSegmentationDataset(volumes, volumes[..., 0] > 0.5, batch_size=2)[0]
     assert (x.shape, y.shape) == ((2, 8, 16, 16, 1), (2, 8, 16, 16))
 
 
@@ -104,10 +104,10 @@ def test_dice_and_hausdorff_are_what_can_be_counted():
     b[0, 5:10, 8:13] = 1  # three columns further
     assert dice(a, b)[0] == pytest.approx(2 * 10 / 50)
     assert dice(empty, empty)[0] == 1
-    assert hausdorff(a, b, percentile=100)[0] == pytest.approx(3)
-    assert hausdorff(a, a)[0] == 0
-    assert hausdorff(a, empty)[0] == np.inf
-    assert hausdorff(empty, empty)[0] == 0
+    assert hausdorff_distance(a, b, percentile=100)[0] == pytest.approx(3)
+    assert hausdorff_distance(a, a)[0] == 0
+    assert hausdorff_distance(a, empty)[0] == np.inf
+    assert hausdorff_distance(empty, empty)[0] == 0
 
 
 def test_wrong_sizes_are_refused(lesions):
@@ -126,8 +126,8 @@ def test_command_trains_reports_and_outlines_new_images(tmp_path):
     from PIL import Image
 
     from medzoo.cli import main
-    from medzoo.images.masks import read_mask
-    from medzoo.images.phantom import chest_phantom
+    from medzoo.data.masks import read_mask
+    from medzoo.data.phantom import chest_phantom
 
     for folder in ("films", "masks", "new"):
         (tmp_path / folder).mkdir()
@@ -173,7 +173,7 @@ def test_command_takes_an_archive_of_overlapping_labels(lesions, tmp_path):
     from PIL import Image
 
     from medzoo.cli import main
-    from medzoo.images.masks import read_mask
+    from medzoo.data.masks import read_mask
 
     images, masks = np.round(255 * lesions[0][..., 0]).astype("uint8"), lesions[1][..., 0]
     bits = (masks | 2 * (images > 128)).astype("uint8")

@@ -205,7 +205,7 @@ def test_several_series_are_named(folder, values):
 
 def test_a_result_goes_back_onto_the_grid_of_the_series(folder, tmp_path):
     stored, turned = medzoo.read_volume(folder, orient=None), medzoo.read_volume(folder)
-    turned.save(turned.stacked(), tmp_path / "same.nii.gz")
+    turned.save(turned.slices(), tmp_path / "same.nii.gz")
     again = nibabel.load(tmp_path / "same.nii.gz")
     assert np.array_equal(again.get_fdata(), stored.values)
     assert again.affine == pytest.approx(stored.affine)
@@ -222,12 +222,12 @@ def test_resampling_keeps_a_ramp_and_comes_back(tmp_path):
     where = np.stack([i, j, k, np.ones_like(i)], axis=-1) @ volume.affine.T
     expected = where[..., 0] + 2 * where[..., 1] + where[..., 2]
     assert volume.values[2:8, 2:6, 4:20] == pytest.approx(expected, abs=0.05)
-    volume.save(volume.stacked(), tmp_path / "back.nii.gz")
+    volume.save(volume.slices(), tmp_path / "back.nii.gz")
     back = nibabel.load(tmp_path / "back.nii.gz")
     assert back.shape == (20, 16, 12)
     assert back.affine == pytest.approx(affine)
     assert back.get_fdata()[4:16, 4:12, 2:10] == pytest.approx((x + 2 * y + 3 * z)[4:16, 4:12, 2:10], abs=0.1)
-    labels = (volume.stacked() > 30).astype("uint8")
+    labels = (volume.slices() > 30).astype("uint8")
     volume.save(labels, tmp_path / "labels.nii.gz")
     assert set(np.unique(nibabel.load(tmp_path / "labels.nii.gz").get_fdata())) == {0, 1}
     with pytest.raises(ValueError, match="spacing=0"):
@@ -244,7 +244,7 @@ def test_any_orientation_holds_the_same_voxels_in_the_same_places(folder, codes)
         with pytest.raises(ValueError, match="orientation RAS"):
             turned.images()
     with pytest.raises(ValueError, match="one letter each"):
-        volume.oriented("RAL")
+        volume.reorient("RAL")
 
 
 def test_times_of_a_nifti_file(tmp_path):
@@ -301,12 +301,12 @@ def test_labels_lie_on_the_voxels_of_their_volume(scans):
 
 def test_a_collection_of_volumes_has_the_splits_of_its_table(scans):
     (scans / "split.csv").write_text("file,split\nv0.nii.gz,train\nv1.nii.gz,val\nv2.nii.gz,test\n")
-    found = medzoo.datasets.open_collection(scans, (8, 16, 16))
+    found = medzoo.datasets.open_dataset(scans, (8, 16, 16))
     assert found.images("train").shape == (1, 8, 16, 16, 1)
     assert found.paths("test") == ["images/v2.nii.gz"]
     (scans / "split.csv").write_text("file,split\nv0.nii.gz,train\n")
     with pytest.raises(ImageError, match=r"no split for 2 of 3 files, e.g. v1.nii.gz"):
-        medzoo.datasets.open_collection(scans, (8, 16, 16))
+        medzoo.datasets.open_dataset(scans, (8, 16, 16))
 
 
 @pytest.mark.parametrize("family", ["vae-volume", "ae-volume", "ae-spatial"])

@@ -11,7 +11,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import medzoo
 from medzoo.errors import ImageError
-from medzoo.images.listing import list_sources
+from medzoo.io.listing import list_sources
 
 PIXELLESS = {
     "SR": "1.2.840.10008.5.1.4.1.1.88.11",

@@ -5,7 +5,7 @@ import pytest
 from conftest import FAMILIES
 
 import medzoo
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 from medzoo.models.tiles import in_tiles
 
 OPEN = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray")
@@ -51,6 +51,6 @@ def test_tiles_that_cannot_be_are_refused(film):
 
 
 def test_tiles_keep_the_quality_that_was_asked_for(film):
-    model = medzoo.load("codec-chestxray-256")
+    model = medzoo.load("codec-chestxray")
     best, worst = (model.reconstruct(film, quality, tile=256) for quality in (100, 0))
     assert np.abs(best - model.reconstruct(film, 100)).mean() < np.abs(worst - model.reconstruct(film, 100)).mean() / 2

@@ -4,7 +4,7 @@ import pytest
 from conftest import FAMILIES, SMALL
 from sklearn.decomposition import PCA
 
-from medzoo import metrics
+from medzoo.metrics import image as metrics
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 
 
@@ -105,22 +105,22 @@ def test_noise_levels_are_spread_over_the_range(images):
 
 
 def test_photon_noise_grows_with_the_root_of_the_intensity():
-    model = ConvAutoencoder((32, 32, 1), latent_dim=6, photon_noise=0.1, **SMALL)
+    model = ConvAutoencoder((32, 32, 1), latent_dim=6, poisson_noise=0.1, **SMALL)
     for grey, expected in ((0.25, 0.05), (0.64, 0.08)):
         noise = np.asarray(model.corrupt(np.full((8, 32, 32, 1), grey, "float32"))) - grey
         assert noise.std() == pytest.approx(expected, rel=0.05)
 
 
 def test_k_sparse_keeps_the_largest_latents_and_starts_from_pca(images):
-    model = ConvAutoencoder((32, 32, 1), latent_dim=12, active=4, **SMALL)
+    model = ConvAutoencoder((32, 32, 1), latent_dim=12, top_k=4, **SMALL)
     model.initialize_from_pca(images)
     z, full = model.encode(images), np.asarray(model.encoder(images))
     assert ((z != 0).sum(axis=1) == 4).all()
     for kept, all_ in zip(z, full, strict=True):
         assert set(np.flatnonzero(kept)) == set(np.argsort(-np.abs(all_))[:4])
         assert kept[kept != 0] == pytest.approx(all_[kept != 0])
-    with pytest.raises(ValueError, match="active=13; expected 1 to latent_dim=12"):
-        ConvAutoencoder((32, 32, 1), latent_dim=12, active=13, **SMALL)
+    with pytest.raises(ValueError, match="top_k=13; expected 1 to latent_dim=12"):
+        ConvAutoencoder((32, 32, 1), latent_dim=12, top_k=13, **SMALL)
 
 
 def test_beta_warms_up_linearly(images):
@@ -214,7 +214,7 @@ def test_datasets_with_a_wrong_range_are_refused_at_the_first_batch(images):
         (lambda: VAE((32, 32)), r"expected \(height, width, channels\)"),
         (lambda: VAE((32, 32, 1), bottleneck="flat"), "expected one of vector, spatial"),
         (lambda: VQVAE((32, 32, 1), bottleneck="vector"), "expected one of spatial"),
-        (lambda: ConvAutoencoder((32, 32, 1), reconstruction="ssim"), r"expected \['mae', 'mse'\]"),
+        (lambda: ConvAutoencoder((32, 32, 1), reconstruction_loss="ssim"), r"expected \['mae', 'mse'\]"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(build, message):
@@ -224,7 +224,7 @@ def test_arguments_that_do_not_fit_are_named(build, message):
 
 def test_a_second_fit_goes_on_with_images_of_its_own():
     """Keras numbers the epochs of each `fit` from 0; augmentation must not begin anew with them."""
-    from medzoo.recipes.augment import Augmented
+    from medzoo.data.augmentation import AugmentedDataset
 
     seen = []
 
@@ -236,15 +236,15 @@ def test_a_second_fit_goes_on_with_images_of_its_own():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("reads batches in an eager step")
     images = np.random.default_rng(0).random((4, 16, 16, 1), dtype="float32")
-    model = Watched((16, 16, 1), latent_dim=4, patch=2, **SMALL)
+    model = Watched((16, 16, 1), latent_dim=4, patch_size=2, **SMALL)
     model.compile("adam", run_eagerly=True)
-    batches = Augmented(images, 4, seed=3, as_is=0.0)
+    batches = AugmentedDataset(images, 4, seed=3, identity_fraction=0.0)
     for epochs in (2, 1):
         model.fit(batches, epochs=epochs, callbacks=[batches.counted()], verbose=0, shuffle=False)
     model.fit(batches, epochs=2, verbose=0, shuffle=False)
     assert len(seen) == 5
     assert len({x.tobytes() for x in seen}) == 5
-    fresh = Augmented(images, 4, seed=3, as_is=0.0)
+    fresh = AugmentedDataset(images, 4, seed=3, identity_fraction=0.0)
     assert np.array_equal(seen[0], fresh[0])  # the first epoch is number 0
     fresh.epoch = 2
     assert np.array_equal(seen[2], fresh[0])

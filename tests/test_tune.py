@@ -8,11 +8,11 @@ from click.testing import CliRunner
 from conftest import write_archive
 
 from medzoo.cli import main
-from medzoo.images.phantom import chest_phantom
+from medzoo.data.phantom import chest_phantom
 from medzoo.models import VQVAE, ConvAutoencoder
 from medzoo.tasks.tune import Trial, choose, cross_validate, summarise
 
-SMALL = {"filters": (8,), "blocks": 1}
+SMALL = {"filters": (8,), "blocks_per_stage": 1}
 
 
 @pytest.fixture(scope="module")

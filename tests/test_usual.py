@@ -7,13 +7,13 @@ from conftest import SMALL
 from PIL import Image
 
 import medzoo
+from medzoo.data.phantom import chest_phantom
 from medzoo.errors import PresetError
-from medzoo.evaluate.look import compare
-from medzoo.images.phantom import chest_phantom
+from medzoo.metrics.conformal import conformal_pvalues
+from medzoo.metrics.two_sample import two_sample_test
 from medzoo.models import ConvAutoencoder
-from medzoo.models.conformal import conformal_pvalues
-from medzoo.models.two_sample import two_sample_test
-from medzoo.models.usual import Usual
+from medzoo.models.ood import ReferenceStatistics
+from medzoo.tasks.reconstruct import reconstruct_file
 
 
 @pytest.fixture(scope="module")
@@ -25,42 +25,42 @@ def films():
 def model(films):
     model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
     model.initialize_from_pca(films[:32])
-    model.set_usual(films[32:110], films[110:152, :, 8:24])
+    model.fit_reference(films[32:110], films[110:152, :, 8:24])
     return model
 
 
 def test_own_images_belong_and_others_do_not(model, films):
-    own = model.belongs(films[152:])
+    own = model.ood_pvalue(films[152:])
     assert own.shape == (48,)
     assert own.dtype == np.float32
     assert (own <= 0.01).mean() < 0.1
     assert own.min() >= np.float32(1 / 121)
     noise = np.random.default_rng(0).random((8, 32, 32, 1)).astype("float32")
     for others in (noise, 1 - films[:8], np.ascontiguousarray(np.rot90(films[:8], axes=(1, 2)))):
-        assert (model.belongs(others) == np.float32(1 / 121)).mean() > 0.8
+        assert (model.ood_pvalue(others) == np.float32(1 / 121)).mean() > 0.8
 
 
 def test_a_set_of_images_may_be_shifted_although_each_looks_usual(model, films):
     own = ConvAutoencoder.from_config(model.get_config())
-    own.set_usual(films[:112])
+    own.fit_reference(films[:112])
     assert own.shift(films[112:]) < 0.3
-    assert own.shift_pvalue(films[112:]) > 0.05
+    assert own.distribution_shift_pvalue(films[112:]) > 0.05
     assert own.shift(films[112:] ** 1.3) > 0.5
-    assert own.shift_pvalue(1 - films[112:124]) < 0.01
+    assert own.distribution_shift_pvalue(1 - films[112:124]) < 0.01
     with pytest.raises(ValueError, match="shift of 9 images"):
-        model.shift(films[:9])
+        model.distribution_shift(films[:9])
 
 
 def test_presets_keep_it_and_training_forgets_it(model, films, tmp_path):
     copy = medzoo.load(medzoo.save_preset(model, tmp_path / "preset"))
-    assert copy.belongs(films[:4]) == pytest.approx(model.belongs(films[:4]), abs=0.02)
-    assert np.array_equal(copy.usual.scores, model.usual.scores)
+    assert copy.ood_pvalue(films[:4]) == pytest.approx(model.ood_pvalue(films[:4]), abs=0.02)
+    assert np.array_equal(copy.reference_statistics.scores, model.reference_statistics.scores)
     copy.compile("adam")
     copy.fit(films[:4], verbose=0)
-    with pytest.raises(ValueError, match="set_usual"):
-        copy.belongs(films[:4])
+    with pytest.raises(ValueError, match="fit_reference"):
+        copy.ood_pvalue(films[:4])
     with pytest.raises(ValueError, match="expected"):
-        model.belongs(255 * films[:4])
+        model.ood_pvalue(255 * films[:4])
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_presets_keep_it_and_training_forgets_it(model, films, tmp_path):
 def test_numbers_that_do_not_fit_are_refused(change, model, tmp_path):
     folder = medzoo.save_preset(model, tmp_path / "preset")
     config = json.loads((folder / "config.json").read_text())
-    config["usual"] |= change
+    config["reference_statistics"] |= change
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(PresetError, match="preset"):
         medzoo.load(folder)
@@ -89,35 +89,35 @@ def test_numbers_that_do_not_fit_are_refused(change, model, tmp_path):
 
 def test_commands_warn_of_strange_images(model, films, tmp_path, caplog):
     copy = medzoo.load(medzoo.save_preset(model, tmp_path / "preset"))
-    own = films[152 + int(model.belongs(films[152:]).argmax())]
+    own = films[152 + int(model.ood_pvalue(films[152:]).argmax())]
     for name, film in (("own", own), ("inverted", 1 - own)):
         Image.fromarray(np.round(255 * film[..., 0]).astype("uint8")).save(tmp_path / f"{name}.png")
     with caplog.at_level(logging.WARNING, "medzoo"):
-        compare(copy, tmp_path / "own.png", tmp_path / "a.png")
+        reconstruct_file(copy, tmp_path / "own.png", tmp_path / "a.png")
         assert not caplog.records
-        compare(copy, tmp_path / "inverted.png", tmp_path / "b.png")
+        reconstruct_file(copy, tmp_path / "inverted.png", tmp_path / "b.png")
     assert "does not look like the images" in caplog.text
 
 
 @pytest.mark.parametrize("name", medzoo.list_models())
 def test_every_preset_knows_its_images(name):
-    assert medzoo.load(name).usual is not None
+    assert medzoo.load(name).reference_statistics is not None
 
 
 def test_few_reference_images_cannot_show_a_small_p_value_and_the_log_says_so(films, caplog):
     model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
     with caplog.at_level(logging.WARNING, "medzoo"):
-        model.set_usual(films[:12])
+        model.fit_reference(films[:12])
     assert "12 reference images: no p-value is below 1/13" in caplog.text
-    assert model.belongs(1 - films[12:14]) == pytest.approx(1 / 13)
-    assert "as 1 in 13 in-distribution images is" in model.atypical(1 - films[:1])
+    assert model.ood_pvalue(1 - films[12:14]) == pytest.approx(1 / 13)
+    assert "as 1 in 13 in-distribution images is" in model.is_ood(1 - films[:1])
     caplog.clear()
     with caplog.at_level(logging.WARNING, "medzoo"):
-        model.set_usual(films[:99])
+        model.fit_reference(films[:99])
     assert not caplog.records
-    assert float(model.belongs(1 - films[99:100])[0]) <= 0.01
-    with pytest.raises(ValueError, match="set_usual of 1 images"):
-        model.set_usual(films[:1])
+    assert float(model.ood_pvalue(1 - films[99:100])[0]) <= 0.01
+    with pytest.raises(ValueError, match="fit_reference of 1 images"):
+        model.fit_reference(films[:1])
 
 
 def rows(count, seed):
@@ -130,10 +130,10 @@ def rows(count, seed):
 
 
 def test_many_reference_images_keep_a_sample_of_their_scores():
-    usual = Usual.of_rows(*rows(600, 0))
+    usual = ReferenceStatistics.of_rows(*rows(600, 0))
     assert len(usual.scores) == 512
     assert usual.images == 600
-    assert len(Usual(**usual.get_config()).scores) == 512
+    assert len(ReferenceStatistics(**usual.get_config()).scores) == 512
 
 
 @pytest.mark.parametrize("count", [10, 19, 99])
@@ -141,7 +141,7 @@ def test_p_values_are_valid_although_the_reference_images_set_mean_and_scale(cou
     """P(p <= a) <= a over sets of references. Scored by statistics of their own they would be too typical."""
     found, tests = [], []
     for seed in range(150):
-        usual = Usual.of_rows(*rows(count, seed))
+        usual = ReferenceStatistics.of_rows(*rows(count, seed))
         scores = usual.scores_of_rows(*rows(20, 1000 + seed))
         found.append(conformal_pvalues(usual.scores, scores))
         tests.append(two_sample_test(usual.scores, scores, permutations=99, seed=seed) <= 0.05)

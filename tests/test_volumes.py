@@ -8,7 +8,7 @@ from pydicom.data import get_testdata_file
 
 import medzoo
 from medzoo.errors import ImageError
-from medzoo.images.intensity import apply_window
+from medzoo.io.intensity import apply_window
 
 
 @pytest.fixture

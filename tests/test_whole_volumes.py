@@ -9,15 +9,15 @@ from keras import ops
 
 import medzoo
 from medzoo.cli import main
-from medzoo.images.datasets import load_latents
-from medzoo.images.phantom import head_volume
-from medzoo.images.write import write_png
-from medzoo.layers.frequencies import LowFrequencies
+from medzoo.data.datasets import load_latents
+from medzoo.data.phantom import head_volume
+from medzoo.io.writers import write_png
+from medzoo.layers.dct import LowFrequencies
 from medzoo.layers.grids import to_depth, to_space
 from medzoo.models import ConvAutoencoder
 from medzoo.tasks.encode import encode_folder
-from medzoo.tasks.explore import SimilarCases
 from medzoo.tasks.features import FeatureExtractor
+from medzoo.tasks.retrieval import ImageRetriever
 
 NAME = "vqvae-hippocampus"
 
@@ -52,7 +52,7 @@ def test_low_frequencies_are_an_orthonormal_part_of_the_cosine_transform():
 
 def test_vector_model_of_volumes_starts_as_the_pca_of_their_low_frequencies():
     volumes = np.stack([head_volume((8, 16, 16), seed) for seed in range(12)])
-    model = ConvAutoencoder((8, 16, 16, 1), latent_dim=11, patch=(2, 4, 4), **SMALL)
+    model = ConvAutoencoder((8, 16, 16, 1), latent_dim=11, patch_size=(2, 4, 4), **SMALL)
     low = LowFrequencies((8, 16, 16), 1)
     model.initialize_from_pca(volumes)
     wanted = np.clip(ops.convert_to_numpy(low.back(low.of(volumes))), 0, 1)  # of 12 volumes 11 components are all
@@ -76,16 +76,16 @@ def test_tiles_of_volumes_overlap_by_a_third_if_nothing_is_said():
 
 def test_features_of_volumes_of_unlike_sizes_are_those_of_each(heads):
     files = sorted(heads.iterdir())
-    table = FeatureExtractor(NAME, kind="both").fit(None).transform(files)
-    one = FeatureExtractor(NAME, kind="both").fit(None).transform(files[:1])
+    table = FeatureExtractor(NAME, feature_type="both").fit(None).transform(files)
+    one = FeatureExtractor(NAME, feature_type="both").fit(None).transform(files[:1])
     assert table.shape == (6, 2 * 64 * 8 + 3 * 48)
     assert table[:1] == pytest.approx(one, abs=1e-5)
 
 
 def test_a_volume_is_most_similar_to_itself(heads, tmp_path):
     files = sorted(heads.iterdir())
-    search = SimilarCases(NAME).fit(files)
-    found, _ = search.query(files[2:4], n=2)
+    search = ImageRetriever(NAME).fit(files)
+    _, found = search.search(files[2:4], k=2)
     assert found[:, 0].tolist() == [2, 3]
     result = run("similar", NAME, heads, files[4], "-o", tmp_path / "s.png")
     assert result.exit_code == 0, result.output

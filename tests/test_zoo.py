@@ -49,7 +49,7 @@ def test_bundled_weights_are_float16_and_computed_in_float32():
 
 
 def test_pretrained_model_reconstructs_better_than_a_new_one():
-    from medzoo.images.phantom import chest_phantom
+    from medzoo.data.phantom import chest_phantom
 
     model = medzoo.load("vae-chestxray-64")
     x = np.stack([chest_phantom(64, seed) for seed in range(4)])
@@ -58,7 +58,7 @@ def test_pretrained_model_reconstructs_better_than_a_new_one():
 
 
 def test_fine_tuning_with_the_default_adam_lowers_the_loss():
-    from medzoo.images.phantom import chest_phantom
+    from medzoo.data.phantom import chest_phantom
 
     model = medzoo.load("vae-chestxray-64")
     x = np.stack([chest_phantom(64, seed) for seed in range(16)])
@@ -166,7 +166,7 @@ def test_a_preset_of_a_trained_model_holds_no_optimizer_state(tmp_path, images):
         (lambda p: argument(p, image_shape={"a": 1}), "image_shape="),
         (lambda p: argument(p, image_shape=[16384, 16384, 1], latent_dim=60000), "they do not belong together"),
         (lambda p: argument(p, name="x" * 10**6), "name="),
-        (lambda p: edit(p, preprocessing={"size": [32, 32], "run": "rm"}), "Preprocess has no run"),
+        (lambda p: edit(p, preprocessing={"size": [32, 32], "run": "rm"}), "Preprocessor has no run"),
     ],
 )
 def test_spoilt_folders_are_refused(preset, spoil, message):

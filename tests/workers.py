@@ -21,11 +21,11 @@ strategy = kind()  # before TensorFlow runs anything
 from conftest import FAMILIES  # noqa: E402
 
 import medzoo  # noqa: E402
-from medzoo.images.phantom import chest_phantom  # noqa: E402
+from medzoo.data.phantom import chest_phantom  # noqa: E402
 
 
 @keras.saving.register_keras_serializable("tests")
-class Mine(medzoo.SeveralWorkers, keras.Model):
+class Mine(medzoo.MultiWorkerMixin, keras.Model):
     def __init__(self):
         super().__init__()
         self.hidden, self.out = keras.layers.Dense(8, "relu"), keras.layers.Dense(1)
@@ -47,7 +47,9 @@ def main(out, names):
         data, other = batches(*own), batches(*(x[::-1].copy() for x in own))
         with strategy.scope():
             model = Mine() if name == "mine" else FAMILIES[name]()
-            compiled = {"loss": "mse", "metrics": ["mae"]} if name == "mine" else {"metrics": [medzoo.metrics.SSIM()]}
+            compiled = (
+                {"loss": "mse", "metrics": ["mae"]} if name == "mine" else {"metrics": [medzoo.metrics.image.SSIM()]}
+            )
             model.compile(keras.optimizers.SGD(1e-2 if name == "mine" else 1e-5), **compiled)
         history = model.fit(data, validation_data=other, epochs=2, verbose=0).history
         for i, weight in enumerate(model.weights):

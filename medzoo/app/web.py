@@ -44,7 +44,7 @@ def build(looker):
 
 
 def _look(gr, looker):
-    from medzoo.app.look import page
+    from medzoo.app.inference import page
     from medzoo.zoo.manifest import TASKS, list_models
 
     uploads, few = Uploads(), threading.Semaphore(READERS)
@@ -87,7 +87,7 @@ def _look(gr, looker):
 
 
 def _draw(gr, looker):
-    from medzoo.app.look import classes_of, page
+    from medzoo.app.inference import classes_of, page
     from medzoo.zoo.manifest import list_models
 
     def labels(preset):
@@ -111,7 +111,7 @@ def serve(images=None, host="127.0.0.1", port=7860):
     """Serves the page until interrupted; the folder that uploads pass through goes when it ends.
 
     Args:
-        images: folder to compare with, see `medzoo.app.look.Looker`.
+        images: folder to compare with, see `medzoo.app.inference.Looker`.
     """
     _few_arenas()
     with tempfile.TemporaryDirectory(prefix="medzoo-app-") as folder:
@@ -119,11 +119,11 @@ def serve(images=None, host="127.0.0.1", port=7860):
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         import gradio as gr
 
-        from medzoo.app.look import Looker
+        from medzoo.app.inference import InferenceSession
 
         # Fonts of the reader's machine: the theme's own would be asked for from the network.
         plain = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-        blocks = build(Looker(images))
+        blocks = build(InferenceSession(images))
         log.info("http://%s:%d  (Ctrl-C ends it)", host, port)
         blocks.launch(
             server_name=host,

@@ -4,12 +4,12 @@ import logging
 
 import click
 
-from medzoo.cli import archives, images, learn, train, web, zoo
-from medzoo.cli.quiet import silence
+from medzoo.cli import datasets, images, tasks, train, web, zoo
+from medzoo.cli.logging import silence
 from medzoo.errors import TrainingError
 
 
-class Friendly(click.Group):
+class MedzooGroup(click.Group):
     """Our own exceptions end in one line, not in a traceback."""
 
     def invoke(self, ctx):
@@ -21,7 +21,7 @@ class Friendly(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-@click.group(cls=Friendly)
+@click.group(cls=MedzooGroup)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(package_name="medzoo")
 @click.pass_context
@@ -39,7 +39,7 @@ def main(ctx, debug):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for module in (zoo, images, learn, archives, train, web):
+for module in (zoo, images, tasks, datasets, train, web):
     for command in module.COMMANDS:
         main.add_command(command)
 

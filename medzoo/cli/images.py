@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from medzoo.cli.shared import (
+from medzoo.cli.options import (
     PATH,
     ImageFiles,
+    check_not_existing,
     files_of,
     group_option,
     groups_of,
-    nothing_there,
     out_option,
     overwrite_option,
     volumes_of,
@@ -30,12 +30,12 @@ def demo(out, name, overwrite):
     Example:
         medzoo demo -o demo.png
     """
-    from medzoo.evaluate.look import demonstrate
+    from medzoo.tasks.reconstruct import run_demo
 
     if out is not None:
-        nothing_there([out], overwrite)
+        check_not_existing([out], overwrite)
     out = out or Path("medzoo-demo.png")
-    numbers, psnr, ssim = demonstrate(name, out)
+    numbers, psnr, ssim = run_demo(name, out)
     click.echo(f"{name} on a drawn chest film: {numbers} latents, PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
     click.echo(f"wrote {out}")
 
@@ -62,20 +62,20 @@ def reconstruct(name, files, out, overwrite):
         medzoo reconstruct vae-medical scan.nii.gz -o out/
     """
     from medzoo import load
-    from medzoo.evaluate.look import compare, compare_volume
-    from medzoo.files import told_apart
-    from medzoo.images.read import title_of
-    from medzoo.progress import track
+    from medzoo.io.image import title_of
+    from medzoo.tasks.reconstruct import reconstruct_file, reconstruct_volume_file
+    from medzoo.utils.files import unique_names
+    from medzoo.utils.progress import track
 
     model, failed = load(name), 0
-    volumes, images = volumes_of(files, every=model.axes == 3)
+    volumes, images = volumes_of(files, every=model.spatial_dims == 3)
     files = [*volumes, *files_of(images)]
-    targets = [out / f"{title}-{Path(name).name}.png" for title in told_apart(list(map(title_of, files)))]
-    nothing_there([*targets, *(target.with_suffix(".nii.gz") for target in targets[: len(volumes)])], overwrite)
+    targets = [out / f"{title}-{Path(name).name}.png" for title in unique_names(list(map(title_of, files)))]
+    check_not_existing([*targets, *(target.with_suffix(".nii.gz") for target in targets[: len(volumes)])], overwrite)
     width = max(len(str(file)) for file in files)
     for file, target in track(list(zip(files, targets, strict=True)), "reconstructing", fewest=4):
         try:
-            psnr, ssim = (compare_volume if file in volumes else compare)(model, file, target)
+            psnr, ssim = (reconstruct_volume_file if file in volumes else reconstruct_file)(model, file, target)
         except (ValueError, OSError) as error:
             failed += 1
             click.echo(f"error: {error}", err=True)
@@ -88,7 +88,7 @@ def reconstruct(name, files, out, overwrite):
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=ImageFiles())
 @out_option("Folder for PNG files.")
-@click.option("--model", help="A denoising preset.  [default: dae-chestxray-256]")
+@click.option("--model", help="A denoising preset.  [default: dae-chestxray]")
 @click.option("--strength", default=1.0, show_default=True, help="0 leaves the image as it is.")
 @overwrite_option
 def denoise(images, out, model, strength, overwrite):
@@ -98,14 +98,14 @@ def denoise(images, out, model, strength, overwrite):
     Example:
         medzoo denoise films/ -o clean/
     """
-    from medzoo.images.read import title_of
-    from medzoo.progress import track
+    from medzoo.io.image import title_of
     from medzoo.tasks.denoise import DEFAULT, denoise_file
+    from medzoo.utils.progress import track
     from medzoo.zoo.presets import load
 
     files = files_of(images)
     targets = [out / f"{i:05d}-{title_of(file)}.png" for i, file in enumerate(files)]
-    nothing_there(targets, overwrite)
+    check_not_existing(targets, overwrite)
     model = load(model or DEFAULT)
     for file, target in zip(track(files, "denoising", fewest=4), targets, strict=True):
         denoise_file(file, target, model, strength)
@@ -116,7 +116,7 @@ def denoise(images, out, model, strength, overwrite):
 @click.argument("images", nargs=-1, required=True, type=ImageFiles())
 @out_option("File to write, .mzc; with --each a folder.")
 @click.option("--each", is_flag=True, help="A file for each image.")
-@click.option("--model", help="Preset of the family Codec.  [default: codec-chestxray-256]")
+@click.option("--model", help="Preset of the family Codec.  [default: codec-chestxray]")
 @click.option("--quality", type=int, help="Of lossy files, 0 (smallest) to 100.  [default: 50]")
 @click.option("--lossless", is_flag=True, help="Every bit of the pixels comes back.")
 @click.option("--max-error", type=int, help="No grey value is off by more.")
@@ -137,16 +137,16 @@ def compress(images, out, each, model, quality, lossless, max_error, names, keep
         medzoo compress films/ -o compressed/ --each --skip-broken
         medzoo compress film.png -o film.mzc --lossless
     """
-    from medzoo.files import told_apart
-    from medzoo.images.read import title_of
+    from medzoo.io.image import title_of
     from medzoo.tasks.compress import DEFAULT, compress_each, compress_files
+    from medzoo.utils.files import unique_names
 
     if lossless and max_error:
         raise click.ClickException("--lossless and --max-error exclude each other.")
     files = files_of(images)
-    targets = [out / f"{title}.mzc" for title in told_apart(list(map(title_of, files)))] if each else out
+    targets = [out / f"{title}.mzc" for title in unique_names(list(map(title_of, files)))] if each else out
     listed = out.with_name(f"{out.name}-skipped.txt") if skip_broken else None
-    nothing_there([*(targets if each else [out]), *([listed] if listed else [])], overwrite)
+    check_not_existing([*(targets if each else [out]), *([listed] if listed else [])], overwrite)
     how = {"on_error": "skip" if skip_broken else "raise", "skipped": listed}
     given = (model or DEFAULT, quality, 0 if lossless else max_error, names, keep_tags)
     count, before, after = (compress_each if each else compress_files)(files, targets, *given, **how)
@@ -168,7 +168,7 @@ def decompress(file, out, model, overwrite):
     from medzoo.tasks.compress import decompress_file
 
     targets = decompress_file(file, out, model)
-    nothing_there(targets, overwrite)
+    check_not_existing(targets, overwrite)
     for write in targets.values():
         write()
     click.echo(f"wrote {len(targets)} images to {out}")
@@ -195,18 +195,18 @@ def generate(name, out, count, seed, temperature, label, like, group, overwrite)
         medzoo generate vae-chestxray -o drawn/ -n 32
         medzoo generate vae-chestxray -o children/ -n 8 --label 3
     """
-    from medzoo.tasks.generate import draw, drawn_files, save_drawn
+    from medzoo.tasks.generate import draw, sample_paths, save_samples
     from medzoo.zoo.presets import load
 
     if group and not like:
         raise click.UsageError("--group tells whose the images of --like are; it does nothing without them.")
     model = load(name)
-    targets = drawn_files(model, out, count)
-    nothing_there([out / "all.png", *targets], overwrite)
+    targets = sample_paths(model, out, count)
+    check_not_existing([out / "all.png", *targets], overwrite)
     files = files_of([like]) if like else None
     groups = groups_of(files, like, group) if like else None
     drawn = draw(model, count, seed, temperature, files, label, groups)
-    save_drawn(drawn, targets, f"{model.name}: drawn, seed {seed}")
+    save_samples(drawn, targets, f"{model.name}: drawn, seed {seed}")
     click.echo(f"wrote {count} images to {out}")
 
 

@@ -2,16 +2,16 @@
 
 import click
 
-from medzoo.cli.shared import (
+from medzoo.cli.options import (
     EXISTING,
     PATH,
+    check_not_existing,
+    command_line,
     labelled_options,
-    nothing_there,
     numbers,
     out_option,
     overwrite_option,
     reading,
-    said,
     show_json,
 )
 
@@ -45,7 +45,7 @@ def train(recipe, data, out, size, epochs, seed, strategy, **how):
         medzoo train vae-chestxray-64 --data my-films/ --out runs/mine
     """
     from medzoo import recipes
-    from medzoo.evaluate.report import report
+    from medzoo.evaluation.report import report
 
     recipe = recipes.recipe(recipe)
     images = [collection for collection, _ in recipe.collections(data, size, **reading(**how))]
@@ -70,12 +70,12 @@ def evaluate(name, data, split, classes, size, probe, out, overwrite, **how):
         medzoo evaluate vae-chestxray-64 --data medical_mnist_64.npz --classes chest_xray -o report/
         medzoo evaluate vae-chestxray --data films/ --size 256 -o report/
     """
-    from medzoo.evaluate.report import evaluate as measure
+    from medzoo.evaluation.report import evaluate as measure
 
     if out:
-        nothing_there([out / "metrics.json"], overwrite)
+        check_not_existing([out / "metrics.json"], overwrite)
     classes = classes.split(",") if classes else None
-    show_json(measure(name, data, split, classes, probe, out, size=size, command=said(), **reading(**how)))
+    show_json(measure(name, data, split, classes, probe, out, size=size, command=command_line(), **reading(**how)))
 
 
 @click.command()
@@ -99,10 +99,10 @@ def tune(family, data, classes, size, sizes, folds, epochs, most, seed, out, ove
     Example:
         medzoo tune vqvae --data films.npz --sizes 64,256,1024 -o tune/
     """
-    from medzoo.progress import bar
     from medzoo.tasks.tune import tune as chosen_size
+    from medzoo.utils.progress import bar
 
-    nothing_there([out / "tune.json"], overwrite)
+    check_not_existing([out / "tune.json"], overwrite)
     settings = numbers(sizes)
     with bar() as progress:
         task = progress.add_task("training", total=len(settings) * folds)
@@ -111,7 +111,7 @@ def tune(family, data, classes, size, sizes, folds, epochs, most, seed, out, ove
             progress.update(task, advance=1)
             click.echo(f"{trial.setting:6} fold {trial.fold}: PSNR {trial.psnr:.2f} dB")
 
-        own = {"folds": folds, "epochs": epochs, "most": most, "size": size, "seed": seed, "command": said()}
+        own = {"folds": folds, "epochs": epochs, "most": most, "size": size, "seed": seed, "command": command_line()}
         own |= {"classes": classes.split(",") if classes else None, **reading(**how)}
         result = chosen_size(family, data, out, settings, progress=ended, **own)
     end = " It is the largest tried: try larger ones." if result["chosen"] == max(settings) else ""
@@ -132,8 +132,8 @@ def fit_prior(name, data, out, size, epochs, seed, **how):
     Example:
         medzoo fit-prior vae-brainmri --data brainmri_128.npz --out runs/vae-brainmri
     """
-    from medzoo.evaluate.card import write_card
-    from medzoo.recipes.prior import train_prior
+    from medzoo.evaluation.model_card import write_card
+    from medzoo.training.prior import train_prior
 
     folder = train_prior(name, data, out, size=size, epochs=epochs, seed=seed, **reading(**how))
     if write_card(folder):

@@ -2,7 +2,7 @@
 
 import click
 
-from medzoo.cli.shared import FOLDER
+from medzoo.cli.options import FOLDER
 
 
 @click.command()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from medzoo.cli.shared import FOLDER, PATH, overwrite_option, show_json
+from medzoo.cli.options import FOLDER, PATH, overwrite_option, show_json
 
 
 @click.command("list")
@@ -34,7 +34,7 @@ def list_command(pattern, family, modality, size, task):
         table.add_column(title, no_wrap=title in ("preset", "input"))
     for name, e in ((name, entry(name)) for name in names):
         latents, psnr = "×".join(map(str, e["latent_shape"])), f"{e['metrics']['psnr']['mean']:.2f}"
-        table.add_row(name, e["subject"], input_size(e), latents, psnr, e["use"])
+        table.add_row(name, e["domain"], input_size(e), latents, psnr, e["description"])
     Console(width=160).print(table if names else "none; medzoo list shows all")
 
 
@@ -50,7 +50,7 @@ def info(name, as_json):
         medzoo info vae-chestxray --json
         medzoo info film.dcm
     """
-    from medzoo.images.facts import file_facts
+    from medzoo.io.file_info import file_info
     from medzoo.zoo.manifest import entry
     from medzoo.zoo.presets import card
 
@@ -59,7 +59,7 @@ def info(name, as_json):
 
         show_json(contents_of(name))
     elif Path(name).is_file():
-        show_json(file_facts(name))
+        show_json(file_info(name))
     elif as_json:
         show_json(entry(name))
     else:

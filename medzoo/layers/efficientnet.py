@@ -109,7 +109,9 @@ class EfficientNetEncoder(Encoder):
 
     def __init__(self, latent_dim, extra=0, **kwargs):
         filters = [after[0][2] * stage[-1][3] for stage, after in pairwise(STAGES)] + [TOP]
-        super().__init__(latent_dim, "spatial", filters=filters, blocks=0, patch=2, extra=extra, **kwargs)
+        super().__init__(
+            latent_dim, "spatial", filters=filters, blocks_per_stage=0, patch_size=2, extra=extra, **kwargs
+        )
 
     def make_stages(self):
         policy = {"dtype": self.dtype_policy}

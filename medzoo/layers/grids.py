@@ -8,39 +8,39 @@ from keras import ops
 LAST = "channels_last"  # whatever `image_data_format` in keras.json says
 
 
-def convolution(axes):
-    """The convolution layer for so many axes, 2 or 3; channels are the last axis whatever keras.json says."""
-    return partial({2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[axes], data_format=LAST)
+def convolution(spatial_dims):
+    """The convolution layer for so many spatial_dims, 2 or 3; channels are the last axis whatever keras.json says."""
+    return partial({2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[spatial_dims], data_format=LAST)
 
 
-def per_axis(value, axes):
-    """One number for each axis: `4` or `(2, 4, 4)` as a tuple of `axes` numbers."""
-    return (value,) * axes if isinstance(value, int) else tuple(value)
+def per_axis(value, spatial_dims):
+    """One number for each axis: `4` or `(2, 4, 4)` as a tuple of `spatial_dims` numbers."""
+    return (value,) * spatial_dims if isinstance(value, int) else tuple(value)
 
 
 def together(values):
-    """The number that all axes have, or where they differ the tuple."""
+    """The number that all spatial_dims have, or where they differ the tuple."""
     return values[0] if len(set(values)) == 1 else tuple(values)
 
 
 def to_depth(x, factor):
     """Blocks of `factor` positions an axis (a number, or one for each) become channels."""
-    axes = len(x.shape) - 2
-    factors = per_axis(factor, axes)
-    if axes == 2 and len(set(factors)) == 1:
+    spatial_dims = len(x.shape) - 2
+    factors = per_axis(factor, spatial_dims)
+    if spatial_dims == 2 and len(set(factors)) == 1:
         return ops.space_to_depth(x, factors[0], data_format=LAST)
-    for axis in range(axes, 0, -1):  # one by one: LiteRT turns arrays of six axes at most
+    for axis in range(spatial_dims, 0, -1):  # one by one: LiteRT turns arrays of six spatial_dims at most
         x = _into_channels(x, axis, factors[axis - 1])
     return x
 
 
 def to_space(x, factor):
     """The inverse of `to_depth`."""
-    axes = len(x.shape) - 2
-    factors = per_axis(factor, axes)
-    if axes == 2 and len(set(factors)) == 1:
+    spatial_dims = len(x.shape) - 2
+    factors = per_axis(factor, spatial_dims)
+    if spatial_dims == 2 and len(set(factors)) == 1:
         return ops.depth_to_space(x, factors[0], data_format=LAST)
-    for axis in range(1, axes + 1):
+    for axis in range(1, spatial_dims + 1):
         x = _out_of_channels(x, axis, factors[axis - 1])
     return x
 

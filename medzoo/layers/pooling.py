@@ -5,7 +5,7 @@ from keras import ops
 GRID = 4  # latents on a grid are summed up in so many cells a side
 
 
-def deep(stages):
+def pool_stages(stages):
     """Mean, deviation and largest value of every filter of every stage (after ReLU): float32 `(batch, D)`.
 
     Args:
@@ -18,13 +18,13 @@ def deep(stages):
     return ops.concatenate(rows, axis=1)
 
 
-def in_cells(latents):
+def pool_grid(latents):
     """Latents of a vector bottleneck as they are; of a grid, mean and deviation in each of `GRID` x `GRID` cells.
 
     Args:
         latents: tensor `(batch, dim)` or `(batch, h, w, dim)`; a grid smaller than `GRID` leaves cells at 0.
 
-    Returns: float32 `(batch, D)`, see `cells_of`.
+    Returns: float32 `(batch, D)`, see `pooled_size`.
     """
     x = ops.cast(latents, "float32")
     if len(x.shape) == 2:
@@ -34,9 +34,9 @@ def in_cells(latents):
     return ops.reshape(ops.stack([mean, deviation], axis=-2), (-1, 2 * GRID ** (len(x.shape) - 2) * x.shape[-1]))
 
 
-def cells_of(net):
-    """How many numbers `in_cells` gives for the latents of an encoder or a model."""
-    return net.latent_dim if net.bottleneck == "vector" else 2 * GRID**net.axes * net.latent_dim
+def pooled_size(net):
+    """How many numbers `pool_grid` gives for the latents of an encoder or a model."""
+    return net.latent_dim if net.bottleneck == "vector" else 2 * GRID**net.spatial_dims * net.latent_dim
 
 
 def _averaged(x):

@@ -4,12 +4,12 @@ import keras
 from keras import ops
 
 from medzoo.layers import replicas
-from medzoo.layers.arguments import SEED, checked, choice, real, whole
+from medzoo.utils.arguments import SEED, checked, choice, real, whole
 
 ARGUMENTS = {
     "codebook_size": whole(2),
     "commitment_cost": real(0),
-    "learning": choice("ema", "loss"),
+    "codebook_update": choice("ema", "gradient"),
     "decay": real(0, below=1),
     "restart_threshold": real(0, below=1),
     "seed": SEED,
@@ -22,7 +22,7 @@ class VectorQuantizer(keras.layers.Layer):
 
     van den Oord et al. 2017, arXiv:1711.00937. The gradient passes straight through. The codebook starts from
     k-means++ on the first training batch (Arthur & Vassilvitskii 2007), follows the latents by an exponential moving
-    average (`learning="ema"`, appendix A of the paper) or by the codebook loss (`learning="loss"`), and entries that
+    average (`codebook_update="ema"`, appendix A of the paper) or by the codebook loss (`codebook_update="loss"`), and entries that
     fall out of use come back as latents of the current batch (Dhariwal et al. 2020, arXiv:2005.00341).
 
     All statistics are summed over the replicas of `tf.distribute`, and all random choices are the same on each, so
@@ -49,24 +49,29 @@ class VectorQuantizer(keras.layers.Layer):
         self,
         codebook_size,
         commitment_cost=0.25,
-        learning="ema",
+        codebook_update="ema",
         decay=0.99,
         restart_threshold=0.01,
         seed=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.codebook_size, self.commitment_cost, self.learning, self.decay, self.restart_threshold, self.seed = (
-            checked(
-                type(self).__name__,
-                ARGUMENTS,
-                codebook_size=codebook_size,
-                commitment_cost=commitment_cost,
-                learning=learning,
-                decay=decay,
-                restart_threshold=restart_threshold,
-                seed=seed,
-            )
+        (
+            self.codebook_size,
+            self.commitment_cost,
+            self.codebook_update,
+            self.decay,
+            self.restart_threshold,
+            self.seed,
+        ) = checked(
+            type(self).__name__,
+            ARGUMENTS,
+            codebook_size=codebook_size,
+            commitment_cost=commitment_cost,
+            codebook_update=codebook_update,
+            decay=decay,
+            restart_threshold=restart_threshold,
+            seed=seed,
         )
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
@@ -87,7 +92,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.entries = state("entries", (size, dim), start)
         self.usage = state("usage", (size,), "zeros")  # moving average of how many latents chose each entry
         self.started = state("started", (), "zeros")
-        if self.learning == "ema":
+        if self.codebook_update == "ema":
             self.sums = state("sums", (size, dim), "zeros")  # moving average of the sum of those latents
         else:
             # What the optimiser moves stands beside what k-means and restarts set: on every backend a forward pass may
@@ -98,7 +103,7 @@ class VectorQuantizer(keras.layers.Layer):
     @property
     def codebook(self):
         """The entries, float32 `(codebook_size, D)`."""
-        return self.entries + self.offset if self.learning == "loss" else ops.convert_to_tensor(self.entries)
+        return self.entries + self.offset if self.codebook_update == "loss" else ops.convert_to_tensor(self.entries)
 
     def lookup(self, codes):
         """Codebook entries for integer codes: `(...)` to `(..., D)`."""
@@ -137,7 +142,7 @@ class VectorQuantizer(keras.layers.Layer):
             return ops.sum(ops.square(a - b), axis=tuple(range(1, len(a.shape))))
 
         loss = self.commitment_cost * distance(latents, ops.stop_gradient(quantized))
-        if self.learning == "loss":
+        if self.codebook_update == "loss":
             loss = loss + distance(ops.stop_gradient(latents), quantized)
         return loss
 
@@ -161,7 +166,7 @@ class VectorQuantizer(keras.layers.Layer):
         )
         self.entries.assign(entries)
         self.usage.assign(usage)
-        if self.learning == "ema":
+        if self.codebook_update == "ema":
             self.sums.assign(sums)
         self.started.assign(1.0)
 
@@ -175,7 +180,7 @@ class VectorQuantizer(keras.layers.Layer):
         # A restarted entry gets the average use, so that it is given the time to gather latents of its own.
         fresh = sample[:size]
         self.usage.assign(ops.where(dead, mean_usage, usage))
-        if self.learning == "ema":
+        if self.codebook_update == "ema":
             sums = decay * self.sums + (1 - decay) * replicas.total(ops.segment_sum(flat, codes, num_segments=size))
             sums = ops.where(dead[:, None], fresh * mean_usage, sums)
             self.sums.assign(sums)
@@ -188,7 +193,7 @@ class VectorQuantizer(keras.layers.Layer):
             **super().get_config(),
             "codebook_size": self.codebook_size,
             "commitment_cost": self.commitment_cost,
-            "learning": self.learning,
+            "codebook_update": self.codebook_update,
             "decay": self.decay,
             "restart_threshold": self.restart_threshold,
             "seed": self.seed,

@@ -6,11 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from medzoo import metrics
-from medzoo.layers.arguments import COUNT, NONE, SEED, WIDTHS, checked, choice, either, policy, several, whole
 from medzoo.layers.blocks import Decoder, Encoder, downsampling
 from medzoo.layers.efficientnet import EfficientNetEncoder
 from medzoo.layers.grids import per_axis, together
+from medzoo.metrics import image as metrics
 from medzoo.models.checks import (
     as_array,
     check_images,
@@ -19,25 +18,26 @@ from medzoo.models.checks import (
     check_shape,
     check_target,
 )
-from medzoo.models.compiled import Compiled
-from medzoo.models.preprocessed import Preprocessed
+from medzoo.models.compiled_inference import Compiled
+from medzoo.models.keras_methods import UsualMethods
+from medzoo.models.ood import OODMixin
+from medzoo.models.preprocessor_mixin import PreprocessorMixin
 from medzoo.models.tiles import in_tiles
-from medzoo.models.usual import KnowsItsImages
-from medzoo.models.usual_methods import UsualMethods
+from medzoo.utils.arguments import COUNT, NONE, SEED, WIDTHS, checked, choice, either, policy, several, whole
 
 ARGUMENTS = {
     "image_shape": several(either(COUNT, NONE), 3, 4),
     "latent_dim": COUNT,
     "filters": WIDTHS,
-    "blocks": whole(0),
-    "patch": either(COUNT, several(COUNT, 2, 3)),
+    "blocks_per_stage": whole(0),
+    "patch_size": either(COUNT, several(COUNT, 2, 3)),
     "seed": SEED,
     "batch_size": COUNT,
     "max_samples": COUNT,
 }
 
 
-class Autoencoder(Preprocessed, KnowsItsImages, UsualMethods):
+class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
     """A convolutional autoencoder of images with values in [0, 1].
 
     `model(x)` gives the reconstruction, shaped like x; `encode(x)` the latents; `decode(latents)` images, and
@@ -52,11 +52,11 @@ class Autoencoder(Preprocessed, KnowsItsImages, UsualMethods):
         bottleneck: `"vector"` (one code for the whole image, which may use where things usually are) or `"spatial"`
             (a grid of codes, one for each `downsampling` x `downsampling` pixels).
         filters: width of each stage of the encoder; the decoder mirrors it.
-        blocks: residual blocks a stage.
-        patch: side in pixels of the patches that the first stage works on; for voxels that are longer one way than
+        blocks_per_stage: residual blocks a stage.
+        patch_size: side in pixels of the patches that the first stage works on; for voxels that are longer one way than
             another one number for each axis, e.g. `(1, 4, 4)`.
-        backbone: net of the encoder: `"residual"`, that of `filters` and `blocks`; or for images and a spatial
-            bottleneck of 1/32 `"efficientnet-lite0"`, see `medzoo.layers.efficientnet`: `filters`, `blocks` and `patch`
+        backbone: net of the encoder: `"residual"`, that of `filters` and `blocks_per_stage`; or for images and a spatial
+            bottleneck of 1/32 `"efficientnet-lite0"`, see `medzoo.layers.efficientnet`: `filters`, `blocks_per_stage` and `patch_size`
             are then the decoder's.
         seed: int or `None`; makes the model's random draws repeatable (initial weights follow
             `keras.utils.set_random_seed`).
@@ -64,7 +64,7 @@ class Autoencoder(Preprocessed, KnowsItsImages, UsualMethods):
             that is set in Keras, where it is one of these, else float32. Weights, latents and images are float32 under
             all of them.
 
-    Attributes: `axes`, 2 for images and 3 for volumes; `factors`, the pixels that one position of the latents stands
+    Attributes: `spatial_dims`, 2 for images and 3 for volumes; `factors`, the pixels that one position of the latents stands
         for, axis by axis; `downsampling`, the number among them, or where they differ the tuple.
 
     Raises:
@@ -84,46 +84,58 @@ class Autoencoder(Preprocessed, KnowsItsImages, UsualMethods):
         latent_dim=64,
         bottleneck="vector",
         filters=(48, 96),
-        blocks=2,
-        patch=4,
+        blocks_per_stage=2,
+        patch_size=4,
         backbone="residual",
         seed=None,
         **kwargs,
     ):
         name = type(self).__name__
-        own = {"image_shape": image_shape, "latent_dim": latent_dim, "filters": filters, "blocks": blocks}
-        image_shape, latent_dim, filters, blocks, patch, seed = checked(name, ARGUMENTS, **own, patch=patch, seed=seed)
+        own = {
+            "image_shape": image_shape,
+            "latent_dim": latent_dim,
+            "filters": filters,
+            "blocks_per_stage": blocks_per_stage,
+        }
+        image_shape, latent_dim, filters, blocks_per_stage, patch_size, seed = checked(
+            name, ARGUMENTS, **own, patch_size=patch_size, seed=seed
+        )
         choices = {"bottleneck": choice(*self.bottlenecks), "backbone": choice(*self.backbones)}
         checked(name, choices, bottleneck=bottleneck, backbone=backbone)
         checked(name, {"channels": COUNT}, channels=image_shape[-1])
         super().__init__(**{**kwargs, "dtype": policy(name, kwargs.get("dtype"))})
         self.image_shape = image_shape
         self.latent_dim, self.bottleneck, self.seed = latent_dim, bottleneck, seed
-        self.filters, self.blocks, self.axes = filters, blocks, len(image_shape) - 1
+        self.filters, self.blocks_per_stage, self.spatial_dims = filters, blocks_per_stage, len(image_shape) - 1
         self.backbone = backbone
-        patches = per_axis(patch, self.axes)
-        if len(patches) != self.axes:
-            raise ValueError(f"{name}: patch={patch}; expected one number, or {self.axes}.")
-        self.patch, self.factors = together(patches), downsampling(patches, self.filters)
-        self.downsampling = together(self.factors)
-        for side, factor in zip(self.image_shape, self.factors, strict=False):
+        patches = per_axis(patch_size, self.spatial_dims)
+        if len(patches) != self.spatial_dims:
+            raise ValueError(f"{name}: patch_size={patch_size}; expected one number, or {self.spatial_dims}.")
+        self.patch_size, self.downsampling_factors = together(patches), downsampling(patches, self.filters)
+        self.downsampling = together(self.downsampling_factors)
+        for side, factor in zip(self.image_shape, self.downsampling_factors, strict=False):
             if (side is None and bottleneck == "vector") or (side is not None and side % factor):
                 raise ValueError(
-                    f"{name}: image_shape={image_shape}; a {bottleneck} bottleneck with patch={patch} and "
+                    f"{name}: image_shape={image_shape}; a {bottleneck} bottleneck with patch_size={patch_size} and "
                     f"{len(self.filters)} stages needs sides that are multiples of {self.downsampling}"
                     + (" (or None)." if bottleneck == "spatial" else ".")
                 )
-        shared = {"bottleneck": bottleneck, "filters": filters, "blocks": blocks, "patch": patch}
+        shared = {
+            "bottleneck": bottleneck,
+            "filters": filters,
+            "blocks_per_stage": blocks_per_stage,
+            "patch_size": patch_size,
+        }
         shared["dtype"] = self.dtype_policy
         extra = latent_dim * (self.numbers_per_latent - 1)
         if backbone == "residual":
-            self.encoder = Encoder(latent_dim, extra=extra, axes=self.axes, **shared)
+            self.encoder = Encoder(latent_dim, extra=extra, spatial_dims=self.spatial_dims, **shared)
         else:
             self.encoder = EfficientNetEncoder(latent_dim, extra=extra, dtype=self.dtype_policy)
-            if (bottleneck, self.factors) != ("spatial", self.encoder.factors):
+            if (bottleneck, self.downsampling_factors) != ("spatial", self.encoder.downsampling_factors):
                 raise ValueError(
-                    f"{name}: patch={patch} and {len(self.filters)} stages give a {bottleneck} bottleneck of "
-                    f"1/{self.downsampling}; {backbone} needs a spatial one of 1/{self.encoder.factors[0]}, of images."
+                    f"{name}: patch_size={patch_size} and {len(self.filters)} stages give a {bottleneck} bottleneck of "
+                    f"1/{self.downsampling}; {backbone} needs a spatial one of 1/{self.encoder.downsampling_factors[0]}, of images."
                 )
         self.decoder = Decoder(self.image_shape, **shared)
         self.compiled_method = Compiled(self)
@@ -193,7 +205,10 @@ class Autoencoder(Preprocessed, KnowsItsImages, UsualMethods):
         if self.bottleneck == "vector":
             return (self.latent_dim,)
         sides = (input_shape or self.image_shape)[:-1]
-        return (*(side and side // f for side, f in zip(sides, self.factors, strict=True)), self.latent_dim)
+        return (
+            *(side and side // f for side, f in zip(sides, self.downsampling_factors, strict=True)),
+            self.latent_dim,
+        )
 
     def _encode(self, x):
         return self.encoder(x)
@@ -296,9 +311,9 @@ class Autoencoder(Preprocessed, KnowsItsImages, UsualMethods):
         return eigenvalues, noise
 
     def get_config(self):
-        names = ("name", "latent_dim", "bottleneck", "blocks", "backbone", "seed")
-        patch = list(self.patch) if isinstance(self.patch, tuple) else self.patch
-        shapes = {"image_shape": list(self.image_shape), "filters": list(self.filters), "patch": patch}
+        names = ("name", "latent_dim", "bottleneck", "blocks_per_stage", "backbone", "seed")
+        patch_size = list(self.patch_size) if isinstance(self.patch_size, tuple) else self.patch_size
+        shapes = {"image_shape": list(self.image_shape), "filters": list(self.filters), "patch_size": patch_size}
         kept = {"dtype": self.dtype_policy.name} if self.dtype_policy.name != "float32" else {}
         if self.quantized:
             kept["quantized"] = self.quantized

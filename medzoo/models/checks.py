@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from medzoo.layers.arguments import COUNT, NONE, checked, either, real, whole
+from medzoo.utils.arguments import COUNT, NONE, checked, either, real, whole
 
 TOLERANCE = 1e-3  # interpolation and float16 may step over the ends of [0, 1] by so much
 WHAT = {2: ("images", "pixels"), 3: ("volumes", "voxels")}
@@ -27,7 +27,7 @@ OPTIONS = {  # of `fit`, `evaluate` and `predict`
 
 def images_only(model, what):
     """Raises ValueError for a model of volumes."""
-    if model.axes != 2:
+    if model.spatial_dims != 2:
         raise ValueError(f"{model.name}: a model of volumes; {what} takes images (and a volume slice by slice).")
 
 
@@ -58,7 +58,7 @@ def _check_sides(model, x):
         )
     sides = shape[1:-1]
     asked = f"{'x'.join(map(str, sides))} {unit}"
-    for axis, (side, wanted, factor) in enumerate(zip(sides, own, model.factors, strict=True)):
+    for axis, (side, wanted, factor) in enumerate(zip(sides, own, model.downsampling_factors, strict=True)):
         if side is None:
             continue
         if model.bottleneck == "vector" and side != wanted:
@@ -66,7 +66,9 @@ def _check_sides(model, x):
                 f"{name}: {what} of {asked}; this model takes {'x'.join(map(str, own))} only. {_resize(axes, own)}."
             )
         if side % factor or side == 0:
-            nearest = tuple(max(1, round((s or side) / f)) * f for s, f in zip(sides, model.factors, strict=True))
+            nearest = tuple(
+                max(1, round((s or side) / f)) * f for s, f in zip(sides, model.downsampling_factors, strict=True)
+            )
             raise ValueError(
                 f"{name}: {what} of {asked}; {NAMES[axis - axes]} must be a multiple of {factor}. "
                 f"{_resize(axes, nearest)}, or pad."
@@ -76,8 +78,8 @@ def _check_sides(model, x):
 def _resize(axes, size):
     """What to do about a wrong size."""
     if axes == 3:
-        return f"Resize with medzoo.resize(x, {tuple(size)})"
-    return f"Resize with medzoo.read_image(path, size={tuple(size)}) or medzoo.resize(x, {tuple(size)})"
+        return f"Resize with medzoo.center_crop_resize(x, {tuple(size)})"
+    return f"Resize with medzoo.read_image(path, size={tuple(size)}) or medzoo.center_crop_resize(x, {tuple(size)})"
 
 
 def check_images(model, x):
@@ -206,7 +208,7 @@ def check_latents(model, latents):
     """
     latents = as_array(model, latents)
     shape, kind, grid = tuple(latents.shape), _dtype(latents), model.bottleneck == "spatial"
-    own = (NAMES[-model.axes :] if grid else ()) + (() if model.codes else (model.latent_dim,))
+    own = (NAMES[-model.spatial_dims :] if grid else ()) + (() if model.codes else (model.latent_dim,))
     wanted = f"({', '.join(map(str, ('batch', *own)))})"
     what = f"integer codes {wanted} from 0 to {model.codes - 1}" if model.codes else f"numbers {wanted}"
     wrong = None

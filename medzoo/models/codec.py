@@ -7,15 +7,15 @@ from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
-from medzoo.layers.arguments import COUNT, WIDTHS, checked, real, several
-from medzoo.layers.prior import InterlacedPrior, between
+from medzoo.layers.entropy_model import InterlacedEntropyModel, between
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_shape
+from medzoo.utils.arguments import COUNT, WIDTHS, checked, real, several
 
 LARGEST = 1000  # latents are cut to this size; trained ones stay far below
 BEST = 100  # quality of the largest files
 ARGUMENTS = {
-    "tradeoffs": several(real(above=0), ascending=True),
+    "lambdas": several(real(above=0), ascending=True),
     "groups": WIDTHS,
     "hidden": COUNT,
     "quality": real(0, BEST),
@@ -35,9 +35,9 @@ class Codec(Autoencoder):
 
     Args:
         image_shape: `(height, width, channels)`; the sides may be `None`.
-        tradeoffs: nats that one unit of squared error is worth: at quality 0, at 100, and at even steps between; more
+        lambdas: nats that one unit of squared error is worth: at quality 0, at 100, and at even steps between; more
             means larger files. Between them gains and trade-offs are interpolated, in their logarithms.
-        groups, hidden: see `InterlacedPrior`; the groups add up to `latent_dim`.
+        groups, hidden: see `InterlacedEntropyModel`; the groups add up to `latent_dim`.
         quality: from 0 to 100, that of `model(x)` and `predict`, and of `encode`, `decode` and `reconstruct` where they
             are given none. May be set at any time; files of the model keep it. `fit` and `evaluate` use all qualities.
         others: as in `Autoencoder`; the bottleneck is always spatial.
@@ -50,7 +50,7 @@ class Codec(Autoencoder):
         self,
         image_shape=(None, None, 1),
         *,
-        tradeoffs=(16, 50, 150, 450, 1300, 4000, 12000),
+        lambdas=(16, 50, 150, 450, 1300, 4000, 12000),
         groups=(1, 3, 4, 8, 24, 24),
         hidden=64,
         quality=BEST // 2,
@@ -58,17 +58,17 @@ class Codec(Autoencoder):
         bottleneck="spatial",
         **kwargs,
     ):
-        own = {"tradeoffs": tradeoffs, "groups": groups, "hidden": hidden, "quality": quality}
-        tradeoffs, groups, hidden, quality = checked(type(self).__name__, ARGUMENTS, **own)
+        own = {"lambdas": lambdas, "groups": groups, "hidden": hidden, "quality": quality}
+        lambdas, groups, hidden, quality = checked(type(self).__name__, ARGUMENTS, **own)
         super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
-        if self.axes != 2:
+        if self.spatial_dims != 2:
             raise ValueError(
                 f"Codec: image_shape={image_shape}; expected (height, width, channels): volumes by slices."
             )
         if sum(groups) != latent_dim:
             raise ValueError(f"Codec: groups={groups} add up to {sum(groups)}; expected latent_dim={latent_dim}.")
-        self.tradeoffs, self.groups, self.hidden, self.quality = tradeoffs, groups, hidden, quality
-        self.prior = InterlacedPrior(groups, len(self.tradeoffs), hidden, dtype="float32")
+        self.lambdas, self.groups, self.hidden, self.quality = lambdas, groups, hidden, quality
+        self.prior = InterlacedEntropyModel(groups, len(self.lambdas), hidden, dtype="float32")
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
 
@@ -76,9 +76,9 @@ class Codec(Autoencoder):
         if not self.built:
             self.prior.build()
             # At high rates the best step for a trade-off t is sqrt(6 / t): a step's error is step^2 / 12.
-            start = [[(t / 6) ** 0.5] * self.latent_dim for t in self.tradeoffs]
+            start = [[(t / 6) ** 0.5] * self.latent_dim for t in self.lambdas]
             self.log_gain = self.add_weight(
-                (len(self.tradeoffs), self.latent_dim),
+                (len(self.lambdas), self.latent_dim),
                 lambda shape, dtype: ops.log(ops.array(start, dtype)),
                 name="log_gain",
             )
@@ -105,8 +105,8 @@ class Codec(Autoencoder):
         return self._reconstruct(x, quality=quality)
 
     def place(self, quality):
-        """Where a quality lies among the levels: 0 is the first one of `tradeoffs`."""
-        return quality / BEST * (len(self.tradeoffs) - 1)
+        """Where a quality lies among the levels: 0 is the first one of `lambdas`."""
+        return quality / BEST * (len(self.lambdas) - 1)
 
     def gain(self, places):
         """Factors from latents to whole numbers, `(len(places), 1, 1, latent_dim)`."""
@@ -174,17 +174,17 @@ class Codec(Autoencoder):
         reconstruction = self.decoder(rounded / gain)
         nats = self.prior.nats(counted, places, rounded)
         error = losses.squared_error(target, reconstruction)
-        worth = ops.exp(between(ops.log(ops.array(self.tradeoffs, "float32"))[:, None], places))[:, 0]
+        worth = ops.exp(between(ops.log(ops.array(self.lambdas, "float32"))[:, None], places))[:, 0]
         pixels = ops.cast(ops.shape(x)[1] * ops.shape(x)[2], "float32")
         bits = nats / math.log(2.0) / pixels
-        alike = (self.tradeoffs[0] / worth) ** 0.5  # or the best quality would drown the others
+        alike = (self.lambdas[0] / worth) ** 0.5  # or the best quality would drown the others
         return reconstruction, {
             "loss": (nats + worth * error) * alike,
             "reconstruction_loss": error,
             "bits_per_pixel": bits,
         }
 
-    def settle(self):
+    def train_entropy_model_only(self):
         """From the next `compile` on `fit` trains the prior alone, on latents as files hold them: rounded.
 
         The end of a training: what noise hid from the prior costs bits.
@@ -203,6 +203,6 @@ class Codec(Autoencoder):
         return 1.0, 1.0
 
     def get_config(self):
-        own = {"tradeoffs": list(self.tradeoffs), "groups": list(self.groups), "hidden": self.hidden}
+        own = {"lambdas": list(self.lambdas), "groups": list(self.groups), "hidden": self.hidden}
         own["quality"] = self.quality
         return {**super().get_config(), **own}

@@ -3,7 +3,7 @@
 import keras
 
 
-class Epochs(keras.utils.PyDataset):
+class EpochDataset(keras.utils.PyDataset):
     """A `keras.utils.PyDataset` that draws something new in each epoch.
 
     Keras numbers the epochs of every `fit` from 0. This data set counts its own instead, so that a second `fit`, e.g.

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 
-from medzoo.layers.arguments import COUNT, NONE, checked, either, real, whole
 from medzoo.models import flow_prior
 from medzoo.models.checks import as_array
-from medzoo.models.epochs import Epochs
+from medzoo.models.epochs import EpochDataset
 from medzoo.models.flow_prior import FlowPrior
+from medzoo.utils.arguments import COUNT, NONE, checked, either, real, whole
 
 WIDTHS = {True: (48, 96, 144), False: (192,)}  # of grids, of vectors
 LEAST = 2  # images: one has no variance
@@ -16,12 +16,12 @@ ARGUMENTS = {
     "batch_size": COUNT,
     "learning_rate": real(0),
     "filters": either(flow_prior.ARGUMENTS["filters"], NONE),
-    "blocks": COUNT,
+    "blocks_per_stage": COUNT,
     "seed": whole(0),
 }
 
 
-class Draws(Epochs):
+class Draws(EpochDataset):
     """Batches of latents, drawn anew from the posteriors each epoch, and their labels.
 
     Args:
@@ -30,7 +30,7 @@ class Draws(Epochs):
         batch_size: latents a batch; the last one of an epoch is left out if it is smaller.
         seed: int.
 
-    Attributes: `epoch` and `skip`, as those of `medzoo.recipes.augment.Augmented`.
+    Attributes: `epoch` and `skip`, as those of `medzoo.data.augmentation.AugmentedDataset`.
     """
 
     def __init__(self, means, deviations, labels, batch_size, seed):
@@ -50,7 +50,7 @@ class Draws(Epochs):
         return z.astype("float32"), self.labels[chosen]
 
 
-def prepare(model, images, labels, batch_size, filters, blocks, seed):
+def prepare(model, images, labels, batch_size, filters, blocks_per_stage, seed):
     """`(FlowPrior, Draws)` to be fitted; the prior is the model's own if it has one of that form."""
     images = as_array(model, images)
     if len(images) < LEAST or len(model.latent_shape()) not in (1, 3):
@@ -67,10 +67,15 @@ def prepare(model, images, labels, batch_size, filters, blocks, seed):
             )
     means, log_variances = model.posteriors(images)
     deviations = np.exp(log_variances / 2)
-    shape, classes = means.shape[1:], 0 if labels is None else int(labels.max()) + 1
+    shape, num_classes = means.shape[1:], 0 if labels is None else int(labels.max()) + 1
     prior = model.prior
     filters = filters or (prior.filters if prior is not None else WIDTHS[len(shape) == 3])
-    form = {"latent_shape": shape, "classes": classes, "filters": tuple(filters), "blocks": blocks}
+    form = {
+        "latent_shape": shape,
+        "num_classes": num_classes,
+        "filters": tuple(filters),
+        "blocks_per_stage": blocks_per_stage,
+    }
     if prior is None or any(getattr(prior, key) != value for key, value in form.items()):
         prior = FlowPrior(**form, seed=seed, name="prior", dtype=model.dtype_policy)
         prior.standardize(means, np.square(deviations))
@@ -89,13 +94,13 @@ def optimizer(steps, learning_rate):
     return keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1e3, use_ema=True, ema_momentum=momentum)
 
 
-def fit_prior(model, images, labels, epochs, batch_size, learning_rate, filters, blocks, seed, fit):
+def fit_prior(model, images, labels, epochs, batch_size, learning_rate, filters, blocks_per_stage, seed, fit):
     """See `VAE.fit_prior`."""
     own = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "filters": filters}
-    epochs, batch_size, learning_rate, filters, blocks, seed = checked(
-        "fit_prior", ARGUMENTS, **own, blocks=blocks, seed=seed
+    epochs, batch_size, learning_rate, filters, blocks_per_stage, seed = checked(
+        "fit_prior", ARGUMENTS, **own, blocks_per_stage=blocks_per_stage, seed=seed
     )
-    prior, draws = prepare(model, images, labels, batch_size, filters, blocks, seed)
+    prior, draws = prepare(model, images, labels, batch_size, filters, blocks_per_stage, seed)
     prior.compile(optimizer(epochs * len(draws), learning_rate))
     draws.begun = prior.epochs_seen  # a further fit of the same prior draws further latents
     callbacks = [draws.counted(), *fit.pop("callbacks", ())]

@@ -8,10 +8,10 @@ from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
-from medzoo.layers.arguments import SEED, checked, either, interval, real
 from medzoo.layers.grids import enlarged
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import as_array, check_images, check_shape
+from medzoo.utils.arguments import SEED, checked, either, interval, real
 
 SHARE = real(0, below=1)
 ARGUMENTS = {"mask_ratio": either(SHARE, interval(SHARE)), "ratio": real(0, 1), "seed": SEED}
@@ -52,7 +52,7 @@ class MaskedAutoencoder(Autoencoder):
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
 
-    def hide(self, x, ratio=0.6, seed=None):
+    def random_mask(self, x, ratio=0.6, seed=None):
         """Which blocks of images stay visible when some are hidden at random.
 
         Args:
@@ -68,16 +68,16 @@ class MaskedAutoencoder(Autoencoder):
         order = np.random.default_rng(seed).permuted(np.tile(np.arange(math.prod(grid)), (len(x), 1)), axis=1)
         return (order >= round(ratio * math.prod(grid))).reshape(len(x), *grid)
 
-    def cover(self, x, visible):
+    def apply_mask(self, x, visible):
         """Images whose hidden blocks are grey, to be looked at.
 
         Args:
             x, visible: as in `fill`.
         """
-        shown = ops.convert_to_numpy(enlarged(np.asarray(visible, "float32")[..., None], self.factors))
+        shown = ops.convert_to_numpy(enlarged(np.asarray(visible, "float32")[..., None], self.downsampling_factors))
         return shown * x + 0.5 * (1 - shown)
 
-    def fill(self, x, visible):
+    def inpaint(self, x, visible):
         """Images whose hidden blocks are filled in with what the model expects there.
 
         Args:
@@ -100,20 +100,20 @@ class MaskedAutoencoder(Autoencoder):
 
     def _fill(self, given):
         x, visible = given
-        shown = enlarged(visible, self.factors)
+        shown = enlarged(visible, self.downsampling_factors)
         return shown * x + (1 - shown) * self._decode(self._seen(x, visible))
 
     def _seen(self, x, visible):
-        """Latents of the visible blocks, and the token for the hidden ones."""
+        """Latents of the visible blocks_per_stage, and the token for the hidden ones."""
         latents = ops.cast(self.encoder(x, visible=visible), "float32")
         return visible * latents + (1 - visible) * self.token
 
     def loss_terms(self, x, target, training):
         seed = self.seed_generator if training else 0
         low, high = self.mask_ratio
-        one = (ops.shape(x)[0], *(1,) * (self.axes + 1))
+        one = (ops.shape(x)[0], *(1,) * (self.spatial_dims + 1))
         share = low + (high - low) * replicas.even(replicas.normal(one, seed))
-        grid = [ops.shape(x)[axis] // f for axis, f in enumerate(self.factors, start=1)]
+        grid = [ops.shape(x)[axis] // f for axis, f in enumerate(self.downsampling_factors, start=1)]
         draw = replicas.even(replicas.normal((ops.shape(x)[0], *grid, 1), seed if training else 1))
         visible = ops.cast(draw >= share, "float32")
         reconstruction = self.decoder(self._seen(x, visible))

@@ -6,8 +6,8 @@ from itertools import product
 
 import numpy as np
 
-from medzoo.layers.arguments import COUNT, NONE, checked, either, whole
-from medzoo.progress import track
+from medzoo.utils.arguments import COUNT, NONE, checked, either, whole
+from medzoo.utils.progress import track
 
 LARGE, TILE = 128, 96  # voxels a side: beyond the first volumes go in tiles of the second
 ARGUMENTS = {"tile": COUNT, "overlap": either(whole(0), NONE)}
@@ -22,7 +22,7 @@ def padded(images, model):
     """Images with their far borders repeated, so that a model of open size takes them; cut the result back."""
     if model.image_shape[0] is not None:
         return images
-    margins = [-side % f for side, f in zip(images.shape[1:-1], model.factors, strict=True)]
+    margins = [-side % f for side, f in zip(images.shape[1:-1], model.downsampling_factors, strict=True)]
     return np.pad(images, [(0, 0), *((0, n) for n in margins), (0, 0)], mode="edge")
 
 
@@ -44,9 +44,9 @@ def in_tiles(function, images, tile, overlap, model):
         raise ValueError(f"{model.name}: takes {own} pixels only; no tiles.")
     tile, overlap = checked(model.name, ARGUMENTS, tile=tile, overlap=overlap)
     if overlap is None:
-        step = math.lcm(*model.factors)
-        overlap = 96 if model.axes == 2 else tile // 3 // step * step
-    if any(tile % f or overlap % f for f in model.factors) or overlap < 4 or tile <= 2 * overlap:
+        step = math.lcm(*model.downsampling_factors)
+        overlap = 96 if model.spatial_dims == 2 else tile // 3 // step * step
+    if any(tile % f or overlap % f for f in model.downsampling_factors) or overlap < 4 or tile <= 2 * overlap:
         raise ValueError(
             f"{model.name}: tile={tile}, overlap={overlap}; expected multiples of {model.downsampling}, the tile "
             "larger than twice the overlap."

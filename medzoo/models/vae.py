@@ -6,13 +6,13 @@ from keras import ops
 
 from medzoo import losses
 from medzoo.layers import replicas
-from medzoo.layers.arguments import NONE, Rule, checked, choice, either, real, whole
 from medzoo.layers.sampling import Sampling
 from medzoo.models import flow_prior
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_shape
 from medzoo.models.fit_prior import fit_prior
 from medzoo.models.flow_prior import FlowPrior
+from medzoo.utils.arguments import NONE, Rule, checked, choice, either, real, whole
 
 ARGUMENTS = {
     "beta": real(0),
@@ -104,7 +104,7 @@ class VAE(Autoencoder):
         return mean, ops.clip(log_var, -20.0, 10.0)
 
     @property
-    def can_draw(self):
+    def can_sample(self):
         """Whether `sample` draws images: from a learned prior, or from N(0, I) if the latents are a vector."""
         return self.prior is not None or self.bottleneck == "vector"
 
@@ -152,7 +152,7 @@ class VAE(Autoencoder):
         batch_size=32,
         learning_rate=5e-4,
         filters=None,
-        blocks=1,
+        blocks_per_stage=1,
         seed=0,
         **fit,
     ):
@@ -167,7 +167,7 @@ class VAE(Autoencoder):
             labels: integers `(N,)` from 0, for drawing by class, or `None`.
             epochs, batch_size, learning_rate: of the training by AdamW, whose rate falls along a cosine; the average of
                 the weights over the last steps is kept.
-            filters, blocks: of the network, see `medzoo.layers.velocity.Velocity`; by default as wide as the prior
+            filters, blocks: of the network, see `medzoo.layers.flow_network.Velocity`; by default as wide as the prior
                 there is, else (48, 96, 144) for grids and (192,) for vectors.
             seed: int.
             fit: further options of `keras.Model.fit`, e.g. `verbose`, `callbacks`.
@@ -177,7 +177,7 @@ class VAE(Autoencoder):
         Raises:
             ValueError: labels that are not as many as images or not integers from 0.
         """
-        return fit_prior(self, images, labels, epochs, batch_size, learning_rate, filters, blocks, seed, fit)
+        return fit_prior(self, images, labels, epochs, batch_size, learning_rate, filters, blocks_per_stage, seed, fit)
 
     def set_prior(self, prior):
         """Takes a copy of a `FlowPrior` over this model's latents, without what training left in it; `None`: back to
@@ -204,7 +204,9 @@ class VAE(Autoencoder):
     def _posterior(self, x):
         return ops.concatenate(self.posterior(x), axis=-1)
 
-    def sample(self, n, seed=None, size=None, temperature=1.0, *, label=None, steps=40, guidance=1.0, learned=True):
+    def sample(
+        self, n, seed=None, size=None, temperature=1.0, *, label=None, num_steps=40, guidance_scale=1.0, use_prior=True
+    ):
         """Draws n images: z from the prior, decoded.
 
         Args:
@@ -213,8 +215,8 @@ class VAE(Autoencoder):
             size: `(height, width)`, needed where the model leaves it open and no prior was fitted.
             temperature: standard deviation of the noise (of a learned prior: what its own `spread` is multiplied by);
                 below 1 gives more typical, less varied images.
-            label, steps, guidance: of a learned prior, see `FlowPrior.sample`.
-            learned: `False` draws from N(0, temperature^2 I) although there is a learned prior.
+            label, num_steps, guidance_scale: of a learned prior, see `FlowPrior.sample`.
+            use_prior: `False` draws from N(0, temperature^2 I) although there is a learned prior.
 
         Returns: float32 NumPy array `(n, height, width, channels)` in [0, 1].
 
@@ -222,20 +224,26 @@ class VAE(Autoencoder):
             ValueError: no size, a size that the model or its prior does not take, a class it does not know; numbers
                 out of range.
         """
-        given = {"n": n, "seed": seed, "temperature": temperature, "steps": steps, "guidance": guidance}
-        n, seed, temperature, steps, guidance, label, size, learned = checked(
-            self.name, flow_prior.DRAWS, **given, label=label, size=size, learned=learned
+        given = {
+            "n": n,
+            "seed": seed,
+            "temperature": temperature,
+            "num_steps": num_steps,
+            "guidance_scale": guidance_scale,
+        }
+        n, seed, temperature, num_steps, guidance_scale, label, size, use_prior = checked(
+            self.name, flow_prior.DRAWS, **given, label=label, size=size, use_prior=use_prior
         )
         *own, channels = self.image_shape
         if size is not None:
             check_shape(self, keras.KerasTensor((n, *size, channels)))
         shape = self.latent_shape((*(size or own), channels))
-        if self.prior is not None and learned:
+        if self.prior is not None and use_prior:
             own = self.prior.latent_shape
             if size is not None and shape != own:
-                sides = "×".join(str(side * f) for side, f in zip(own, self.factors, strict=False))
+                sides = "×".join(str(side * f) for side, f in zip(own, self.downsampling_factors, strict=False))
                 raise ValueError(f"{self.name}: size={size}; the prior was fitted to images of {sides} pixels.")
-            return self.decode(self.prior.sample(n, label, seed, steps, guidance, temperature))
+            return self.decode(self.prior.sample(n, label, seed, num_steps, guidance_scale, temperature))
         if label is not None:
             raise ValueError(f"{self.name}: label={label}, but no prior was fitted with labels; see fit_prior.")
         if None in shape:

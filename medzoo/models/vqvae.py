@@ -4,14 +4,14 @@ import keras
 from keras import ops
 
 from medzoo.layers import quantizer
-from medzoo.layers.arguments import checked, choice
 from medzoo.layers.quantizer import VectorQuantizer
-from medzoo.metrics import CodebookUsage, Perplexity
+from medzoo.metrics.image import CodebookUsage, Perplexity
 from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_shape
 from medzoo.models.conv_ae import RECONSTRUCTION
+from medzoo.utils.arguments import checked, choice
 
-ARGUMENTS = {**quantizer.ARGUMENTS, "reconstruction": choice(*RECONSTRUCTION)}
+ARGUMENTS = {**quantizer.ARGUMENTS, "reconstruction_loss": choice(*RECONSTRUCTION)}
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -24,8 +24,8 @@ class VQVAE(Autoencoder):
     Args:
         image_shape: `(height, width, channels)`; the sides may be `None`.
         latent_dim: length of the codebook's entries.
-        codebook_size, commitment_cost, learning, decay, restart_threshold: see `VectorQuantizer`.
-        reconstruction: `"mse"` or `"mae"`.
+        codebook_size, commitment_cost, codebook_update, decay, restart_threshold: see `VectorQuantizer`.
+        reconstruction_loss: `"mse"` or `"mae"`.
         others: as in `Autoencoder`; the bottleneck is always spatial.
     """
 
@@ -38,25 +38,25 @@ class VQVAE(Autoencoder):
         latent_dim=16,
         codebook_size=512,
         commitment_cost=0.25,
-        learning="ema",
+        codebook_update="ema",
         decay=0.99,
         restart_threshold=0.01,
-        reconstruction="mse",
+        reconstruction_loss="mse",
         bottleneck="spatial",
         **kwargs,
     ):
-        *own, reconstruction = checked(
+        *own, reconstruction_loss = checked(
             type(self).__name__,
             ARGUMENTS,
             codebook_size=codebook_size,
             commitment_cost=commitment_cost,
-            learning=learning,
+            codebook_update=codebook_update,
             decay=decay,
             restart_threshold=restart_threshold,
-            reconstruction=reconstruction,
+            reconstruction_loss=reconstruction_loss,
         )
         super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
-        self.reconstruction = reconstruction
+        self.reconstruction_loss = reconstruction_loss
         self.quantizer = VectorQuantizer(*own, self.seed, dtype="float32")
         self.codebook_metrics = [Perplexity(codebook_size), CodebookUsage(codebook_size)]
         self.build()
@@ -93,7 +93,7 @@ class VQVAE(Autoencoder):
         reconstruction = self.decoder(quantized)
         for metric in self.codebook_metrics:
             metric.update_state(codes)
-        error = RECONSTRUCTION[self.reconstruction](target, reconstruction)
+        error = RECONSTRUCTION[self.reconstruction_loss](target, reconstruction)
         terms = {"loss": error + quantizer_loss, "reconstruction_loss": error, "commitment_loss": quantizer_loss}
         return reconstruction, terms
 
@@ -103,5 +103,9 @@ class VQVAE(Autoencoder):
 
     def get_config(self):
         quantizer = self.quantizer.get_config()
-        names = ("codebook_size", "commitment_cost", "learning", "decay", "restart_threshold")
-        return {**super().get_config(), **{n: quantizer[n] for n in names}, "reconstruction": self.reconstruction}
+        names = ("codebook_size", "commitment_cost", "codebook_update", "decay", "restart_threshold")
+        return {
+            **super().get_config(),
+            **{n: quantizer[n] for n in names},
+            "reconstruction_loss": self.reconstruction_loss,
+        }

@@ -16,7 +16,7 @@ def names():
 
 
 def recipe(name):
-    """The recipe of a preset, see `medzoo.recipes.declaration.Recipe`.
+    """The recipe of a preset, see `medzoo.training.recipe.Recipe`.
 
     Raises:
         ValueError: no such recipe.

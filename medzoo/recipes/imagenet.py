@@ -1,10 +1,10 @@
 """A net that has learned ImageNet as an encoder of medical images."""
 
-from medzoo.images.phantom import chest_phantom, head_phantom
+from medzoo.data.phantom import chest_phantom, head_phantom
 from medzoo.models import ConvAutoencoder
-from medzoo.recipes import sources
+from medzoo.recipes import datasets as sources
 from medzoo.recipes.chestxray_256 import CROPS, FILMS
-from medzoo.recipes.declaration import Part, Recipe
+from medzoo.training.recipe import Recipe, TrainingSource
 
 
 def efficientnet_lite0(model):
@@ -29,29 +29,33 @@ def efficientnet_lite0(model):
 
 RECIPES = [
     Recipe(
-        name="ae-imagenet",
+        name="ae-efficientnet-lite0",
         model=lambda **own: ConvAutoencoder(
             (None, None, 1),
             latent_dim=64,
             bottleneck="spatial",
             backbone="efficientnet-lite0",
             filters=(96, 128, 128),
-            blocks=2,
-            patch=8,
+            blocks_per_stage=2,
+            patch_size=8,
             **own,
         ),
-        data=(*FILMS, Part(sources.BRAIN_MRI, share=2), Part(sources.BREAST_US, share=2)),
+        data=(
+            *FILMS,
+            TrainingSource(sources.BRAIN_MRI, sampling_weight=2),
+            TrainingSource(sources.BREAST_US, sampling_weight=2),
+        ),
         modality="several",
-        subject="X-ray, MR and ultrasound images of chest, head and breast",
-        use="A start for classifying images, with weights that have learned ImageNet.",
+        domain="X-ray, MR and ultrasound images of chest, head and breast",
+        description="A start for classifying images, with weights that have learned ImageNet.",
         tasks=("classify",),
         limits="Its encoder knows photographs; it codes 32×32 pixels by 64 numbers, so fine detail is lost.",
-        start=efficientnet_lite0,
+        initial_weights=efficientnet_lite0,
         epochs=4,
         steps=500,
         batch_size=16,
         learning_rate=1e-3,
-        phantoms=(chest_phantom, head_phantom),
+        example_images=(chest_phantom, head_phantom),
         augment={**CROPS, "crop": 128},
     )
 ]

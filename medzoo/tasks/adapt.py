@@ -4,13 +4,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from medzoo import metrics
-from medzoo.images.patients import are_known, numbered, patients_of_files, taken, units
-from medzoo.images.read import read_image
+from medzoo.data.patients import encode_groups, group_indices, has_known_groups, patients_of_files, take_groups
+from medzoo.io.image import read_image
+from medzoo.metrics import image as metrics
+from medzoo.metrics.bootstrap import bootstrap_mean_ci
 from medzoo.models.checks import images_only
-from medzoo.models.epochs import Epochs
-from medzoo.models.steps import OwnLoss
-from medzoo.reports.bootstrap import summary
+from medzoo.models.custom_loss import CustomLossMixin
+from medzoo.models.epochs import EpochDataset
 from medzoo.tasks.shared.data import SIZE
 from medzoo.zoo.presets import loaded, save_preset
 
@@ -69,7 +69,7 @@ def mmd(a, b):
 DISTANCES = {"coral": coral_distance, "mmd": mmd}
 
 
-class _Adaptation(OwnLoss):
+class _Adaptation(CustomLossMixin):
     """Trains a model on batches whose first half is from the new hospital and whose second is from the old one."""
 
     def __init__(self, model, distance, weight):
@@ -90,7 +90,7 @@ class _Adaptation(OwnLoss):
         return loss + self.weight * scale * self.distance(latents[:half], latents[half:]), reconstruction
 
 
-class _Halves(Epochs):
+class _Halves(EpochDataset):
     """Batches of new and old images, half and half, in a new order each epoch."""
 
     def __init__(self, new, old, batch_size, seed):
@@ -159,7 +159,7 @@ def adapt_folders(model, new, old, out, *, size=SIZE, groups=None, seed=0, **tra
         seed, training: options of `adapt`.
 
     Returns: `{"new": (before, after, count), "old": ...}`, means of PSNR in dB with intervals (over patients where
-        these are known, see `medzoo.reports.bootstrap.interval_of`), and how many images were held out.
+        these are known, see `medzoo.metrics.bootstrap.bootstrap_ci`), and how many images were held out.
 
     Raises:
         ValueError: If there are too few images or patients to hold some out; or as `adapt`.
@@ -171,7 +171,7 @@ def adapt_folders(model, new, old, out, *, size=SIZE, groups=None, seed=0, **tra
     held_out, known, whose = {}, {}, {}
     for title, files, own, (kept, rest) in zip(("new", "old"), (new, old), groups, parts, strict=True):
         images = model.preprocess(files) if model.image_shape[0] else np.stack([read_image(f, size) for f in files])
-        held_out[title], known[title], whose[title] = images[kept], images[rest], taken(own, kept)
+        held_out[title], known[title], whose[title] = images[kept], images[rest], take_groups(own, kept)
     adapted = adapt(model, known["new"], known["old"], seed=seed, **training)
     save_preset(adapted, out)
     return {
@@ -181,17 +181,20 @@ def adapt_folders(model, new, old, out, *, size=SIZE, groups=None, seed=0, **tra
 
 
 def _psnr(model, images, groups):
-    return summary(metrics.per_image(metrics.psnr, images, model.reconstruct(images)), groups=groups)
+    return bootstrap_mean_ci(metrics.per_image(metrics.psnr, images, model.reconstruct(images)), groups=groups)
 
 
 def _hold_out_fifth(counts, groups, seed):
     """`[(indices held out, all others), ...]` of several sets of images; no patient is held out from one of them and
     learned from in another."""
-    every = [taken(own, slice(None)) if are_known(own) else [None] * n for own, n in zip(groups, counts, strict=True)]
-    numbers = np.split(numbered([value for own in every for value in own], sum(counts)), np.cumsum(counts)[:-1])
+    every = [
+        take_groups(own, slice(None)) if has_known_groups(own) else [None] * n
+        for own, n in zip(groups, counts, strict=True)
+    ]
+    numbers = np.split(encode_groups([value for own in every for value in own], sum(counts)), np.cumsum(counts)[:-1])
     held_out, learned, parts = set(), set(), []
     for own in numbers:
-        patients = units(own, len(own))
+        patients = group_indices(own, len(own))
         order = [patients[k] for k in np.random.default_rng(seed).permutation(len(patients))]
         names = [int(own[images[0]]) for images in order]
         free = [name for name in names if name not in held_out | learned]

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from medzoo.images.read import read_image
-from medzoo.images.write import write_png
+from medzoo.io.image import read_image
+from medzoo.io.writers import write_png
 from medzoo.models.checks import images_only
 from medzoo.models.tiles import padded
-from medzoo.reports.plots import difference_strip
+from medzoo.visualization import difference_strip
 from medzoo.zoo.presets import loaded
 
-DEFAULT = "dae-chestxray-256"
+DEFAULT = "dae-chestxray"
 
 
 def denoise(images, model=DEFAULT, strength=1.0):

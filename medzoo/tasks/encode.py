@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.files import same_settings, written_whole
-from medzoo.images.listing import frames_of, list_files
-from medzoo.images.read_volume import list_volumes
+from medzoo.io.listing import frames_of, list_files
+from medzoo.io.volume_reader import list_volumes
 from medzoo.models import VAE
-from medzoo.parallel import cores
-from medzoo.tasks.shared.alike import alike
+from medzoo.tasks.shared.batching import batch_by_shape
+from medzoo.utils.files import check_settings, written_whole
+from medzoo.utils.parallel import cores
 from medzoo.zoo.presets import image_shape_of, load, weights_digest
 
 SETTINGS = "encode.json"
@@ -53,7 +53,7 @@ def encode_folder(model, source, out, shard=1000, processes=1, engine="processes
     files = listed(model, source) if files is None else files
     pieces = [files[i : i + shard] for i in range(0, len(files), shard)]
     out.mkdir(parents=True, exist_ok=True)
-    same_settings(out / SETTINGS, _settings(model, files, shard))
+    check_settings(out / SETTINGS, _settings(model, files, shard))
     missing = [(i, piece) for i, piece in enumerate(pieces) if not (out / _name(i)).exists()]
     work = partial(encode_piece, str(model), str(source), str(out))
     if engine == "ray" and missing:
@@ -88,9 +88,9 @@ def encode_piece(model, source, out, piece):
     index, paths = piece
     encoder, rows = _loaded(model), []
     with ThreadPoolExecutor(4) as pool:  # files are read while others are encoded; of volumes memory holds one
-        read = (pool.map if encoder.axes == 2 else map)(partial(_read, encoder, Path(source)), paths)
+        read = (pool.map if encoder.spatial_dims == 2 else map)(partial(_read, encoder, Path(source)), paths)
         images = itertools.chain.from_iterable(read)
-        for batch in alike(images, lambda row: np.shape(row["image"]), encoder):
+        for batch in batch_by_shape(images, lambda row: np.shape(row["image"]), encoder):
             rows += _encoded(encoder, batch)
     _write(Path(out) / _name(index), rows)
     errors = sum(row["error"] is not None for row in rows)
@@ -110,7 +110,7 @@ def _read(encoder, source, name):
         if path.is_file():
             with open(path, "rb") as file:
                 facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-        for frame in frames_of(path) if encoder.axes == 2 else [None]:
+        for frame in frames_of(path) if encoder.spatial_dims == 2 else [None]:
             rows.append({**facts, "frame": frame, "image": encoder.preprocess(path, frame=frame)[0]})
     except (ImageError, OSError) as error:
         rows.append({**facts, "error": str(error)})

@@ -5,26 +5,26 @@ from keras import ops
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from medzoo.images.archive import to_float
-from medzoo.images.intensity import resize
-from medzoo.images.listing import list_images
-from medzoo.images.read_volume import list_volumes
+from medzoo.data.npz import to_float
+from medzoo.io.intensity import center_crop_resize
+from medzoo.io.listing import list_images
+from medzoo.io.volume_reader import list_volumes
 from medzoo.layers import pooling
-from medzoo.progress import track
-from medzoo.tasks.shared.alike import alike
-from medzoo.zoo.preprocess import are_files
+from medzoo.tasks.shared.batching import batch_by_shape
+from medzoo.utils.progress import track
+from medzoo.zoo.preprocessor import is_path_list
 from medzoo.zoo.presets import loaded
 
-KINDS = ("latents", "deep", "both")
+FEATURE_TYPES = ("latent", "encoder", "both")
 
 
-def features(model, images, kind="latents", batch_size=64):
+def extract_features(model, images, feature_type="latent", batch_size=64):
     """Features of images from a frozen model.
 
     Args:
         model: a medzoo model.
         images: float32 `(N, height, width, 1)` in [0, 1], of a size that the model takes.
-        kind: `"latents"`, `"deep"` (what the encoder's stages see: mean, deviation and largest value of each of their
+        feature_type: `"latent"`, `"encoder"` (what the encoder's stages see: mean, deviation and largest value of each of their
             filters over the image; better for telling things apart, and no picture can be made from them) or `"both"`.
         batch_size: images at a time.
 
@@ -32,41 +32,46 @@ def features(model, images, kind="latents", batch_size=64):
         deviation in each of 4x4 cells (for a VQ-VAE of the codebook's entries), D = 32 `latent_dim`. Deep: D = 3 times
         the sum of the `filters` of its encoder.
     """
-    if kind not in KINDS:
-        raise ValueError(f"features: kind={kind!r}; expected one of {', '.join(KINDS)}.")
-    parts = [_row(model, kind, images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+    if feature_type not in FEATURE_TYPES:
+        raise ValueError(f"features: feature_type={feature_type!r}; expected one of {', '.join(FEATURE_TYPES)}.")
+    parts = [_row(model, feature_type, images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
     return np.concatenate(parts).astype("float32")
 
 
-def _row(model, kind, batch):
+def _row(model, feature_type, batch):
     found = []
-    if kind != "deep":
+    if feature_type != "encoder":
         latents = model.encode(batch)
-        if latents.ndim == 1 + model.axes:  # codes
+        if latents.ndim == 1 + model.spatial_dims:  # codes
             latents = model.quantizer.lookup(latents)
-        found.append(pooling.in_cells(ops.convert_to_tensor(latents)))
-    if kind != "latents":
-        found.append(pooling.deep(model.encoder.stage_outputs(ops.convert_to_tensor(batch))))
+        found.append(pooling.pool_grid(ops.convert_to_tensor(latents)))
+    if feature_type != "latent":
+        found.append(pooling.pool_stages(model.encoder.stage_outputs(ops.convert_to_tensor(batch))))
     return np.concatenate([ops.convert_to_numpy(part) for part in found], axis=1)
 
 
-def features_of(model, given, kind="latents", batch_size=64):
+def extract_features_from(model, given, feature_type="latent", batch_size=64):
     """`features` of whatever `model.preprocess` takes; files are read as they are needed, and where the model takes any
     size they may be of unlike ones."""
-    if not are_files(given):
-        return features(model, model.preprocess(given), kind, batch_size)
+    if not is_path_list(given):
+        return extract_features(model, model.preprocess(given), feature_type, batch_size)
     read = map(model.preprocess, track(given, "encoding", fewest=100))
-    return np.concatenate([features(model, np.concatenate(b), kind) for b in alike(read, np.shape, model, batch_size)])
+    return np.concatenate(
+        [
+            extract_features(model, np.concatenate(b), feature_type)
+            for b in batch_by_shape(read, np.shape, model, batch_size)
+        ]
+    )
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
     """`features` of a preset as a scikit-learn transformer.
 
-        make_pipeline(FeatureExtractor("ae-chestxray-64", kind="deep"), StandardScaler(), SVC())
+        make_pipeline(FeatureExtractor("ae-chestxray-64", feature_type="encoder"), StandardScaler(), SVC())
 
     Args:
         model: name, folder or `hf://...` of a preset, or a medzoo model.
-        kind: see `features`.
+        feature_type: see `features`.
         resize: bring images of another size to the model's (a spatial model's: to the nearest multiples of its
             `downsampling`) instead of refusing them.
 
@@ -74,9 +79,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     preset of volumes arrays with a depth, or a list of what `read_volume` takes.
     """
 
-    def __init__(self, model="vae-chestxray-64", kind="latents", resize=False):
+    def __init__(self, model="vae-chestxray-64", feature_type="latent", resize=False):
         self.model = model
-        self.kind = kind
+        self.feature_type = feature_type
         self.resize = resize
 
     def fit(self, X, y=None):
@@ -85,9 +90,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return self
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns of `transform`, see `names_of_features`."""
+        """Names of the columns of `transform`, see `feature_names`."""
         check_is_fitted(self, "model_")
-        return np.array(names_of_features(self.model_, self.kind), dtype=object)
+        return np.array(feature_names(self.model_, self.feature_type), dtype=object)
 
     def transform(self, X):
         """Images to float32 `(N, D)`; after `set_output(transform="pandas")` a table with named columns."""
@@ -95,33 +100,33 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         if isinstance(X, np.ndarray) and X.dtype.kind in "US":  # file names, after train_test_split
             X = [str(path) for path in X]
         if self.resize and isinstance(X, np.ndarray):
-            X = fit_size(self.model_, X)
-        return features_of(self.model_, X, self.kind)
+            X = resize_to_model(self.model_, X)
+        return extract_features_from(self.model_, X, self.feature_type)
 
 
-def names_of_features(model, kind="latents"):
+def feature_names(model, feature_type="latent"):
     """Names of the columns that `features` gives: `latent0`, `latent1`, ... and `deep0`, `deep1`, ..."""
-    counts = {"latent": pooling.cells_of(model), "deep": 3 * sum(model.encoder.filters)}
-    wanted = {"latents": ("latent",), "deep": ("deep",), "both": ("latent", "deep")}[kind]
+    counts = {"latent": pooling.pooled_size(model), "encoder": 3 * sum(model.encoder.filters)}
+    wanted = {"latent": ("latent",), "encoder": ("encoder",), "both": ("latent", "encoder")}[feature_type]
     return [f"{name}{i}" for name in wanted for i in range(counts[name])]
 
 
-def fit_size(model, images):
+def resize_to_model(model, images):
     """Images `(N, H, W)` or `(N, H, W, 1)`, uint8 or floats in [0, 1], as float32 of a size that the model takes;
     volumes `(N, D, H, W, 1)` likewise."""
-    size = size_for(model, images)
+    size = target_size(model, images)
     images = to_float(images) if images.dtype == np.uint8 else images
-    return images if images.shape[1 : 1 + model.axes] == size else resize(images, size)
+    return images if images.shape[1 : 1 + model.spatial_dims] == size else center_crop_resize(images, size)
 
 
-def size_for(model, images):
+def target_size(model, images):
     """`(height, width)`, or with the depth before them, that images are brought to for a model: its own, or the nearest
     multiples of `downsampling`."""
-    sides = zip(model.image_shape, images.shape[1:], model.factors, strict=False)
+    sides = zip(model.image_shape, images.shape[1:], model.downsampling_factors, strict=False)
     return tuple(own or max(1, round(side / f)) * f for own, side, f in sides)
 
 
-def features_of_files(model, folder, kind="latents"):
+def extract_features_from_files(model, folder, feature_type="latent"):
     """Files below a folder (for a model of volumes, see `list_volumes`), and their features one row a file."""
-    files = list_images(folder) if model.axes == 2 else list_volumes(folder)
-    return files, features_of(model, files, kind)
+    files = list_images(folder) if model.spatial_dims == 2 else list_volumes(folder)
+    return files, extract_features_from(model, files, feature_type)

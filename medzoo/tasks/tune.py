@@ -7,21 +7,21 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from medzoo import metrics
-from medzoo.files import write_json, write_whole
-from medzoo.images.archive import to_float
-from medzoo.images.collection import open_collection
-from medzoo.images.patients import are_known, numbered
+from medzoo.data.augmentation import AugmentedDataset
+from medzoo.data.image_dataset import open_dataset
+from medzoo.data.npz import to_float
+from medzoo.data.patients import encode_groups, has_known_groups
+from medzoo.metrics import image as metrics
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
-from medzoo.recipes.augment import Augmented
-from medzoo.recipes.training import CLIP, schedule
-from medzoo.reports.plots import save_tuning
-from medzoo.reports.tables import table
+from medzoo.training.trainer import CLIP, schedule
+from medzoo.utils.files import write_json, write_whole
+from medzoo.utils.tables import table
+from medzoo.visualization import save_tuning
 
 BUILD = {  # untrained models of a shape and a setting: codebook size, or latents
-    "vqvae": lambda shape, n: VQVAE(shape, latent_dim=8, codebook_size=n, filters=(32,), blocks=2),
-    "vae": lambda shape, n: VAE(shape, latent_dim=n, filters=(32, 64, 128), blocks=1),
-    "ae": lambda shape, n: ConvAutoencoder(shape, latent_dim=n, filters=(32, 64, 128), blocks=1),
+    "vqvae": lambda shape, n: VQVAE(shape, latent_dim=8, codebook_size=n, filters=(32,), blocks_per_stage=2),
+    "vae": lambda shape, n: VAE(shape, latent_dim=n, filters=(32, 64, 128), blocks_per_stage=1),
+    "ae": lambda shape, n: ConvAutoencoder(shape, latent_dim=n, filters=(32, 64, 128), blocks_per_stage=1),
 }
 
 
@@ -63,8 +63,8 @@ def cross_validate(
     """
     from sklearn.model_selection import GroupKFold, KFold
 
-    known = are_known(groups)
-    patients = numbered(groups if known else None, len(images))
+    known = has_known_groups(groups)
+    patients = encode_groups(groups if known else None, len(images))
     if len(np.unique(patients)) < folds:
         what = "patients" if known else "images"
         raise ValueError(f"cross_validate: {len(np.unique(patients))} {what}; expected {folds} or more, one per fold.")
@@ -75,7 +75,7 @@ def cross_validate(
             keras.utils.set_random_seed(seed)
             model = build(setting)
             model.initialize_from_pca(to_float(images[train]))
-            batches = Augmented(images[train], batch_size, seed)
+            batches = AugmentedDataset(images[train], batch_size, seed)
             rate = schedule(learning_rate, epochs * len(batches))
             model.compile(keras.optimizers.Adam(rate, beta_2=0.99, global_clipnorm=CLIP))
             model.fit(batches, epochs=epochs, callbacks=[batches.counted()], shuffle=False, verbose=0)
@@ -143,7 +143,7 @@ def tune(
 
     Args:
         family: `"vqvae"` (settings are codebook sizes), `"vae"` or `"ae"` (latents).
-        data: see `medzoo.datasets.open_collection`; the training split is used.
+        data: see `medzoo.datasets.open_dataset`; the training split is used.
         out: folder to write to; made if it is not there.
         settings: list of int.
         folds, epochs, seed: see `cross_validate`.
@@ -151,11 +151,11 @@ def tune(
         size: side in pixels of images from files.
         command: for the report.
         progress: called with each `Trial` as it ends.
-        reading: options of `open_collection`.
+        reading: options of `open_dataset`.
 
     Returns: the report, JSON-ready; `"chosen"` is the setting.
     """
-    collection, out = open_collection(data, size, seed=seed, **reading), Path(out)
+    collection, out = open_dataset(data, size, seed=seed, **reading), Path(out)
     images = collection.images("train")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:most])
     groups = collection.patients("train")
@@ -166,7 +166,7 @@ def tune(
         trials.append(trial)
         progress(trial)
     rows, best = summarise(trials), choose(trials)
-    unit = "patient" if are_known(own) else "image"
+    unit = "patient" if has_known_groups(own) else "image"
     facts = {"command": command, "images": len(chosen), "folds_by": unit, "chosen": best, "settings": rows}
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "tune.json", facts)

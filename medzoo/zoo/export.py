@@ -13,10 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from medzoo.images.listing import list_images
-from medzoo.images.read import read_image
-from medzoo.layers.arguments import COUNT, NONE, checked, either, several
+from medzoo.io.image import read_image
+from medzoo.io.listing import list_images
 from medzoo.models.checks import check_images, check_shape
+from medzoo.utils.arguments import COUNT, NONE, checked, either, several
 
 OUTPUTS = {"reconstruct": "reconstruction", "encode": "latents", "decode": "images"}
 QUANTIZE = (None, "float16", "int8")
@@ -84,7 +84,7 @@ def _check(model, path, kind, part, size, quantize, images):
         raise ValueError(f"export: part={part!r}; expected one of {', '.join(OUTPUTS)}.")
     if quantize not in QUANTIZE or (quantize and kind != "litert"):
         raise ValueError(f"{path}: quantize={quantize!r}; expected 'float16' or 'int8', and a .tflite file.")
-    checked("export", {"size": either(several(COUNT, model.axes, model.axes), NONE)}, size=size)
+    checked("export", {"size": either(several(COUNT, model.spatial_dims, model.spatial_dims), NONE)}, size=size)
     if size is not None:
         check_shape(model, np.broadcast_to(np.float32(0), (1, *_shape(model, size))))
     if images is not None and quantize != "int8":
@@ -111,7 +111,11 @@ class _Part(keras.Model):
         shape = _shape(model, size)
         decoding = part == "decode"
         # Codes and a codec's latents are whole numbers; what `encode` gives for one image tells.
-        example = model.image_shape if None not in model.image_shape else (*(4 * f for f in model.factors), shape[-1])
+        example = (
+            model.image_shape
+            if None not in model.image_shape
+            else (*(4 * f for f in model.downsampling_factors), shape[-1])
+        )
         dtype = model.encode(np.zeros((1, *example), "float32")).dtype.name if decoding else "float32"
         self.signature = [
             keras.InputSpec(shape=(None, *(model.latent_shape(shape) if decoding else shape)), dtype=dtype)
@@ -171,7 +175,9 @@ def _litert(part, path, quantize, images):
 
 def _example(part):
     (spec,) = part.signature
-    return np.zeros([n or (1 if i == 0 else 4 * max(part.model.factors)) for i, n in enumerate(spec.shape)], spec.dtype)
+    return np.zeros(
+        [n or (1 if i == 0 else 4 * max(part.model.downsampling_factors)) for i, n in enumerate(spec.shape)], spec.dtype
+    )
 
 
 def typical_images(model, folder, size=None):

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import PresetError, PresetNotFoundError
-from medzoo.files import written_whole
-from medzoo.layers.arguments import checked, choice
 from medzoo.models.checks import check_shape
+from medzoo.utils.arguments import checked, choice
+from medzoo.utils.files import written_whole
 from medzoo.zoo.download import cache_folder, check_file, fetch, sha256
-from medzoo.zoo.hostile import check_arguments, check_config, check_count, check_usual, check_weights
 from medzoo.zoo.manifest import BUNDLED, entry, manifest
-from medzoo.zoo.preprocess import Preprocess
+from medzoo.zoo.preprocessor import Preprocessor
+from medzoo.zoo.validation import check_arguments, check_config, check_count, check_reference_statistics, check_weights
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "README.md"
 FORMAT = 1
@@ -179,22 +179,24 @@ def _read_config(folder):
 def _build(folder, name):
     """The model of a folder whose files were checked where they came from: manifest, hub or the folder itself."""
     from medzoo import models
-    from medzoo.models.usual import Usual
+    from medzoo.models.ood import ReferenceStatistics
 
     config = _read_config(folder)
     families = {cls.__name__: cls for cls in models.FAMILIES}
     family, arguments = check_config(config["model"], families, name)
-    check_arguments(config["preprocessing"], Preprocess, name)
-    if "usual" in config:
-        check_usual(config["usual"], name)
+    check_arguments(config["preprocessing"], Preprocessor, name)
+    if "reference_statistics" in config:
+        check_reference_statistics(config["reference_statistics"], name)
     try:
         if name not in manifest():  # whose files were held against its checksums
             check_count(family, arguments, config["weights"]["size"], name)
         model = family.from_config(arguments)
         check_weights(folder / WEIGHTS, [v.shape for v in model.variables], name)
         model.load_weights(folder / WEIGHTS)
-        model.preprocess = Preprocess(**config["preprocessing"])
-        model.usual = Usual(**config["usual"]) if "usual" in config else None
+        model.preprocess = Preprocessor(**config["preprocessing"])
+        model.reference_statistics = (
+            ReferenceStatistics(**config["reference_statistics"]) if "reference_statistics" in config else None
+        )
     except PresetError:
         raise
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
@@ -240,7 +242,7 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
             "model": {"class_name": type(model).__name__, "config": _without_preprocess(model.get_config())},
             "preprocessing": preprocess.get_config(),
             "weights": {"size": (temporary / WEIGHTS).stat().st_size, "sha256": sha256(temporary / WEIGHTS)},
-            **({"usual": model.usual.get_config()} if model.usual else {}),
+            **({"reference_statistics": model.reference_statistics.get_config()} if model.reference_statistics else {}),
         }
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         folder.mkdir(exist_ok=True)
@@ -250,13 +252,13 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
 
 
 def _preprocess(model, arguments):
-    """The `Preprocess` of those arguments, once it gives images that the model takes."""
-    names = set(Preprocess().get_config())
+    """The `Preprocessor` of those arguments, once it gives images that the model takes."""
+    names = set(Preprocessor().get_config())
     if not isinstance(arguments, dict) or set(arguments) - names:
         raise ValueError(
             f"save_preset: preprocessing={arguments!r:.80}; expected a dict of {', '.join(sorted(names))}."
         )
-    preprocess = Preprocess(**arguments)
+    preprocess = Preprocessor(**arguments)
     if preprocess.size:
         check_shape(model, np.broadcast_to(np.float32(0), (1, *preprocess.size, model.image_shape[-1])))
     return preprocess

@@ -6,16 +6,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from medzoo.images.archive import to_float
-from medzoo.images.intensity import resize, standardize
-from medzoo.images.patients import are_known, hold_out, patients_of_files, taken, units
-from medzoo.images.read import read_image
+from medzoo.data.augmentation import augmented_copies
+from medzoo.data.npz import to_float
+from medzoo.data.patients import group_indices, has_known_groups, hold_out, patients_of_files, take_groups
+from medzoo.io.image import read_image
+from medzoo.io.intensity import center_crop_resize, standardize
+from medzoo.metrics.conformal import quantile_of_others
+from medzoo.metrics.two_sample import ALPHA, LEAST, holm, two_sample_test
 from medzoo.models.checks import images_only
-from medzoo.models.conformal import quantile_of_others
-from medzoo.models.two_sample import ALPHA, LEAST, holm, two_sample_test
-from medzoo.recipes.augment import moved_copies
 from medzoo.tasks.anomaly.scores import SCORES
-from medzoo.tasks.anomaly.synthetic import Synthetic
+from medzoo.tasks.anomaly.synthetic import SyntheticAnomalyScore
 from medzoo.tasks.anomaly.threshold import attained_rate, conformal_threshold
 from medzoo.zoo.presets import loaded
 
@@ -25,7 +25,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
         detector = AnomalyDetector().fit(normal_images)
         detector.predict(images)        # 1 normal, -1 not, at the false-positive rate asked for
-        detector.heat_map(images)       # where
+        detector.anomaly_map(images)       # where
 
     Several scores are put on one scale, that of normal images held out from the fit (robust z-scores: median 0,
     interquartile range 1.35), and averaged.
@@ -38,16 +38,16 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     Args:
         model: name, folder or `hf://...` of a preset, or a medzoo model.
-        scores: which of `medzoo.tasks.anomaly.scores.SCORES`: `"synthetic"`, `"l1"`, `"ssim"`, `"latent"`,
-            `"neighbours"`, `"features"`, and for VAEs `"elbo"`, `"gradient"`, `"restoration"`.
-        heat: which score draws the heat map: `"synthetic"`, `"features"`, `"l1"`, or for VAEs `"gradient"`,
+        scores: which of `medzoo.tasks.anomaly.scores.SCORES`: `"synthetic"`, `"l1"`, `"ssim"`, `"mahalanobis"`,
+            `"knn"`, `"padim"`, and for VAEs `"elbo"`, `"gradient"`, `"restoration"`.
+        map_score: which score draws the heat map: `"synthetic"`, `"padim"`, `"l1"`, or for VAEs `"gradient"`,
             `"restoration"`.
         size: side in pixels that images are brought to, for a model that takes any.
         standardize: bring every image to the same mean and contrast first. Without it, exposure is what the scores see.
-        steps: of the training behind `"synthetic"`, batches of 16; some minutes.
-        augment: moved and mirrored copies of each normal image added to the fit of the other scores.
+        train_steps: of the training behind `"synthetic"`, batches of 16; some minutes.
+        n_augmented: moved and mirrored copies of each normal image added to the fit of the other scores.
         false_positive_rate: share of normal images that `predict` may call anomalies.
-        held_out: share of the normal images (of their patients, where these are known) kept for scale and threshold.
+        validation_fraction: share of the normal images (of their patients, where these are known) kept for scale and threshold.
         seed: int.
 
     Attributes: `threshold_` of `anomaly_scores`; `rate_`, the false-positive rate that it keeps: `false_positive_rate`,
@@ -59,24 +59,24 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self,
         model="mae-medical",
         scores=("synthetic",),
-        heat="synthetic",
+        map_score="synthetic",
         size=96,
         standardize=True,
-        steps=600,
-        augment=4,
+        train_steps=600,
+        n_augmented=4,
         false_positive_rate=0.05,
-        held_out=0.25,
+        validation_fraction=0.25,
         seed=0,
     ):
         self.model = model
         self.scores = scores
-        self.heat = heat
+        self.map_score = map_score
         self.size = size
         self.standardize = standardize
-        self.steps = steps
-        self.augment = augment
+        self.train_steps = train_steps
+        self.n_augmented = n_augmented
         self.false_positive_rate = false_positive_rate
-        self.held_out = held_out
+        self.validation_fraction = validation_fraction
         self.seed = seed
 
     def fit(self, X, y=None, groups=None):
@@ -94,7 +94,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             ValueError: If there are too few images or patients, or not one group per image.
         """
-        unknown = {*self.scores, self.heat} - set(SCORES)
+        unknown = {*self.scores, self.map_score} - set(SCORES)
         if unknown or not self.scores:
             raise ValueError(f"AnomalyDetector: scores {sorted(unknown)}; expected some of {', '.join(SCORES)}.")
         self.model_ = loaded(self.model)
@@ -107,22 +107,22 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         found = {name: self.fitted_[name].score(self.model_, held_out)[0] for name in self.scores}
         self.scale_ = {name: _scale(*np.percentile(values, QUARTILES)) for name, values in found.items()}
         self.held_out_scores_ = self._held_out(found)
-        self.held_out_groups_ = taken(groups, kept)
+        self.held_out_groups_ = take_groups(groups, kept)
         self.threshold_ = self.threshold_at(self.false_positive_rate)
-        self.rate_ = attained_rate(len(units(self.held_out_groups_, len(kept))), self.false_positive_rate)
+        self.rate_ = attained_rate(len(group_indices(self.held_out_groups_, len(kept))), self.false_positive_rate)
         self.acquisition_ = acquisition(raw)
         return self
 
     def _hold_out(self, count, groups):
         """Indices of the images held out, 10 or more, and of those learned from."""
-        patients = units(groups, count)
-        least = round(self.held_out * len(patients))
-        for many in range(max(1, least), len(patients)) if are_known(groups) else [least]:
+        patients = group_indices(groups, count)
+        least = round(self.validation_fraction * len(patients))
+        for many in range(max(1, least), len(patients)) if has_known_groups(groups) else [least]:
             if 0 < many < len(patients):
                 kept, rest = hold_out(patients, [many], self.seed)
                 if len(kept) >= LEAST and len(rest) >= LEAST:
                     return kept, rest
-        whose = f" of {len(patients)} patients" if are_known(groups) else ""
+        whose = f" of {len(patients)} patients" if has_known_groups(groups) else ""
         raise ValueError(
             f"AnomalyDetector: {count} normal images{whose}; expected {2 * LEAST} or more, so that {LEAST} can be held "
             f"out{', of other patients than the rest' if whose else ''}."
@@ -138,12 +138,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return self.fitted_["synthetic"].segmenter
 
     def _fit_scores(self, normals):
-        names, fitted = {*self.scores, self.heat}, {}
+        names, fitted = {*self.scores, self.map_score}, {}
         if "synthetic" in names:
-            fitted["synthetic"] = Synthetic(self.steps, self.seed).fit(self.model_, normals)
-        if self.augment and names - set(fitted):
-            changes = {"shift": 3.0, "warp": 0.08, "contrast": 0.0, "flip": True}
-            normals = np.concatenate([normals, *moved_copies(normals, self.augment, self.seed, **changes)])
+            fitted["synthetic"] = SyntheticAnomalyScore(self.train_steps, self.seed).fit(self.model_, normals)
+        if self.n_augmented and names - set(fitted):
+            changes = {"translation": 3.0, "affine": 0.08, "contrast": 0.0, "flip": True}
+            normals = np.concatenate([normals, *augmented_copies(normals, self.n_augmented, self.seed, **changes)])
         return fitted | {name: SCORES[name]().fit(self.model_, normals) for name in names - set(fitted)}
 
     def anomaly_scores(self, X):
@@ -167,10 +167,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self._warn_of_drift(raw)
         return np.where(self._scores(self._prepare(raw)) > self.threshold_, -1, 1)
 
-    def drifted(self, X):
+    def acquisition_shift(self, X):
         """In which of `ACQUISITION` images differ from the normal ones.
 
-        Each of the four is tested (`medzoo.models.two_sample.two_sample_test`, p-values adjusted after Holm 1979). For
+        Each of the four is tested (`medzoo.metrics.two_sample.two_sample_test`, p-values adjusted after Holm 1979). For
         images that are exchangeable with the normal ones, the list is not empty with a probability of 5% at most.
 
         Returns:
@@ -179,9 +179,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self, "threshold_")
         return self._drifted(self._read(X))
 
-    def heat_map(self, X, size=None):
+    def anomaly_map(self, X, size=None):
         """Where the anomaly is: float32 `(N, H, W, 1)`; for `heat="synthetic"` in [0, 1], about 1 in normal images for
-        `heat="features"`.
+        `heat="padim"`.
 
         Args:
             X: as in `fit`.
@@ -192,19 +192,21 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self, "threshold_")
         images = self._prepare(self._read(X))
-        maps = self.fitted_[self.heat].score(self.model_, images)[1]
+        maps = self.fitted_[self.map_score].score(self.model_, images)[1]
         if maps is None:
-            raise ValueError(f"AnomalyDetector: heat={self.heat!r} has no map; use 'synthetic', 'features' or 'l1'.")
+            raise ValueError(
+                f"AnomalyDetector: heat={self.map_score!r} has no map; use 'synthetic', 'features' or 'l1'."
+            )
         return _enlarge(maps, size or images.shape[1:3])[..., None]
 
-    def boxes(self, X, level=0.6, size=None):
+    def bounding_boxes(self, X, level=0.6, size=None):
         """Boxes around the strangest places, for each image a list of `(top, left, bottom, right)` in pixels.
 
         Args:
-            X, size: as in `heat_map`.
+            X, size: as in `anomaly_map`.
             level: share of the map's height, from its median to its peak, that a box's inside exceeds.
         """
-        return [find_boxes(heat, level) for heat in self.heat_map(X, size)]
+        return [find_boxes(heat, level) for heat in self.anomaly_map(X, size)]
 
     def _read(self, X):
         """Images as the model takes them, float32 `(N, H, W, 1)` in [0, 1], of the detector's size."""
@@ -216,7 +218,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         else:
             window = self.model_.preprocess and self.model_.preprocess.window
             X = np.stack([read_image(path, size, window) for path in X])
-        return self.model_.preprocess(X if X.shape[1:3] == size else resize(X, size))
+        return self.model_.preprocess(X if X.shape[1:3] == size else center_crop_resize(X, size))
 
     def _prepare(self, images):
         return standardize(images) if self.standardize else images

@@ -10,8 +10,8 @@ from keras import ops
 from medzoo import losses, metrics
 from medzoo.models import VAE
 from medzoo.models.gradients import input_gradient
-from medzoo.tasks.anomaly.synthetic import Synthetic
-from medzoo.tasks.features import features
+from medzoo.tasks.anomaly.synthetic import SyntheticAnomalyScore
+from medzoo.tasks.features import extract_features
 
 
 def _batches(images, size=64):
@@ -30,7 +30,7 @@ class _PerImage:
         return np.concatenate(scores), None if maps[0] is None else np.concatenate(maps)
 
 
-class L1(_PerImage):
+class L1Score(_PerImage):
     """Mean absolute difference between image and reconstruction."""
 
     def _score(self, model, images):
@@ -38,7 +38,7 @@ class L1(_PerImage):
         return difference.mean(axis=(1, 2)), difference
 
 
-class SSIM(_PerImage):
+class SSIMScore(_PerImage):
     """One minus the structural similarity of image and reconstruction."""
 
     def _score(self, model, images):
@@ -53,7 +53,7 @@ class ELBO(_PerImage):
         return ops.convert_to_numpy(_negative_elbo(model, images)), None
 
 
-class Gradient(_PerImage):
+class ELBOGradientScore(_PerImage):
     """Gradient of the negative evidence lower bound with respect to the image (Zimmerer et al. 2019,
     arXiv:1907.12258), times the reconstruction error; VAEs only."""
 
@@ -64,7 +64,7 @@ class Gradient(_PerImage):
         return maps.mean(axis=(1, 2)), maps
 
 
-class Restoration(_PerImage):
+class RestorationScore(_PerImage):
     """How far an image moves on its way to a likelier one (Chen et al. 2020, arXiv:2001.02055); VAEs only.
 
     Steps down the gradient of -ELBO(x) + `weight` |x - image|; the map is |x - image|.
@@ -101,37 +101,37 @@ def _negative_elbo(model, x):
     return losses.gaussian_nll(x, model.decoder(mean), model.variance) + losses.gaussian_kl(mean, log_var)
 
 
-class Latent:
+class MahalanobisScore:
     """Mahalanobis distance of the latents, with a shrunk covariance (Ledoit & Wolf 2004)."""
 
     def fit(self, model, normals):
         from sklearn.covariance import LedoitWolf
 
-        self.gaussian = LedoitWolf().fit(features(model, normals))
+        self.gaussian = LedoitWolf().fit(extract_features(model, normals))
         return self
 
     def score(self, model, images):
-        return self.gaussian.mahalanobis(features(model, images)), None
+        return self.gaussian.mahalanobis(extract_features(model, images)), None
 
 
-class Neighbours:
+class KNNScore:
     """Mean distance to the five nearest normal images, in standardised latents."""
 
     def fit(self, model, normals):
         from sklearn.neighbors import NearestNeighbors
         from sklearn.preprocessing import StandardScaler
 
-        known = features(model, normals)
+        known = extract_features(model, normals)
         self.scaler = StandardScaler().fit(known)
         self.search = NearestNeighbors(n_neighbors=min(5, len(known))).fit(self.scaler.transform(known))
         return self
 
     def score(self, model, images):
-        distances, _ = self.search.kneighbors(self.scaler.transform(features(model, images)))
+        distances, _ = self.search.kneighbors(self.scaler.transform(extract_features(model, images)))
         return distances.mean(axis=1), None
 
 
-class Features:
+class PaDiMScore:
     """Mahalanobis distance of the encoder's first feature map at each place (PaDiM, Defard et al. 2020,
     arXiv:2011.08785); the image's score is that of its strangest place.
 
@@ -172,13 +172,13 @@ class Features:
 
 
 SCORES = {
-    "synthetic": Synthetic,
-    "l1": L1,
-    "ssim": SSIM,
+    "synthetic": SyntheticAnomalyScore,
+    "l1": L1Score,
+    "ssim": SSIMScore,
     "elbo": ELBO,
-    "gradient": Gradient,
-    "restoration": Restoration,
-    "latent": Latent,
-    "neighbours": Neighbours,
-    "features": Features,
+    "gradient": ELBOGradientScore,
+    "restoration": RestorationScore,
+    "mahalanobis": MahalanobisScore,
+    "knn": KNNScore,
+    "padim": PaDiMScore,
 }

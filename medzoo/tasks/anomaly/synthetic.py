@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from medzoo.images.intensity import equalize, standardize
-from medzoo.progress import fitting
-from medzoo.recipes.augment import Augmented, expose
+from medzoo.data.augmentation import AugmentedDataset, random_acquisition
+from medzoo.io.intensity import equalize_histogram, standardize
 from medzoo.tasks.segment import Segmenter
+from medzoo.utils.progress import fitting
 
 KINDS = ("foreign", "texture", "pale", "pale", "hazy")  # as often as they are named
 UNTOUCHED = 0.25  # share of the images that stay normal
@@ -15,7 +15,7 @@ LEAST = 0.02  # mean change of grey values that makes a region an anomaly
 SHARE = 0.2  # of an image's pixels, the strangest, whose mean is its score
 
 
-def spoil(image, others, rng):
+def insert_synthetic_anomaly(image, others, rng):
     """Puts one to four soft regions on an image that do not belong there.
 
     A region is blended with a piece of another image from elsewhere (foreign; NSA, Schlueter et al. 2022,
@@ -72,13 +72,13 @@ def _soft_region(shape, rng, smallest=0.05, largest=0.4):
     return 1 / (1 + np.exp(np.minimum((distance - 1) * steepness, 50)))
 
 
-def evened(images):
+def partial_histogram_equalization(images):
     """Images `(N, H, W, 1)` halfway between one mean and contrast and an even histogram: little is left of exposure and
     of a scanner's tone curve, and tissues still differ as they did."""
-    return (standardize(images) + equalize(images)) / 2
+    return (standardize(images) + equalize_histogram(images)) / 2
 
 
-class Spoiled(keras.utils.PyDataset):
+class SyntheticAnomalyDataset(keras.utils.PyDataset):
     """Batches of normal images, moved, exposed and most of them spoiled, with the masks of where.
 
     Args:
@@ -102,15 +102,17 @@ class Spoiled(keras.utils.PyDataset):
         chosen = self.images[rng.integers(len(self.images), size=2 * self.batch_size)]
         shift = chosen.shape[1] / 16
         draw = int(rng.integers(1 << 31))
-        moved = Augmented(chosen, len(chosen), draw, shift=shift, warp=0.15, flip=True)[0][..., 0]
+        moved = AugmentedDataset(chosen, len(chosen), draw, translation=shift, affine=0.15, flip=True)[0][..., 0]
         own, others = moved[: self.batch_size], moved[self.batch_size :]
         pairs = []
         for image in own:
-            image = expose(image, rng)
+            image = random_acquisition(image, rng)
             untouched = rng.random() < UNTOUCHED
-            pairs.append((image, np.zeros(image.shape, "uint8")) if untouched else spoil(image, others, rng))
+            pairs.append(
+                (image, np.zeros(image.shape, "uint8")) if untouched else insert_synthetic_anomaly(image, others, rng)
+            )
         images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
-        return evened(images[..., None]), masks
+        return partial_histogram_equalization(images[..., None]), masks
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -124,7 +126,7 @@ class MaskEntropy(keras.losses.Loss):
         return -keras.ops.mean(keras.ops.log(keras.ops.maximum(likelihood, 1e-6)), axis=(1, 2))
 
 
-class Synthetic:
+class SyntheticAnomalyScore:
     """Share of the image that a segmenter takes for spoiled, which learned on normal images that were spoiled.
 
     The segmenter is the model's encoder within a U-Net (`medzoo.Segmenter`). It sees each image, `evened`, and its
@@ -147,12 +149,12 @@ class Synthetic:
         )
         self.segmenter.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), loss=MaskEntropy())
         with fitting(self.steps, "learning what is normal") as callback:
-            batches = Spoiled(normals, self.steps, 16, self.seed)
+            batches = SyntheticAnomalyDataset(normals, self.steps, 16, self.seed)
             self.segmenter.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[callback])
         return self
 
     def score(self, model, images):
-        images = evened(images)
+        images = partial_histogram_equalization(images)
         seen = [self.segmenter.predict(x, batch_size=32, verbose=0)[..., 1] for x in (images, images[:, :, ::-1])]
         maps = (seen[0] + seen[1][:, :, ::-1]) / 2
         ordered = np.sort(maps.reshape(len(maps), -1), axis=1)

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from medzoo.images.patients import are_known, units
+from medzoo.data.patients import group_indices, has_known_groups
 
 
 def attained_rate(count, rate):
@@ -37,14 +37,14 @@ def conformal_threshold(scores, rate, groups=None):
             f"conformal_threshold: {len(scores)} scores at a false-positive rate of {rate}. Expected finite scores and "
             "a rate above 0 and below 1, e.g. 0.05."
         )
-    patients = units(groups, len(scores))
+    patients = group_indices(groups, len(scores))
     n, weights = len(patients), np.empty(len(scores))
     for own in patients:
         weights[own] = 1 / len(own)
     order = np.argsort(scores, kind="stable")
     needed = (1 - rate) * (n + 1) - 1e-9
     if np.ceil(needed) > n:
-        what = "patients with normal images" if are_known(groups) else "normal images"
+        what = "patients with normal images" if has_known_groups(groups) else "normal images"
         warnings.warn(
             f"{n} {what} held out promise a false-positive rate of {1 / (n + 1):.1%} at best, not {rate:.1%}.",
             stacklevel=3,

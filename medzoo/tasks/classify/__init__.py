@@ -1,6 +1,6 @@
 """Tell classes apart: a preset's encoder under a classification head."""
 
 from medzoo.tasks.classify.classifier import Classifier, class_weights, fine_tune
-from medzoo.tasks.classify.run import classify_files, train_classifier
+from medzoo.tasks.classify.pipeline import classify_files, train_classifier
 
 __all__ = ["Classifier", "class_weights", "classify_files", "fine_tune", "train_classifier"]

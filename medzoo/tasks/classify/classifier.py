@@ -5,26 +5,26 @@ import numpy as np
 from keras import ops
 from scipy.ndimage import gaussian_filter
 
-from medzoo.images.patients import are_known, numbered
-from medzoo.images.splits import split
+from medzoo.data.augmentation import ArrayDataset, AugmentedDataset
+from medzoo.data.patients import encode_groups, has_known_groups
+from medzoo.data.splits import stratified_group_split
 from medzoo.layers import pooling
+from medzoo.metrics.classification import fit_temperature
 from medzoo.models.checks import check_shape, images_only
-from medzoo.recipes.augment import Augmented, Batches
-from medzoo.reports.classification import temperature
-from medzoo.tasks.explore import occlusion
-from medzoo.tasks.shared.fit import fit_best
-from medzoo.tasks.shared.on_encoder import OnEncoder
+from medzoo.tasks.attribution import occlusion_map
+from medzoo.tasks.shared.encoder_model import EncoderModel
+from medzoo.tasks.shared.finetuning import fit_best
 
-CHANGES = {  # how `fine_tune` varies images, by its `augment`: options of `Augmented`
-    True: {"shift": 3.0, "warp": 0.1, "contrast": 0.2},
-    False: {"as_is": 1.0, "contrast": 0.0},
+CHANGES = {  # how `fine_tune` varies images, by its `augment`: options of `AugmentedDataset`
+    True: {"translation": 3.0, "affine": 0.1, "contrast": 0.2},
+    False: {"identity_fraction": 1.0, "contrast": 0.0},
     # Chosen on validation films whose two classes had swapped proportions and sharpness.
-    "retaken": {"warp": 0.1, "stretch": 0.25, "contrast": 0.2, "exposure": 0.4, "as_is": 0.0},
+    "acquisition": {"affine": 0.1, "aspect_ratio": 0.25, "contrast": 0.2, "acquisition": 0.4, "identity_fraction": 0.0},
 }
 
 
 @keras.saving.register_keras_serializable("medzoo")
-class Classifier(OnEncoder):
+class Classifier(EncoderModel):
     """A pretrained encoder with a classification head; an ordinary Keras model.
 
         classifier = Classifier.from_pretrained("ae-chestxray-64", num_classes=2)
@@ -75,7 +75,7 @@ class Classifier(OnEncoder):
         return classifier
 
     def build_head(self):
-        pooled = (None, pooling.cells_of(self.encoder) + 3 * sum(self.encoder.filters))
+        pooled = (None, pooling.pooled_size(self.encoder) + 3 * sum(self.encoder.filters))
         self.normalization.build(pooled)
         self.head.build(pooled)
         self.temperature = self.add_weight((), "ones", trainable=False, name="temperature")
@@ -88,7 +88,7 @@ class Classifier(OnEncoder):
         check_shape(self, x)
         stages = self.encoder.stage_outputs(x)
         latents = self.encoder.latents(x, stages)[..., : self.encoder.latent_dim]
-        pooled = ops.concatenate([pooling.in_cells(latents), pooling.deep(stages)], axis=1)
+        pooled = ops.concatenate([pooling.pool_grid(latents), pooling.pool_stages(stages)], axis=1)
         hidden = self.normalization(pooled, training=training)
         scores = self.head(self.dropout(hidden, training=training)) / self.temperature
         return ops.sigmoid(scores) if self.multi_label else ops.softmax(scores)
@@ -105,10 +105,10 @@ class Classifier(OnEncoder):
     def calibrate(self, x, y):
         """Sets the temperature that scores are divided by (Guo et al. 2017, arXiv:1706.04599) to the one that suits
         images and labels best which the classifier was not trained on; the classes found stay the same."""
-        found = self.predict(x if isinstance(x, keras.utils.PyDataset) else Batches(x), verbose=0)
-        self.temperature.assign(self.temperature * temperature(found, y))
+        found = self.predict(x if isinstance(x, keras.utils.PyDataset) else ArrayDataset(x), verbose=0)
+        self.temperature.assign(self.temperature * fit_temperature(found, y))
 
-    def explain(self, image, target=None, patch=None):
+    def occlusion_map(self, image, target=None, patch=None):
         """What in an image speaks for a class: how its log-odds fall where a square of the image gives way to its own
         blur (occlusion, Zeiler & Fergus 2014, arXiv:1311.2901). Covering shows what this classifier uses, not why; the
         cause may be beside the finding, a marker or a tube.
@@ -126,11 +126,11 @@ class Classifier(OnEncoder):
         target = int(self.predict(image[None], verbose=0)[0].argmax()) if target is None else target
 
         def log_odds(images):
-            p = np.clip(self.predict(Batches(images), verbose=0)[:, target].astype("float64"), 1e-7, 1 - 1e-7)
+            p = np.clip(self.predict(ArrayDataset(images), verbose=0)[:, target].astype("float64"), 1e-7, 1 - 1e-7)
             return np.log(p / (1 - p))
 
         blurred = gaussian_filter(image[..., 0], side / 12)[..., None]
-        return occlusion(log_odds, image, patch, blurred, max(1, patch // 2))
+        return occlusion_map(log_odds, image, patch, blurred, max(1, patch // 2))
 
     def get_config(self):
         own = {"dropout": self.dropout.rate, "multi_label": self.multi_label, "class_names": self.class_names}
@@ -154,7 +154,7 @@ def fine_tune(
     steps=None,
     augment=True,
     loss=None,
-    balance=True,
+    class_weight="balanced",
     seed=0,
     verbose=0,
     groups=None,
@@ -168,13 +168,14 @@ def fine_tune(
             patients (of the images, where patients are not known) is held out for it.
         epochs, learning_rates: of the two stages; 0 epochs skips one.
         steps: batches an epoch; by default as many as show each image once, which is little where labels are few.
-        augment: `True`: move, turn, scale and expose the training images a little differently each epoch. `"retaken"`:
+        augment: `True`: move, turn, scale and expose the training images a little differently each epoch. `"acquisition"`:
             as another machine might have taken them, with other proportions, exposure, sharpness and noise; where the
             classes differ in these (in the children's films of Kermany et al. 2018 they do), a classifier learns that
             in the place of disease. Not where shape is the sign: lesions in ultrasound are told by it. `False`: as they
-            are. Or a dict of options of `medzoo.recipes.augment.Augmented`.
+            are. Or a dict of options of `medzoo.data.augmentation.AugmentedDataset`.
         loss: of Keras, for integer labels; by default the classifier's own.
-        balance: weight the classes to count alike; not used where an image may have several findings.
+        class_weight: `"balanced"` weights the classes inversely to their frequency; `None` does not. Not used for
+            multi-label data.
         seed, verbose: of the training.
         groups: Sequence `(N,)` that tells patients apart, for what is held out by default; missing values are patients
             of their own.
@@ -188,8 +189,8 @@ def fine_tune(
     if not isinstance(augment, dict):
         if augment not in CHANGES:
             raise ValueError(f"fine_tune: augment={augment!r}; expected {', '.join(map(repr, CHANGES))} or a dict.")
-        augment = {"shift": min(x.shape[1:-1]) / 20, **CHANGES[augment]}
-    batches = Augmented(x, batch_size, seed, y, steps=steps, **augment)
+        augment = {"translation": min(x.shape[1:-1]) / 20, **CHANGES[augment]}
+    batches = AugmentedDataset(x, batch_size, seed, y, steps=steps, **augment)
     for stage, (count, rate) in enumerate(zip(epochs, learning_rates, strict=True)):
         if not count:
             continue
@@ -198,12 +199,12 @@ def fine_tune(
         fit_best(
             classifier,
             batches,
-            validation_data=Batches(*validation_data, batch_size),
+            validation_data=ArrayDataset(*validation_data, batch_size),
             epochs=count,
             steps=len(batches),
             learning_rate=rate,
             loss=loss,
-            class_weight=class_weights(y) if balance and not classifier.multi_label else None,
+            class_weight=class_weights(y) if class_weight == "balanced" and not classifier.multi_label else None,
             callbacks=[batches.counted()],
             shuffle=False,
             verbose=verbose,
@@ -221,6 +222,8 @@ def _with_validation(x, y, validation_data, groups, seed):
             )
         return x, y, validation_data
     y = np.asarray(y)
-    where = split(y, numbered(groups, len(x)) if are_known(groups) else None, seed, names=("train", "val"))
+    where = stratified_group_split(
+        y, encode_groups(groups, len(x)) if has_known_groups(groups) else None, seed, names=("train", "val")
+    )
     kept, rest = where == "val", where == "train"
     return x[rest], y[rest], (x[kept], y[kept])

@@ -1,6 +1,6 @@
 """Compress images with a `Codec`: lossy, with a guaranteed largest error, or bit for bit."""
 
-from medzoo.tasks.compress.disk import compress_each, compress_files, contents_of, decompress_file
+from medzoo.tasks.compress.file_io import compress_each, compress_files, contents_of, decompress_file
 from medzoo.tasks.compress.files import DEFAULT, compress, contents, decompress
 
 __all__ = [

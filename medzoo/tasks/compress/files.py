@@ -4,8 +4,8 @@
     films = decompress(data)                # list of arrays
 
 Lossy: a film's latents are coded by the codec's prior. The range coder is constriction's (Bamler 2022,
-arXiv:2201.01741); all it is told is computed in whole numbers (`medzoo.tasks.compress.exact`), so a file can be read on
-any machine. With `max_error`: see `medzoo.tasks.compress.streams`.
+arXiv:2201.01741); all it is told is computed in whole numbers (`medzoo.tasks.compress.integer_codec`), so a file can be read on
+any machine. With `max_error`: see `medzoo.tasks.compress.lossless`.
 
 File: `MZC`, version, name of the preset (a dot for `DEFAULT`) and the first bytes of the sha256 of the weights that
 decode (no name and no bytes where none are needed); for each film what its `Head` holds and the coded bytes; at the end
@@ -21,17 +21,17 @@ import numpy as np
 from medzoo.errors import CompressedFileError
 from medzoo.models import Codec
 from medzoo.models.codec import BEST
-from medzoo.parallel import in_order, one_thread_a_product
-from medzoo.tasks.compress import streams
-from medzoo.tasks.compress.coding import Decoder, Encoder, code_latents
-from medzoo.tasks.compress.exact import ExactCodec
-from medzoo.tasks.compress.head import LATENTS, SIGN, SIGNED, TYPES, Head, Reader, varint
+from medzoo.tasks.compress import lossless as streams
+from medzoo.tasks.compress.header import LATENTS, SIGN, SIGNED, TYPES, Head, Reader, varint
+from medzoo.tasks.compress.integer_codec import IntegerCodec
+from medzoo.tasks.compress.range_coding import RangeDecoder, RangeEncoder, code_latents
+from medzoo.utils.parallel import in_order, one_thread_a_product
 from medzoo.zoo.presets import loaded
 
 MAGIC, VERSION = b"MZC", 4
 DIGEST = 4  # bytes of the sha256
 _exact_codecs = {}  # the last one used, by digest of its weights
-DEFAULT, SHORT = "codec-chestxray-256", "."  # its name in a file, where every byte counts
+DEFAULT, SHORT = "codec-chestxray", "."  # its name in a file, where every byte counts
 
 
 def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, tags=None):
@@ -43,7 +43,7 @@ def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, ta
         quality: of the lossy codec, a whole number from 0 (smallest) to 100; by default the codec's own.
         max_error: `None`: lossy; 0: lossless; n: no grey value is off by more than n.
         names: one for each image, to be kept in the file; by default none.
-        tags: one dict for each image, JSON-ready, to be kept too, see `medzoo.images.secondary`; by default none.
+        tags: one dict for each image, JSON-ready, to be kept too, see `medzoo.io.dicom_secondary_capture`; by default none.
 
     Raises:
         ValueError: images of another type or shape, an unknown quality, a quality beside `max_error`.
@@ -168,7 +168,7 @@ def _codec(model):
     digest = hashlib.sha256(b"".join([*weights, np.asarray(model.log_gain, "<f4").tobytes()])).digest()[:DIGEST]
     if digest not in _exact_codecs:
         _exact_codecs.clear()
-        _exact_codecs[digest] = ExactCodec(model)
+        _exact_codecs[digest] = IntegerCodec(model)
     return model, _exact_codecs[digest], digest
 
 
@@ -202,7 +202,7 @@ def _encoded(model, exact, image, quality):
 
 def _learned(exact, quality, bits, image, title, tags, latents):
     (height, width), (low, high) = image.shape, _range(image)
-    coder = Encoder()
+    coder = RangeEncoder()
     code_latents(coder, exact, latents, quality)
     words = coder.words().astype("<u4").tobytes()  # raises now, while the original is there
     picture = exact.picture(latents, quality, low, high)[:height, :width]
@@ -212,7 +212,7 @@ def _learned(exact, quality, bits, image, title, tags, latents):
 
 def _latents(words, exact, shape, quality):
     """The latents that a film's coded bytes hold."""
-    coder = Decoder(np.frombuffer(words, "<u4").astype("uint32"))
+    coder = RangeDecoder(np.frombuffer(words, "<u4").astype("uint32"))
     latents = np.zeros((*(-(-side // exact.f) for side in shape), sum(exact.groups)))
     code_latents(coder, exact, latents, quality)
     return latents

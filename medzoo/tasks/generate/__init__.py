@@ -1,27 +1,27 @@
 """Draw images that nobody's body gave: from the prior, from where real latents lie, between two images."""
 
-from medzoo.tasks.generate.code_prior import CodePrior
-from medzoo.tasks.generate.draw import (
-    AggregatePosterior,
-    copies,
-    draw,
-    draw_like,
-    drawn_files,
+from medzoo.tasks.generate.code_prior import AutoregressivePrior
+from medzoo.tasks.generate.sampling import (
+    GaussianMixtureSampler,
+    detect_copies,
     interpolate,
-    nearest,
-    new_images,
-    save_drawn,
+    nearest_training_distance,
+    sample_images,
+    sample_like,
+    sample_paths,
+    sample_without_copies,
+    save_samples,
 )
 
 __all__ = [
-    "AggregatePosterior",
-    "CodePrior",
-    "copies",
-    "draw",
-    "draw_like",
-    "drawn_files",
+    "AutoregressivePrior",
+    "GaussianMixtureSampler",
+    "detect_copies",
     "interpolate",
-    "nearest",
-    "new_images",
-    "save_drawn",
+    "nearest_training_distance",
+    "sample_images",
+    "sample_like",
+    "sample_paths",
+    "sample_without_copies",
+    "save_samples",
 ]

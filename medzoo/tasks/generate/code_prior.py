@@ -6,10 +6,10 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable("medzoo")
-class CodePrior(keras.Model):
+class AutoregressivePrior(keras.Model):
     """Predicts each code of a grid from those before it, row by row (as in Esser et al. 2021, arXiv:2012.09841).
 
-        prior = CodePrior(vqvae.quantizer.codebook_size, vqvae.latent_shape())
+        prior = AutoregressivePrior(vqvae.quantizer.codebook_size, vqvae.latent_shape())
         prior.compile(keras.optimizers.Adam(1e-3))
         prior.fit(vqvae.encode(films), epochs=20)          # or fit((codes, labels), ...) with num_classes
         new = vqvae.decode(prior.sample(16, seed=0))
@@ -76,12 +76,12 @@ class CodePrior(keras.Model):
         codes, labels = x if isinstance(x, tuple) else (x, None)
         if codes.ndim != 3 or codes.shape[1:] != self.grid or codes.min() < 0 or codes.max() >= self.codebook_size:
             raise ValueError(
-                f"CodePrior: codes {codes.shape} from {codes.min()} to {codes.max()}; expected (N, *{self.grid}) from "
+                f"AutoregressivePrior: codes {codes.shape} from {codes.min()} to {codes.max()}; expected (N, *{self.grid}) from "
                 f"0 to {self.codebook_size - 1}."
             )
         if (labels is None) == (self.num_classes > 0):
             raise ValueError(
-                f"CodePrior: num_classes={self.num_classes}; labels {'missing' if labels is None else 'given'}."
+                f"AutoregressivePrior: num_classes={self.num_classes}; labels {'missing' if labels is None else 'given'}."
             )
         codes = codes.reshape(len(codes), -1).astype("int32")
         return np.concatenate([self._start(len(codes), labels), codes[:, :-1]], axis=1), codes
@@ -99,7 +99,7 @@ class CodePrior(keras.Model):
         """
         if (label is None) == (self.num_classes > 0):
             raise ValueError(
-                f"CodePrior: label={label}; expected {f'0 to {self.num_classes - 1}' if self.num_classes else None}."
+                f"AutoregressivePrior: label={label}; expected {f'0 to {self.num_classes - 1}' if self.num_classes else None}."
             )
         rng = np.random.default_rng(seed)
         length = self.grid[0] * self.grid[1]

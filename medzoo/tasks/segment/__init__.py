@@ -1,8 +1,16 @@
 """Outline things: a preset's encoder within a U-Net, Dice and cross-entropy."""
 
-from medzoo.tasks.segment.measures import dice, hausdorff
-from medzoo.tasks.segment.pairs import MovedPairs
-from medzoo.tasks.segment.run import outline, train_segmenter
+from medzoo.metrics.segmentation import dice, hausdorff_distance
+from medzoo.tasks.segment.augmentation import AugmentedSegmentationDataset
+from medzoo.tasks.segment.pipeline import segment_file, train_segmenter
 from medzoo.tasks.segment.segmenter import DiceCrossEntropy, Segmenter
 
-__all__ = ["DiceCrossEntropy", "MovedPairs", "Segmenter", "dice", "hausdorff", "outline", "train_segmenter"]
+__all__ = [
+    "AugmentedSegmentationDataset",
+    "DiceCrossEntropy",
+    "Segmenter",
+    "dice",
+    "hausdorff_distance",
+    "segment_file",
+    "train_segmenter",
+]

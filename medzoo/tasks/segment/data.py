@@ -5,10 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
+from medzoo.data.masks import load_mask_archive, load_pairs
+from medzoo.data.patients import (
+    encode_groups,
+    group_indices,
+    groups_from_paths,
+    has_known_groups,
+    hold_out,
+    patients_of_files,
+    take_groups,
+)
+from medzoo.data.splits import SPLITS, count_leaking_groups
 from medzoo.errors import ImageError
-from medzoo.images.masks import load_mask_archive, load_pairs
-from medzoo.images.patients import are_known, hold_out, named_by, numbered, patients_of_files, taken, units
-from medzoo.images.splits import SPLITS, parted
 
 HELD_OUT = 0.15  # share of the pairs that chooses the epoch, and as many that are reported on
 LEAST = 10  # pairs, so that two or more are in each part
@@ -41,7 +49,7 @@ class Pairs:
 
     def patients(self, split):
         """Return the groups of a split, or `None`."""
-        return taken(self.groups, self.places[split])
+        return take_groups(self.groups, self.places[split])
 
 
 def split_pairs(images, masks, size, seed, group=None, groups=None):
@@ -88,9 +96,9 @@ def open_pairs(images, masks, size, seed, group=None, groups=None):
     else:
         x, y, files = load_pairs(images, masks, size)
         if groups is None:
-            groups = patients_of_files(files) if group is None else named_by(group, images, files)
-    groups = groups if are_known(groups) else None
-    numbers = numbered(groups, len(x))
+            groups = patients_of_files(files) if group is None else groups_from_paths(group, images, files)
+    groups = groups if has_known_groups(groups) else None
+    numbers = encode_groups(groups, len(x))
     places = {**given, **_missing(images, given, numbers, seed)}
     places = {split: places[split] for split in SPLITS}
     return Pairs(x, y, places, groups, names, _sentence(set(SPLITS) <= set(given), groups, numbers, places))
@@ -102,7 +110,7 @@ def _missing(source, given, numbers, seed):
     if not missing:
         return {}
     own = given.get("train", np.arange(len(numbers)))
-    patients = units(numbers[own], len(own))
+    patients = group_indices(numbers[own], len(own))
     count = round(HELD_OUT * len(patients))
     if round(HELD_OUT * len(own)) < 2:
         raise ImageError(f"{source}: {len(own)} pairs; expected {LEAST} or more, so that some can be held out.")
@@ -123,6 +131,6 @@ def _sentence(given, groups, numbers, places):
     where = np.empty(len(numbers), "U8")
     for split, own in places.items():
         where[own] = split
-    if both := parted(numbers, where):
+    if both := count_leaking_groups(numbers, where):
         return f"given with the data; {both} patients stand in more than one"
     return "given, by patient" if given else "by patient"

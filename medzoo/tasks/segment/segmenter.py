@@ -10,7 +10,7 @@ from medzoo.layers.blocks import ACTIVATION
 from medzoo.layers.grids import convolution, to_space
 from medzoo.models.checks import check_shape
 from medzoo.models.tiles import in_tiles
-from medzoo.tasks.shared.on_encoder import OnEncoder
+from medzoo.tasks.shared.encoder_model import EncoderModel
 
 
 @keras.saving.register_keras_serializable("medzoo")
@@ -59,15 +59,15 @@ class ConvBlock(keras.layers.Layer):
 
     Args:
         filters: width.
-        axes: 2 for images, 3 for volumes.
+        spatial_dims: 2 for images, 3 for volumes.
         stride: of the convolution, one for each axis; `None`: it is 3 wide and moves by 1.
     """
 
-    def __init__(self, filters, axes=2, stride=None, **kwargs):
+    def __init__(self, filters, spatial_dims=2, stride=None, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.axes, self.stride = filters, axes, stride and tuple(stride)
+        self.filters, self.spatial_dims, self.stride = filters, spatial_dims, stride and tuple(stride)
         how = {"kernel_size": 3} if stride is None else {"kernel_size": self.stride, "strides": self.stride}
-        self.convolution = convolution(axes)(
+        self.convolution = convolution(spatial_dims)(
             filters, padding="same", use_bias=False, kernel_initializer="he_normal", dtype=self.dtype_policy, **how
         )
         self.normalization = normalization()
@@ -81,7 +81,12 @@ class ConvBlock(keras.layers.Layer):
         return ACTIVATION(self.normalization(self.convolution(x), training=training))
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "axes": self.axes, "stride": self.stride}
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "spatial_dims": self.spatial_dims,
+            "stride": self.stride,
+        }
 
 
 def normalization(**kwargs):
@@ -99,7 +104,7 @@ def halvings(patch):
 
 
 @keras.saving.register_keras_serializable("medzoo")
-class Segmenter(OnEncoder):
+class Segmenter(EncoderModel):
     """A pretrained encoder within a U-Net (Ronneberger et al. 2015, arXiv:1505.04597); an ordinary Keras model.
 
         segmenter = Segmenter.from_pretrained("ae-chestxray", num_classes=2)
@@ -126,8 +131,8 @@ class Segmenter(OnEncoder):
         self.multi_label, self.least_classes = multi_label, 1 if multi_label else 2
         self.counted = "" if multi_label else " (background and foreground)"
         super().__init__(encoder, image_shape, num_classes, **kwargs)
-        conv, block = convolution(self.axes), partial(ConvBlock, axes=self.axes)
-        self.strides = halvings(encoder.patch)
+        conv, block = convolution(self.spatial_dims), partial(ConvBlock, spatial_dims=self.spatial_dims)
+        self.strides = halvings(encoder.patch_size)
         widths = [self.FINE * 2**i for i in range(len(self.strides))]
         self.fine = []
         for i, width in enumerate(widths):
@@ -135,7 +140,7 @@ class Segmenter(OnEncoder):
             self.fine.append([block(width, stride=stride, name=f"fine_{i}_0"), block(width, name=f"fine_{i}_1")])
         self.norms = [normalization(name=f"norm_{i}") for i in range(len(encoder.filters))]
         # Upwards: through the encoder's stages, each at twice the resolution, then through the fine ones.
-        self.factors_up = [(2,) * self.axes] * (len(encoder.filters) - 1) + self.strides[::-1]
+        self.factors_up = [(2,) * self.spatial_dims] * (len(encoder.filters) - 1) + self.strides[::-1]
         widths = [*encoder.filters[-2::-1], *widths[::-1]]
         self.widen = [
             conv(math.prod(factors) * width, 1, name=f"widen_{i}")
@@ -160,7 +165,7 @@ class Segmenter(OnEncoder):
         for unused in (self.encoder.linear, self.encoder.squeeze, self.encoder.head):
             if unused is not None:  # nothing here depends on the latents
                 unused.trainable = False
-        anywhere, width = (None,) * (1 + self.axes), self.image_shape[-1]
+        anywhere, width = (None,) * (1 + self.spatial_dims), self.image_shape[-1]
         for stage in self.fine:
             for block in stage:
                 block.build((*anywhere, width))

@@ -1,0 +1,1 @@
+"""What one trains on: datasets, labels, splits, NPZ files, augmentation, synthetic images."""

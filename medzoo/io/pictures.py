@@ -1,0 +1,297 @@
+"""What PNG, JPEG and TIFF files hold: upright, and at their own bit depth.
+
+Pillow decodes the files. Where its result differs from the content of the file (16-bit colors, signed and unsigned
+integers, white-is-zero, byte order), it is corrected here, or the file is refused.
+"""
+
+import struct
+import sys
+import threading
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from medzoo.errors import ImageError
+
+FORMATS = ("PNG", "JPEG", "TIFF")  # of files; MPO is opened as JPEG, APNG as PNG
+ALPHA = ("LA", "PA", "RGBA")
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Tags of TIFF, by their names in the specification.
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 258, 259, 262, 270
+SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION, COLOR_MAP, SAMPLE_FORMAT, IMAGE_DEPTH = 277, 284, 320, 339, 32997
+YCBCR, OLD_JPEG, JPEG = 6, 6, 7
+ORIENTATION = 274  # of EXIF and of TIFF
+
+
+class Picture(NamedTuple):
+    """One frame of a file.
+
+    Attributes:
+        values: `(H, W)` or `(H, W, 3)` in the type and with the numbers of the file; of a palette its indices.
+        palette: uint8 `(256, 3)` RGB, or `None`.
+        mode: Pillow's name for the kind of pixels.
+        spread: what Pillow has multiplied gray values of 1, 2 and 4 bits by (255, 85 and 17), else 1.
+        transparent: whether any pixel is transparent.
+        white_is_zero: whether the smallest number is white (TIFF, photometric interpretation 0).
+        lossy: whether the pixels were compressed with loss.
+    """
+
+    values: np.ndarray
+    palette: np.ndarray | None
+    mode: str
+    spread: int
+    transparent: bool
+    white_is_zero: bool
+    lossy: bool
+
+
+def read_picture(path, frame=None):
+    """Read one frame of a PNG, JPEG or TIFF file.
+
+    Args:
+        path: the file; its content decides on the format, not its name.
+        frame: index of the frame, for files with several (MPO, APNG, TIFF with several pages).
+
+    Returns:
+        A `Picture`, turned as EXIF or the TIFF orientation says.
+
+    Raises:
+        ImageError: a damaged file, several frames and no index, or pixels that cannot be read correctly.
+    """
+    with opened(path, frame) as picture:
+        white_is_zero = picture.format == "TIFF" and _checked_tiff(path, picture)
+        lossy = picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression", "")).lower()
+        raw = _rawmode(picture)
+        deep = picture.mode in ("LA", "RGB", "RGBA") and ";16" in raw
+        if "16" in raw and picture.format == "PNG" and getattr(picture, "n_frames", 1) > 1:
+            raise ImageError(f"{path}: an animated PNG of 16 bits; expected 8 bits, or one image.")
+        if not deep:
+            _set_rawmode(picture, _in_native_order(picture, raw))
+        picture.load()
+        values, palette, transparent = (_deep if deep else _shallow)(path, picture, frame, raw)
+        if white_is_zero and values.dtype == np.uint8:
+            values = 255 - values  # Pillow has inverted these, and no others
+        values = reorient(values, orientation_of(picture))
+        return Picture(values, palette, picture.mode, _spread(raw), transparent, white_is_zero, lossy)
+
+
+def pages_of(path):
+    """`(format, number of frames)` of a PNG, JPEG or TIFF file."""
+    with opened(path, 0) as picture:
+        return picture.format, getattr(picture, "n_frames", 1)
+
+
+@contextmanager
+def opened(path, frame=None):
+    """The Pillow image of one frame of a file, not yet decoded; whatever Pillow raises becomes an ImageError."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        # A file, not its path: mapped into memory, turned TIFF pages come out wrong (Pillow 12.3).
+        with _truncated_refused(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
+            frames = getattr(picture, "n_frames", 1)
+            if frames > 1 and frame is None:
+                raise ImageError(
+                    f"{path}: holds {frames} frames; say which with frame=0 to {frames - 1}, or as {path}#0."
+                )
+            if not 0 <= (frame or 0) < frames:
+                raise ImageError(f"{path}: frame={frame}; the file holds {frames}, from 0.")
+            if frame:
+                picture.seek(frame)
+            yield picture
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, DecompressionBombError ...
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, UnidentifiedImageError):
+            what = _unknown(path)
+        raise ImageError(f"{path}: not readable as PNG, JPEG or TIFF ({what}).") from error
+
+
+def _unknown(path):
+    """Why a file that Pillow cannot identify is none that it reads."""
+    with open(path, "rb") as file:
+        begins = file.read(4)
+    if begins in TIFF_MAGIC:
+        return "a TIFF of an unusual kind, or damaged; convert it to 8-bit or 16-bit grayscale, or to npy"
+    return f"begins with {begins!r}; another format, or damaged" if begins else "an empty file"
+
+
+class _truncated_refused:
+    """While this holds, Pillow refuses truncated files, even where a program has set it to fill them with gray."""
+
+    lock, inside, setting = threading.Lock(), 0, False
+
+    def __enter__(self):
+        from PIL import ImageFile
+
+        kind = type(self)
+        with kind.lock:
+            if kind.inside == 0:
+                kind.setting, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+            kind.inside += 1
+
+    def __exit__(self, *_):
+        from PIL import ImageFile
+
+        kind = type(self)
+        with kind.lock:
+            kind.inside -= 1
+            if kind.inside == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = kind.setting
+
+
+def orientation_of(picture):
+    """EXIF orientation, 1 to 8, that still has to be applied to a decoded Pillow image (of TIFF Pillow applies it)."""
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):  # damaged EXIF is ignored by viewers
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def reorient(values, orientation):
+    """An array `(H, W, ...)` turned as an EXIF orientation, 1 to 8, says."""
+    if orientation in (5, 6, 7, 8):
+        values = np.swapaxes(values, 0, 1)
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return np.ascontiguousarray(values)
+
+
+def _checked_tiff(path, picture):
+    """Whether the smallest number of a TIFF page is white.
+
+    Raises:
+        ImageError: a page that Pillow would decode wrongly.
+    """
+    tags = picture.tag_v2
+    photometric, bits = tags.get(PHOTOMETRIC), tags.get(BITS_PER_SAMPLE, (1,))
+    colors = photometric not in (0, 1, 3)
+    wrong = None
+    if photometric is None:
+        wrong = "no photometric interpretation, which says whether 0 is black or white"
+    elif photometric == YCBCR and tags.get(COMPRESSION, 1) not in (OLD_JPEG, JPEG):
+        wrong = "YCbCr colors without JPEG compression"
+    elif tags.get(PLANAR_CONFIGURATION, 1) != 1 and (max(bits) > 8 or photometric == YCBCR):
+        wrong = f"{max(bits)}-bit colors in separate planes"
+    elif colors and max(bits) > 8 and photometric != 2:
+        wrong = f"{max(bits)}-bit colors that are not RGB"
+    elif photometric == 3 and 0 < max(tags.get(COLOR_MAP, (0,))) < 256:
+        wrong = "a palette of 8-bit colors; TIFF stores 16 bits"
+    elif tags.get(IMAGE_DEPTH, 1) != 1:
+        wrong = f"{tags[IMAGE_DEPTH]} slices in one page"
+    elif (pages := _imagej_pages(tags)) > getattr(picture, "n_frames", 1):
+        wrong = f"{pages} images of ImageJ in {picture.n_frames} page"
+    if wrong:
+        raise ImageError(f"{path}: TIFF with {wrong}. Convert it to 8-bit or 16-bit grayscale or RGB, or to npy.")
+    return photometric == 0 and len(bits) == 1 and bits[0] >= 8
+
+
+def _imagej_pages(tags):
+    """How many images the description of ImageJ announces; it keeps large stacks behind a single page."""
+    lines = str(tags.get(DESCRIPTION, "")).splitlines()
+    if not lines or not lines[0].startswith("ImageJ="):
+        return 1
+    count = next((line[7:] for line in lines if line.startswith("images=")), "1")
+    return int(count) if count.isdigit() else 1
+
+
+def _rawmode(picture):
+    """How Pillow unpacks the bytes of a picture that is not decoded yet."""
+    arguments = picture.tile[0][3] if picture.tile else ""
+    return str(arguments if isinstance(arguments, (str, type(None))) else arguments[0])
+
+
+def _spread(raw):
+    return {"1": 255, "L;2": 85, "L;4": 17}.get(raw[:1] if raw[:1] == "1" else raw[:3], 1)
+
+
+def _set_rawmode(picture, raw):
+    if raw == _rawmode(picture):
+        return
+    changed = []
+    for tile in picture.tile:
+        arguments = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
+        changed.append(tile._make((*tile[:3], arguments)) if hasattr(tile, "_make") else (*tile[:3], arguments))
+    picture.tile = changed
+
+
+def _in_native_order(picture, raw):
+    """The raw mode for signed integers and floats as libtiff gives them, in the byte order of this machine; Pillow
+    takes them in that of the file."""
+    if not picture.tile or picture.tile[0][0] != "libtiff":
+        return raw
+    for big, little in (("F;32BF", "F;32F"), ("I;16BS", "I;16S"), ("I;32BS", "I;32S")):
+        if raw in (big, little):
+            return little if sys.byteorder == "little" else big
+    return raw
+
+
+def _deep(path, picture, frame, raw):
+    """Colors, or gray with alpha, of 16 bits, of which Pillow keeps the upper 8: `(values, None, transparent)`."""
+    if raw == "LA;16B":  # its four bytes a pixel are those of RGBA
+        parts = _bytes(path, frame, "RGBA").astype("uint16")
+        gray, alpha = parts[..., 0] << 8 | parts[..., 1], parts[..., 2] << 8 | parts[..., 3]
+        return gray, None, bool(alpha.min() < 65535)
+    order = raw[-1] if raw[-1] in "LB" else {"little": "L", "big": "B"}[sys.byteorder]
+    upper = np.asarray(picture).astype("uint16")
+    lower = _bytes(path, frame, raw[:-1] + {"L": "B", "B": "L"}[order])
+    values = upper << 8 | lower
+    transparent = values.shape[-1] == 4 and bool(values[..., 3].min() < 65535)
+    key = picture.info.get("transparency")
+    if isinstance(key, tuple):
+        transparent = bool((values[..., :3] == key).all(axis=-1).any())
+    return values[..., :3], None, transparent
+
+
+def _bytes(path, frame, raw):
+    """The bytes of a picture, unpacked in another way than Pillow's own."""
+    with opened(path, frame) as picture:
+        _set_rawmode(picture, raw)
+        picture.load()
+        return np.asarray(picture)
+
+
+def _shallow(path, picture, frame, raw):
+    """`(values, palette, transparent)` of all others."""
+    mode, key = picture.mode, picture.info.get("transparency")
+    transparent = mode in ALPHA and np.asarray(picture.getchannel("A")).min() < 255
+    if mode == "P":
+        palette = np.zeros((256, 3), "uint8")
+        colors = np.array(picture.getpalette("RGB"), "uint8").reshape(-1, 3)
+        palette[: len(colors)] = colors
+        transparent = key is not None and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255
+        return np.asarray(picture), palette, bool(transparent)
+    if mode in ("1", "L"):
+        values = np.asarray(picture.convert("L"))
+    elif mode == "LA":
+        values = np.asarray(picture.getchannel("L"))
+    elif mode in ("I", "F") or mode.startswith("I;16"):
+        values = np.asarray(picture)
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    elif mode in ("RGB", "RGBA", "PA") or (mode == "CMYK" and (picture.format == "TIFF" or "adobe" in picture.info)):
+        values = np.asarray(picture.convert("RGB"))
+    else:  # LAB; CMYK of which nobody knows whether it is inverted
+        raise ImageError(f"{path}: colors of kind {mode}; expected grayscale or RGB. Convert it first.")
+    values = _of_its_type(path, picture, values)
+    if key is not None and values.ndim == 2:
+        transparent = bool((values == key * _spread(raw)).any())  # the key is a number of the file
+    elif key is not None and mode == "RGB":
+        transparent = bool((values == [k & 255 for k in key]).all(axis=-1).any())
+    return values, None, bool(transparent)
+
+
+def _of_its_type(path, picture, values):
+    """Gray values in the type that the file says; Pillow knows no signed bytes and no unsigned 32 bits."""
+    if picture.format != "TIFF" or values.ndim != 2:
+        return values.astype("uint16") if picture.mode == "I" else values
+    bits, kind = (picture.tag_v2.get(tag, (1,))[0] for tag in (BITS_PER_SAMPLE, SAMPLE_FORMAT))
+    if kind == 2 and bits == 8:
+        return values.view("int8")
+    if picture.mode == "I":
+        return values.astype("int16") if bits == 16 else values.view("int32" if kind == 2 else "uint32")
+    return values

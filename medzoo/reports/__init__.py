@@ -1,1 +1,0 @@
-"""Numbers with intervals, tables and figures: what every report of medzoo is made of. Knows nothing of models."""

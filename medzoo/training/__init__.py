@@ -1,0 +1,1 @@
+"""The machinery behind recipes: training loop, checkpoints, distribution, priors."""

@@ -1,0 +1,1 @@
+"""Files, parallel work, progress bars and tables: know nothing of images."""
