@@ -14,9 +14,9 @@ import numpy as np
 from results import write
 
 import medzoo
+from medzoo import metrics
 from medzoo.data.npz import load_npz, load_npz_labels, to_float
 from medzoo.io.intensity import standardize
-from medzoo.metrics import image as metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 from medzoo.metrics.classification import classification_metrics
 from medzoo.tasks.adapt import adapt, coral

@@ -15,8 +15,8 @@ from results import write
 
 import medzoo
 from medzoo.data.npz import load_npz, load_npz_labels, to_float
+from medzoo.metrics import classification
 from medzoo.metrics.bootstrap import format_ci
-from medzoo.metrics.image import classification
 from medzoo.tasks.classify import fine_tune
 from medzoo.tasks.features import resize_to_model
 

@@ -18,8 +18,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 import medzoo
+from medzoo import metrics
 from medzoo.data.npz import load_npz, to_float
-from medzoo.metrics import image as metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 from medzoo.tasks.denoise import denoise
 

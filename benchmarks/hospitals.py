@@ -15,9 +15,9 @@ import numpy as np
 from results import write
 
 import medzoo
+from medzoo import metrics
 from medzoo.data.datasets import open_dataset
 from medzoo.data.npz import to_float
-from medzoo.metrics import image as metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 
 MOST = 150

@@ -26,10 +26,10 @@ from PIL import Image
 from results import explained, in_process, remembered, seconds, write
 
 import medzoo
+from medzoo import metrics
 from medzoo.data.npz import load_npz, to_float
 from medzoo.errors import ImageError
 from medzoo.io.image import read_stored
-from medzoo.metrics import image as metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 from medzoo.tasks.compress.lossless import GREAT, LARGE, USUAL
 

@@ -3,7 +3,7 @@ import pytest
 from conftest import SMALL
 from keras import ops
 
-from medzoo.metrics import image as metrics
+from medzoo import metrics
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.tasks.adapt import adapt, coral, coral_distance, mmd
 

@@ -6,9 +6,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 import medzoo
+from medzoo import metrics
 from medzoo.cli import main
 from medzoo.data.phantom import chest_phantom
-from medzoo.metrics import image as metrics
 from medzoo.tasks.denoise import denoise
 
 

@@ -4,8 +4,8 @@ import pytest
 from keras import ops
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from medzoo import metrics
 from medzoo.data.phantom import chest_phantom
-from medzoo.metrics import image as metrics
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from conftest import FAMILIES, SMALL
 from sklearn.decomposition import PCA
 
-from medzoo.metrics import image as metrics
+from medzoo import metrics
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 
 

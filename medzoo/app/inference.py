@@ -123,8 +123,8 @@ class InferenceSession:
 
     @staticmethod
     def _look_through(name, volume, spacing, model, place):
+        from medzoo import metrics
         from medzoo.io.volume import center_crop_or_pad
-        from medzoo.metrics import image as metrics
         from medzoo.models.tiles import padded, tile_for
 
         own = model.image_shape[:-1]
@@ -138,8 +138,8 @@ class InferenceSession:
         return {"figure": _png(save_planes, x[0], made[0], spacing, model.name, place), "facts": facts}
 
     def _look_at(self, name, stored, image, model, rate):
+        from medzoo import metrics
         from medzoo.io.intensity import center_crop_resize
-        from medzoo.metrics import image as metrics
 
         x = model.preprocess.fit(image)[None]
         reconstruction = model.reconstruct(x)
@@ -175,7 +175,7 @@ class InferenceSession:
         return f"{attained:.0%}{few}"
 
     def _compressed(self, file_size, image):
-        from medzoo.metrics import image as metrics
+        from medzoo import metrics
         from medzoo.tasks.compress import compress, decompress
 
         try:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from keras import ops
 
+from medzoo import metrics
 from medzoo.layers.grids import per_axis, to_depth, to_space
-from medzoo.metrics import image as metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci
 from medzoo.models import VQVAE, Codec
 

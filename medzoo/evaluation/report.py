@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medzoo import metrics
 from medzoo import visualization as plots
 from medzoo.data.npz import to_float
 from medzoo.data.patients import take_groups
@@ -16,7 +17,6 @@ from medzoo.evaluation.model_card import write_card
 from medzoo.evaluation.reconstruction import pca_baseline, similarity
 from medzoo.evaluation.robustness import perturbations
 from medzoo.evaluation.throughput import speed
-from medzoo.metrics import image as metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci, over, unit_of
 from medzoo.models import VAE
 from medzoo.tasks.shared.data import open_for

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from medzoo import metrics
 from medzoo.data.patients import take_groups
-from medzoo.metrics import image as metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci
 
 

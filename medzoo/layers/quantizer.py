@@ -22,7 +22,7 @@ class VectorQuantizer(keras.layers.Layer):
 
     van den Oord et al. 2017, arXiv:1711.00937. The gradient passes straight through. The codebook starts from
     k-means++ on the first training batch (Arthur & Vassilvitskii 2007), follows the latents by an exponential moving
-    average (`codebook_update="ema"`, appendix A of the paper) or by the codebook loss (`codebook_update="loss"`), and entries that
+    average (`codebook_update="ema"`, appendix A of the paper) or by the codebook loss (`codebook_update="gradient"`), and entries that
     fall out of use come back as latents of the current batch (Dhariwal et al. 2020, arXiv:2005.00341).
 
     All statistics are summed over the replicas of `tf.distribute`, and all random choices are the same on each, so
@@ -31,7 +31,7 @@ class VectorQuantizer(keras.layers.Layer):
     Args:
         codebook_size: number of entries, K.
         commitment_cost: weight of the pull of the latents towards their entries (beta in the paper).
-        learning: `"ema"` or `"loss"`.
+        codebook_update: `"ema"` or `"gradient"`.
         decay: of the moving averages.
         restart_threshold: an entry used less than this share of the average use starts anew; 0 switches it off.
         seed: int or `None`.
@@ -103,7 +103,7 @@ class VectorQuantizer(keras.layers.Layer):
     @property
     def codebook(self):
         """The entries, float32 `(codebook_size, D)`."""
-        return self.entries + self.offset if self.codebook_update == "loss" else ops.convert_to_tensor(self.entries)
+        return self.entries + self.offset if self.codebook_update == "gradient" else ops.convert_to_tensor(self.entries)
 
     def lookup(self, codes):
         """Codebook entries for integer codes: `(...)` to `(..., D)`."""
@@ -142,7 +142,7 @@ class VectorQuantizer(keras.layers.Layer):
             return ops.sum(ops.square(a - b), axis=tuple(range(1, len(a.shape))))
 
         loss = self.commitment_cost * distance(latents, ops.stop_gradient(quantized))
-        if self.codebook_update == "loss":
+        if self.codebook_update == "gradient":
             loss = loss + distance(ops.stop_gradient(latents), quantized)
         return loss
 

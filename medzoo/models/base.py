@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from medzoo import metrics
 from medzoo.layers.blocks import Decoder, Encoder, downsampling
 from medzoo.layers.efficientnet import EfficientNetEncoder
 from medzoo.layers.grids import per_axis, together
-from medzoo.metrics import image as metrics
 from medzoo.models.checks import (
     as_array,
     check_images,

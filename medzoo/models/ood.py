@@ -5,8 +5,8 @@ import logging
 import numpy as np
 from keras import ops
 
+from medzoo import metrics
 from medzoo.layers import pooling
-from medzoo.metrics import image as metrics
 from medzoo.metrics.conformal import conformal_pvalues, moments_of_others, quantile_of_others, smallest_pvalue
 from medzoo.metrics.two_sample import LEAST, two_sample_test
 from medzoo.models.checks import check_images

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from medzoo import metrics
 from medzoo.data.patients import encode_groups, group_indices, has_known_groups, patients_of_files, take_groups
 from medzoo.io.image import read_image
-from medzoo.metrics import image as metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci
 from medzoo.models.checks import images_only
 from medzoo.models.custom_loss import CustomLossMixin

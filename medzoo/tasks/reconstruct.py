@@ -5,10 +5,10 @@ import math
 from pathlib import Path
 
 import medzoo.data
+from medzoo import metrics
 from medzoo.io.volume import apply_to_volume
 from medzoo.io.volume_reader import read_volume
 from medzoo.io.writers import write_png
-from medzoo.metrics import image as metrics
 from medzoo.models import MaskedAutoencoder
 from medzoo.models.tiles import padded
 from medzoo.visualization import difference_strip, save_demo, save_planes

@@ -7,11 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from medzoo import metrics
 from medzoo.data.augmentation import AugmentedDataset
 from medzoo.data.image_dataset import open_dataset
 from medzoo.data.npz import to_float
 from medzoo.data.patients import encode_groups, has_known_groups
-from medzoo.metrics import image as metrics
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.training.trainer import CLIP, schedule
 from medzoo.utils.files import write_json, write_whole

@@ -6,11 +6,11 @@ import shutil
 import keras
 import numpy as np
 
+from medzoo import metrics
 from medzoo.data.augmentation import AugmentedDataset
 from medzoo.data.npz import to_float
 from medzoo.errors import TrainingError
 from medzoo.io.intensity import center_crop_resize
-from medzoo.metrics import image as metrics
 from medzoo.training.checkpoint import Checkpoints, begin
 from medzoo.training.distribution import distribution_scope
 from medzoo.utils.files import check_settings, write_json

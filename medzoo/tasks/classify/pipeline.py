@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from medzoo.data.augmentation import ArrayDataset
+from medzoo.metrics import classification
 from medzoo.metrics.bootstrap import unit_of
-from medzoo.metrics.image import classification
 from medzoo.metrics.subgroups import by_subgroup
 from medzoo.metrics.two_sample import ALPHA, LEAST
 from medzoo.tasks.classify.classifier import Classifier, fine_tune
