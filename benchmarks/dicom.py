@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from results import write
+from common import write
 
 from medzoo.errors import ImageError
 from medzoo.io import jpeg12

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from results import explained, write
+from common import explained, write
 
 import medzoo
 from medzoo.data.image_dataset import open_dataset

@@ -46,7 +46,7 @@ def runner(path):
 
 
 def facts_of(run, films, reference):
-    from results import quickest
+    from common import quickest
 
     outputs = np.concatenate([run(film[None]) for film in films])
     spent = quickest(lambda: [run(film[None]) for film in films[:20]], 3) / 20 * 1e3
@@ -64,7 +64,7 @@ def main(data, small, out):
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from results import bars, write
+    from common import bars, write
 
     import medzoo
     from medzoo.data.npz import load_npz, to_float

@@ -66,7 +66,7 @@ def is_refusal(result):
 @click.option("--before", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, before, out):
-    from results import bars, write
+    from common import bars, write
 
     old, new = read_all(before, data), read_all(Path(__file__).parents[1], data)
     names = sorted(old.keys() | new.keys())

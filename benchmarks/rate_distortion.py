@@ -1,6 +1,6 @@
 """Compressed films of two hospitals: our codec beside the formats that everyone has.
 
-    python benchmarks/rate_distortion.py --data DIR --cache DIR --out benchmarks/rate-distortion
+    python benchmarks/rate_distortion.py --data DIR --cache DIR --out benchmarks/rate_distortion
 
 DIR holds chestxray_256.npz (102 test films of a hospital that the codec learned from) and jsrt_256.npz (80 of another
 one). Whole files, one film each, grey, 8 bits: `medzoo.compress`; JPEG, JPEG 2000 (its own rate control), WebP and AVIF
@@ -23,7 +23,7 @@ import click
 import keras
 import numpy as np
 from PIL import Image
-from results import explained, in_process, remembered, seconds, write
+from common import explained, in_process, remembered, seconds, write
 
 import medzoo
 from medzoo import metrics

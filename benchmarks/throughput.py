@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import keras
-from results import alone, bars, pace_table, paces, write
+from common import alone, bars, pace_table, paces, write
 
 PRESETS = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "mae-chestxray", "ae-medical")
 

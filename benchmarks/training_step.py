@@ -1,6 +1,6 @@
 """A training step, beside the same network as a plain Keras model and in plain PyTorch.
 
-    python benchmarks/training_step.py --out benchmarks/training-step
+    python benchmarks/training_step.py --out benchmarks/training_step
 
 The default convolutional autoencoder and VAE of medzoo, 64 pixels, batches of 32, Adam. "functional": the same layers
 of Keras' own in a functional model, with a compiled loss (for the VAE: a layer that adds the KL term) and PSNR as a
@@ -212,7 +212,7 @@ def compare(families, kinds, jit):
 @click.command(help=__doc__)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(out):
-    from results import bars, in_process, write
+    from common import bars, in_process, write
 
     rows = []
     for backend, kinds, jit in (

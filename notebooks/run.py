@@ -1,7 +1,7 @@
 """Runs notebooks from top to bottom, each in an empty folder, and keeps what they print and draw.
 
 python notebooks/run.py                     # all of them
-python notebooks/run.py notebooks/05-compress.ipynb
+python notebooks/run.py notebooks/05-image-compression.ipynb
 """
 
 import os

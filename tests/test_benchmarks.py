@@ -33,7 +33,7 @@ def benchmark():
     return module("rate_distortion")
 
 
-NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "results")
+NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "common")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +50,7 @@ def test_every_result_has_its_page_and_figure(path):
 
 
 def test_remedies_against_imbalance_make_the_classes_count_alike():
-    classify = module("classify")
+    classify = module("class_imbalance")
     films = np.stack([chest_phantom(64, seed) for seed in range(40)])
     labels = (np.arange(40) >= 8).astype(int)
     for remedy in ("balanced sampling", "generated images"):
@@ -88,6 +88,6 @@ def test_a_format_is_measured_by_whole_files(benchmark):
 
 
 def test_tables_by_task_and_cost_say_what_the_pages_measured():
-    choosing = module("choosing")
+    choosing = module("update_tables")
     for page in (choosing.PAGE, choosing.README):
         assert choosing.written(page) == page.read_text(encoding="utf-8")

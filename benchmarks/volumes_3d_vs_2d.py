@@ -1,0 +1,169 @@
+"""Volumes: what does the third dimension buy, and what does it cost?
+
+    KERAS_BACKEND=torch python benchmarks/volumes_3d_vs_2d.py --data DIR --cache DIR --out benchmarks/volumes_3d_vs_2d
+
+DIR holds brain_3d (T1 and FLAIR of 18 elderly people, 2 mm; 3 people are for the test, 13 are trained on; for measuring
+only). PSNR of the six test volumes, whole, intensities from the 0.5th to the 99.5th percentile; 95% intervals by
+drawing volumes anew. A code of a VQ-VAE is one of 1,024 or fewer, and counts as one number, as a component of the PCA
+does, which is a float: in bits a code is the cheaper. The nets on slices and on volumes have equal widths and are
+trained with equal batches (262,144 pixels or voxels), steps and rates, from the PCA of their patches or from the
+preset; the slices of a volume are axial. Speed: one core, batches of one, as a share of what a product of two matrices
+of 2,048 rows reaches on that core in the same run; multiply-adds as PyTorch counts them, of training three times those
+of reconstruction. Memory: of a fresh process on two cores that reconstructs a volume of 512×512×300 voxels in tiles of
+96, with TensorFlow.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import click
+import keras
+import numpy as np
+from common import alone, bars, explained, in_process, pace_table, paces, remembered, write
+
+import medzoo
+from medzoo.evaluation.reconstruction import cut, join
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
+from medzoo.metrics.image import psnr
+from medzoo.models.tiles import padded
+from medzoo.training.trainer import schedule
+
+STEPS, RATE = 600, 1e-3
+SHIPPED = "vqvae-hippocampus"
+ON_SLICES, CROP, SLICES = "vqvae-brainmri", 32, (1, 64, 64)
+SHARED = {"latent_dim": 8, "codebook_size": 1024, "filters": (48,), "blocks_per_stage": 2}
+ROWS = {  # name: (voxels a number stands for, what reconstructs)
+    "PCA of blocks of 8×8×8, 8 components": (64, "pca"),
+    f"{SHIPPED}, as it is": (64, SHIPPED),
+    f"{SHIPPED}, fine-tuned": (64, "fine-tuned"),
+    "its net, from the PCA of patches of 4×4×4": (64, "volumes"),
+    "slices: the same, patches of 8×8": (64, "slices"),
+    f"slices: {ON_SLICES}, as it is": (16, ON_SLICES),
+}
+TILED = """
+import json, resource
+import numpy as np, medzoo
+x = np.random.default_rng(0).random((1, 300, 512, 512, 1), dtype="float32")
+made = medzoo.load("vqvae-hippocampus").reconstruct(x, tile=96)
+assert made.shape == x.shape
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(json.dumps({"gib": peak, "volume_gib": x.nbytes / 2**30}))
+"""
+
+
+@lru_cache(1)
+def heads(data):
+    """`{split: [volumes (D, H, W, 1)]}`, T1 and FLAIR of each person."""
+    folder = data / "brain_3d"
+    rows = [row.split(",") for row in (folder / "split.csv").read_text().split()[1:]]
+    files = {s: [f for p, where in rows if where == s for f in sorted(folder.glob(f"*/{p}_*"))] for _, s in rows}
+    return {split: [medzoo.read_volume(path).images() for path in paths] for split, paths in files.items()}
+
+
+class Crops(keras.utils.PyDataset):
+    """Batches of random crops of some volumes, of so many voxels; of one slice they are images."""
+
+    def __init__(self, volumes, size, steps):
+        super().__init__()
+        self.volumes, self.size, self.steps = volumes, size, steps
+        self.count = 2**18 // int(np.prod(size))
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        random = np.random.default_rng(index)
+        crops = []
+        for _ in range(self.count):
+            volume = self.volumes[random.integers(len(self.volumes))]
+            first = [random.integers(max(1, n - s + 1)) for n, s in zip(volume.shape, self.size, strict=False)]
+            crops.append(volume[tuple(slice(f, f + s) for f, s in zip(first, self.size, strict=True))])
+        crops = np.stack(crops)
+        return crops[:, 0] if self.size[0] == 1 else crops
+
+
+def net(way):
+    if way == "volumes":
+        return medzoo.VQVAE((None, None, None, 1), patch_size=4, seed=0, **SHARED)
+    if way == "slices":
+        return medzoo.VQVAE((None, None, 1), patch_size=8, seed=0, **SHARED)
+    return medzoo.load(SHIPPED if way == "fine-tuned" else way)
+
+
+def whole(function, volume, model):
+    """A function of batches, applied to a volume as one, or to its slices."""
+    batch = volume[None] if model.spatial_dims == 3 else volume
+    made = function(padded(batch, model))
+    return made[tuple(slice(side) for side in batch.shape)].reshape(volume.shape)
+
+
+def measured(data, way):
+    """PSNR of each test volume."""
+    pairs = zip(heads(data)["test"], reconstructed(data, way), strict=True)
+    return [float(psnr(truth[None], made[None])[0]) for truth, made in pairs]
+
+
+def reconstructed(data, way):
+    """The test volumes, as one of `ROWS` makes them."""
+    split = heads(data)
+    if way == "pca":
+        made = pca(split["train"])
+        return [made(volume) for volume in split["test"]]
+    keras.utils.set_random_seed(0)
+    model = net(way)
+    if way in ("fine-tuned", "volumes", "slices"):
+        batches = Crops(split["train"], SLICES if way == "slices" else (CROP,) * 3, STEPS)
+        if way != "fine-tuned":
+            model.initialize_from_pca(np.concatenate([batches[i] for i in range(10)]))
+        model.compile(keras.optimizers.Adam(schedule(RATE, STEPS), global_clipnorm=1000.0))
+        model.fit(batches, epochs=1, shuffle=False, verbose=2)
+    return [whole(model.reconstruct, volume, model) for volume in split["test"]]
+
+
+def pca(volumes, side=8, components=8):
+    """A function that reconstructs a volume from the PCA of its blocks."""
+    from sklearn.decomposition import PCA
+
+    def whole_blocks(volume):
+        margins = [(0, -n % side) for n in volume.shape[:3]]
+        return np.pad(volume, [*margins, (0, 0)], mode="edge")[None]
+
+    seen = np.concatenate([cut(whole_blocks(volume), side) for volume in volumes])
+    fitted = PCA(components, svd_solver="covariance_eigh").fit(seen)
+
+    def reconstruct(volume):
+        x = whole_blocks(volume)
+        made = fitted.inverse_transform(fitted.transform(cut(x, side))).astype("float32")
+        return np.clip(join(made, x.shape, side)[0][tuple(slice(n) for n in volume.shape)], 0, 1)
+
+    return reconstruct
+
+
+@click.command(help=__doc__)
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
+@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+def main(data, cache, out):
+    alone()
+    cache.mkdir(parents=True, exist_ok=True)
+    made = {
+        name: remembered(cache, ["volumes", way], lambda way=way: measured(data, way))
+        for name, (_, way) in ROWS.items()
+    }
+    quality = {name: bootstrap_mean_ci(own) for name, own in made.items()}
+    bars(out, list(quality), [round(value["mean"], 2) for value in quality.values()], "PSNR of unseen heads, dB")
+    fast = paces({SHIPPED: (1, 96, 96, 96, 1), ON_SLICES: (96, 96, 96, 1)}, "voxel")
+    tiled = in_process(TILED, "tensorflow")
+    cells = [[name, f"1/{ROWS[name][0]}", format_ci(value)] for name, value in quality.items()]
+    memory = [["volume", f"{tiled['volume_gib']:.2f} GiB"], ["process, at most", f"{tiled['gib']:.2f} GiB"]]
+    tables = [
+        ("Heads that were not trained on", ["", "numbers a voxel", "PSNR, dB"], cells),
+        pace_table(fast, "voxel"),
+        ("512×512×300 voxels in tiles", ["", ""], memory),
+    ]
+    facts = {"backend": keras.backend.backend(), "psnr": quality, "speed": fast, "tiled": tiled}
+    write(out, "Volumes", tables, facts, explained())
+
+
+if __name__ == "__main__":
+    main()
