@@ -25,7 +25,7 @@ def test_manifest_cards_and_table_say_what_the_measurements_say():
     for name in manifest():
         assert (BUNDLED / name / "README.md").read_text(encoding="utf-8") == card(BUNDLED / name)
         assert (BUNDLED / name / "samples.png").is_file()
-    page = (ROOT / "docs" / "choosing.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "pretrained-models.md").read_text(encoding="utf-8")
     assert publish.between_marks(page, publish.MARK, publish.table(manifest())) == page
     assert all(f"[`{name}`]" in page for name in manifest())
 
@@ -47,12 +47,12 @@ PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROO
 )
 def test_python_in_the_documentation_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder, count in (("films", 4), ("archive", 8), ("normal", 40)):
+    for folder, count in (("images", 4), ("archive", 8), ("normal", 40)):
         (tmp_path / folder).mkdir()
         for seed in range(count):
             film = Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8"))
             film.save(f"{folder}/{seed:02d}.png")
-    Image.open("films/00.png").save("film.png")
+    Image.open("images/00.png").save("image.png")
     overview = "docs/tasks/index.md"  # what the pages of tasks assume
     blocks = (blocks_of(overview) if page.startswith("docs/tasks/") and page != overview else []) + blocks_of(page)
     scope = {}

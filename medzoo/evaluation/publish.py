@@ -1,4 +1,4 @@
-"""Manifest, cards and the table of docs/choosing.md from presets' own JSON files: `python -m medzoo.evaluation.publish`.
+"""Manifest, cards and the table of docs/pretrained-models.md from presets' own JSON files: `python -m medzoo.evaluation.publish`.
 
 Run in a checkout, after copying a preset folder to medzoo/zoo/weights/. The tests check that nothing differs.
 `--measure DIR` measures presets anew first, on the archives in that folder; `--speed` only their speed. `--usual DIR`
@@ -65,7 +65,7 @@ def build_manifest():
 
 
 def table(presets):
-    """The table of models in docs/choosing.md."""
+    """The table of models in docs/pretrained-models.md."""
     header = ["preset", "family", "for", "input", "latents", "MiB", "PSNR, dB", "SSIM", "PCA, dB"]
     rows = []
     for name, e in presets.items():
@@ -145,12 +145,12 @@ def fit_reference(folder, data):
 
 
 def publish():
-    """Writes the manifest, the presets' cards and the table of docs/choosing.md."""
+    """Writes the manifest, the presets' cards and the table of docs/pretrained-models.md."""
     manifest = build_manifest()
     manifest_path().write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for name in manifest["presets"]:
         (BUNDLED / name / "README.md").write_text(card(BUNDLED / name), encoding="utf-8")
-    page = manifest_path().parent / "docs" / "choosing.md"
+    page = manifest_path().parent / "docs" / "pretrained-models.md"
     if page.is_file():
         text = page.read_text(encoding="utf-8")
         page.write_text(between_marks(text, MARK, table(manifest["presets"])), encoding="utf-8")
