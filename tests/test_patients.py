@@ -12,20 +12,13 @@ from PIL import Image
 
 from medzoo.cli import main
 from medzoo.data.image_dataset import open_dataset
-from medzoo.data.patients import (
-    encode_groups,
-    group_indices,
-    groups_from_paths,
-    hold_out,
-    patients_of_files,
-    take_groups,
-    warn_of_shared,
-)
+from medzoo.data.patients import groups_from_paths, patients_of_files, warn_shared_patients
 from medzoo.errors import ImageError
 from medzoo.metrics.bootstrap import bootstrap_ci, bootstrap_mean_ci, format_ci, over, unit_of
 from medzoo.metrics.classification import classification_metrics
 from medzoo.metrics.subgroups import by_subgroup
 from medzoo.models import ConvAutoencoder
+from medzoo.utils.groups import encode_groups, group_indices, hold_out, take_groups
 
 PATIENTS = np.repeat([f"p{i}" for i in range(10)], 4)
 
@@ -460,8 +453,8 @@ def test_patients_of_two_data_sets_used_together_are_warned_of(tmp_path, caplog)
         write_pngs(tmp_path / name, marked(), None)
     sets = [open_dataset(tmp_path / name, 16, group=r"^\d+", seed=seed) for seed, name in enumerate("ab")]
     with caplog.at_level(logging.WARNING, "medzoo"):
-        warn_of_shared(sets[:1])
+        warn_shared_patients(sets[:1])
         assert not caplog.records
-        warn_of_shared(sets)
+        warn_shared_patients(sets)
     assert "a, b: " in caplog.text
     assert "patients of the same name" in caplog.text

@@ -92,10 +92,11 @@ def drift(name, old, new, feature_type, group):
     Example:
         medzoo drift ae-chestxray-64 last-year/ this-year/
     """
-    from medzoo.data.patients import has_known_groups, patients_of_files
+    from medzoo.data.patients import patients_of_files
     from medzoo.metrics.two_sample import ALPHA
     from medzoo.tasks.drift import detect_drift as measured
     from medzoo.tasks.features import extract_features_from_files
+    from medzoo.utils.groups import has_known_groups
     from medzoo.zoo.presets import load
 
     model = load(name)

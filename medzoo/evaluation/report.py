@@ -8,7 +8,6 @@ import numpy as np
 from medzoo import metrics
 from medzoo import visualization as plots
 from medzoo.data.npz import to_float
-from medzoo.data.patients import take_groups
 from medzoo.evaluation.generation import sample_quality
 from medzoo.evaluation.latent_statistics import kl_per_latent, latent_statistics, log_likelihood
 from medzoo.evaluation.linear_probe import probe
@@ -21,6 +20,7 @@ from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci, over, unit_of
 from medzoo.models import VAE
 from medzoo.tasks.shared.data import open_for
 from medzoo.utils.files import write_json
+from medzoo.utils.groups import take_groups
 from medzoo.zoo.manifest import BUNDLED
 from medzoo.zoo.presets import load
 
@@ -59,7 +59,7 @@ def evaluate(
     """
     model = load(name)
     collection = open_for(model, data, size, classes=classes, **reading)
-    classes = collection.kept
+    classes = collection.selected_classes
     images, train = (to_float(collection.images(s)) for s in (split, "train"))
     groups = collection.patients(split)
     log.info("%s: reconstructing %d images of %s, also brighter, darker, noisier", model.name, len(images), data)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from medzoo import metrics
-from medzoo.data.patients import take_groups
 from medzoo.metrics.bootstrap import bootstrap_mean_ci
+from medzoo.utils.groups import take_groups
 
 
 def _noisy(std):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medzoo.data.patients import encode_groups, has_known_groups
+from medzoo.utils.groups import encode_groups, has_known_groups
 
 
 def bootstrap_ci(statistic, n, resamples=2000, seed=0, groups=None):

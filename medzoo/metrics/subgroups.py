@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from medzoo.data.patients import take_groups
 from medzoo.metrics.classification import classification_metrics
+from medzoo.utils.groups import take_groups
 
 PARTS = 4  # that numbers with many values are cut into, of about as many images each
 

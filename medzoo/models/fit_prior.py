@@ -8,6 +8,7 @@ from medzoo.models.checks import as_array
 from medzoo.models.epochs import EpochDataset
 from medzoo.models.flow_prior import FlowPrior
 from medzoo.utils.arguments import COUNT, NONE, checked, either, real, whole
+from medzoo.utils.schedules import cosine_schedule
 
 WIDTHS = {True: (48, 96, 144), False: (192,)}  # of grids, of vectors
 LEAST = 2  # images: one has no variance
@@ -87,9 +88,7 @@ def prepare(model, images, labels, batch_size, filters, blocks_per_stage, seed):
 def optimizer(steps, learning_rate):
     """AdamW with a short warm-up, a cosine and an average of the weights over about the last twentieth of the steps."""
     warmup = min(100, steps // 10)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), alpha=0.02, warmup_target=learning_rate, warmup_steps=warmup
-    )
+    rate = cosine_schedule(learning_rate, steps, warmup, final=0.02)
     momentum = min(0.999, max(0.0, 1 - 20 / steps))
     return keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1e3, use_ema=True, ema_momentum=momentum)
 

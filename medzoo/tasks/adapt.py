@@ -1,4 +1,8 @@
-"""Bring a preset to a new scanner or hospital with images alone, no labels."""
+"""Unsupervised domain adaptation of a preset to images of another scanner or site."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,16 +19,19 @@ from medzoo.tasks.shared.data import SIZE
 from medzoo.zoo.presets import loaded, save_preset
 
 
-def coral(source, target, x=None):
-    """Features of a new hospital with the mean and covariance of the old one's (CORAL, Sun et al. 2016,
-    arXiv:1511.05547), so that a classifier fitted on the old ones can be used on them.
+def coral(source: np.ndarray, target: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
+    """Align target features with the mean and covariance of source features (CORAL).
+
+    A classifier trained on source features can then be applied to the aligned target features (Sun et al. 2016,
+    arXiv:1511.05547). Covariances are estimated with shrinkage (Ledoit & Wolf 2004), so that few images suffice.
 
     Args:
-        source, target: of the old and the new hospital, `(N, D)` and `(M, D)`; covariances are shrunk (Ledoit & Wolf
-            2004), so few images are enough.
-        x: further features of the new hospital, `(K, D)`, to bring over in the place of `target`.
+        source: Float array of shape `(N, D)`. Features of the source domain.
+        target: Float array of shape `(M, D)`. Features of the target domain.
+        x: Float array of shape `(K, D)`, or `None`. Further target features to align instead of `target`.
 
-    Returns: float array `(M, D)` or `(K, D)`.
+    Returns:
+        Float array of shape `(M, D)`, or `(K, D)` if `x` is given.
     """
     from sklearn.covariance import LedoitWolf
 
@@ -34,13 +41,23 @@ def coral(source, target, x=None):
 
 
 def _power(matrix, exponent):
+    """Return a power of a symmetric positive semidefinite matrix."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.maximum(values, 1e-12) ** exponent) @ vectors.T
 
 
 def coral_distance(a, b):
-    """Squared difference of means and covariances of two batches of latents `(N, D)`, over D (after Sun & Saenko 2016,
-    arXiv:1607.01719)."""
+    """Return the squared difference between the means and covariances of two batches.
+
+    Deep CORAL (Sun & Saenko 2016, arXiv:1607.01719), extended by the difference of the means.
+
+    Args:
+        a: Float tensor of shape `(N, D)`. Latents.
+        b: Float tensor of shape `(M, D)`. Latents.
+
+    Returns:
+        Scalar float tensor, divided by D.
+    """
     a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
     size = a.shape[-1]
     means = ops.sum(ops.square(ops.mean(a, axis=0) - ops.mean(b, axis=0)))
@@ -48,13 +65,23 @@ def coral_distance(a, b):
 
 
 def _covariance(x):
-    centred = x - ops.mean(x, axis=0, keepdims=True)
-    return ops.matmul(ops.transpose(centred), centred) / ops.cast(ops.shape(x)[0] - 1, x.dtype)
+    """Return the sample covariance matrix of a batch of latents."""
+    centered = x - ops.mean(x, axis=0, keepdims=True)
+    return ops.matmul(ops.transpose(centered), centered) / ops.cast(ops.shape(x)[0] - 1, x.dtype)
 
 
 def mmd(a, b):
-    """Squared maximum mean discrepancy of two batches of latents `(N, D)` (Gretton et al. 2012), Gaussian kernels of
-    half, once and twice the root of D."""
+    """Return the squared maximum mean discrepancy of two batches (Gretton et al. 2012).
+
+    The kernel is a sum of Gaussians with standard deviations of 0.5, 1 and 2 times the square root of D.
+
+    Args:
+        a: Float tensor of shape `(N, D)`. Latents.
+        b: Float tensor of shape `(M, D)`. Latents.
+
+    Returns:
+        Scalar float tensor.
+    """
     a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
     size = a.shape[-1]
 
@@ -70,142 +97,180 @@ DISTANCES = {"coral": coral_distance, "mmd": mmd}
 
 
 class _Adaptation(CustomLossMixin):
-    """Trains a model on batches whose first half is from the new hospital and whose second is from the old one."""
+    """Training loop on batches whose first half is from the target and whose second half is from the source domain."""
 
-    def __init__(self, model, distance, weight):
+    def __init__(self, model, distance, distance_weight):
         super().__init__()
-        self.model, self.distance, self.weight = model, DISTANCES[distance], weight
+        self.model, self.distance, self.distance_weight = model, DISTANCES[distance], distance_weight
         self.built = True
 
     def forward_loss(self, x, target, sample_weight, training):
         loss, reconstruction = self.model.forward_loss(x, target, sample_weight, training)
-        if not self.weight:
+        if not self.distance_weight:
             return loss, reconstruction
         latents = self.model.encoder(x)[..., : self.model.latent_dim]
         if self.model.bottleneck == "spatial":
             latents = ops.mean(latents, axis=(1, 2))
         half = ops.shape(x)[0] // 2
-        # In units of the loss, so that the weight means the same for nats and for squared errors.
+        # In units of the loss, so that the weight has the same meaning for nats and for squared errors.
         scale = ops.stop_gradient(ops.abs(loss))
-        return loss + self.weight * scale * self.distance(latents[:half], latents[half:]), reconstruction
+        distance = self.distance(latents[:half], latents[half:])
+        return loss + self.distance_weight * scale * distance, reconstruction
 
 
-class _Halves(EpochDataset):
-    """Batches of new and old images, half and half, in a new order each epoch."""
+class _PairedBatches(EpochDataset):
+    """Batches of which one half is target and one half source images, reshuffled every epoch."""
 
-    def __init__(self, new, old, batch_size, seed):
+    def __init__(self, source, target, batch_size, seed):
         super().__init__()
-        self.new, self.old, self.half, self.seed = new, old, batch_size // 2, seed
+        self.source, self.target, self.half, self.seed = source, target, batch_size // 2, seed
 
     def __len__(self):
-        return max(1, len(self.new) // self.half)
+        return max(1, len(self.target) // self.half)
 
     def __getitem__(self, index):
         rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(len(self.new))[index * self.half : (index + 1) * self.half]
-        return np.concatenate(
-            [self.new[order], self.old[rng.integers(0, len(self.old), (len(self), len(order)))[index]]]
-        )
+        order = rng.permutation(len(self.target))[index * self.half : (index + 1) * self.half]
+        sampled = rng.integers(0, len(self.source), (len(self), len(order)))[index]
+        return np.concatenate([self.target[order], self.source[sampled]])
 
 
 def adapt(
-    model, images, source, distance="coral", weight=0.1, epochs=5, learning_rate=3e-4, batch_size=32, seed=0, verbose=0
-):
-    """A copy of a model fine-tuned on a new hospital's images, its latents kept like those of the old one.
+    model: keras.Model,
+    source: np.ndarray,
+    target: np.ndarray,
+    distance: str = "coral",
+    distance_weight: float = 0.1,
+    epochs: int = 5,
+    learning_rate: float = 3e-4,
+    batch_size: int = 32,
+    seed: int = 0,
+    verbose: int = 0,
+) -> keras.Model:
+    """Fine-tune a copy of a model on unlabeled images of a target domain.
 
-    The loss is the model's own on both hospitals' images (so that the old ones are not forgotten) plus a distance
-    between their latents, so that what was learned on the old latents still holds on the new.
+    The loss is the model's own loss on images of both domains, plus a distance between the latents of the two domains.
+    Source images are included so that the model does not forget them. The distance keeps the latents aligned, so that
+    a classifier trained on source latents remains applicable.
 
     Args:
-        model: a medzoo model; it stays as it is.
-        images: the new hospital's, float32 `(N, H, W, 1)` in [0, 1], without labels.
-        source: images like those the model was trained on, of the same size.
-        distance: `"coral"` or `"mmd"`; of the pooled latents for a spatial bottleneck.
-        weight: of the distance, in units of the loss; 0 only fine-tunes.
-        epochs, learning_rate, batch_size, seed, verbose: of the training.
+        model: A medzoo model of images. It is not changed.
+        source: Float32 array of shape `(N, H, W, 1)` with values in [0, 1]. Images of the domain that the model was
+            trained on.
+        target: Float32 array of shape `(M, H, W, 1)` with values in [0, 1]. Unlabeled images of the new domain.
+        distance: `"coral"` or `"mmd"`. Distance between the latents, which are averaged over positions for a spatial
+            bottleneck.
+        distance_weight: float. Weight of the distance in units of the loss; 0 fine-tunes without it.
+        epochs: int. Number of passes over the target images.
+        learning_rate: float. Initial learning rate of Adam; it decays as a cosine.
+        batch_size: int. Number of images per batch, half of them from each domain.
+        seed: int. Seed of the training.
+        verbose: int. See `keras.Model.fit`.
 
-    Returns: the adapted model, with the original's `preprocess`.
+    Returns:
+        The adapted model, with the `preprocess` of the original.
+
+    Raises:
+        ValueError: If `distance` is unknown, the image sizes differ, or a domain has fewer than `batch_size / 2`
+            images.
     """
     if distance not in DISTANCES:
-        raise ValueError(f"adapt: distance={distance!r}; expected one of {', '.join(DISTANCES)}.")
-    if images.shape[1:] != source.shape[1:] or min(len(images), len(source)) < batch_size // 2:
+        raise ValueError(f"adapt: unknown distance. Expected one of {', '.join(DISTANCES)}, got {distance!r}.")
+    if target.shape[1:] != source.shape[1:] or min(len(target), len(source)) < batch_size // 2:
         raise ValueError(
-            f"adapt: images {images.shape} and source {source.shape}; expected one size, and {batch_size // 2} or more."
+            f"adapt: unsuitable images. Expected one image size and {batch_size // 2} or more images per domain, got "
+            f"source {source.shape} and target {target.shape}."
         )
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
     keras.utils.set_random_seed(seed)
-    batches = _Halves(images, source, batch_size, seed)
-    trainer = _Adaptation(copy, distance, weight)
+    batches = _PairedBatches(source, target, batch_size, seed)
+    trainer = _Adaptation(copy, distance, distance_weight)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * len(batches), alpha=0.02)
     trainer.compile(keras.optimizers.Adam(rate))
     trainer.fit(batches, epochs=epochs, verbose=verbose, shuffle=False)
     return copy
 
 
-def adapt_folders(model, new, old, out, *, size=SIZE, groups=None, seed=0, **training):
-    """`adapt` to image files, saved as a preset; a fifth of each kind is held out to measure PSNR before and after.
+def adapt_folders(
+    model: keras.Model | str | Path,
+    source: Sequence[str | Path],
+    target: Sequence[str | Path],
+    out: str | Path,
+    *,
+    size: int = SIZE,
+    groups: tuple[Sequence | None, Sequence | None] | None = None,
+    seed: int = 0,
+    **training: Any,
+) -> dict[str, tuple[dict, dict, int]]:
+    """Adapt a preset to image files, save it, and evaluate it before and after.
 
-    Where patients are known, a fifth of the patients is held out. A patient with images of both kinds is held out from
-    both, or from neither.
+    One fifth of the images of each domain is held out for the evaluation. Where patients are known, one fifth of the
+    patients is held out. A patient with images in both domains is held out from both or from neither.
 
     Args:
-        model: a medzoo model, or anything `medzoo.load` takes.
-        new, old: lists of image files.
-        out: preset folder to write; must not exist.
-        size: side in pixels, for a model that takes any.
-        groups: Pair of sequences, of `new` and of `old`, that tell patients apart, one value per file; each may be
+        model: A medzoo model, or anything `medzoo.load` takes.
+        source: Paths of image files of the domain that the model was trained on.
+        target: Paths of image files of the new domain.
+        out: Preset folder to write; it must not exist.
+        size: int. Side length in pixels, for a model that accepts any size.
+        groups: Pair of sequences, of `source` and of `target`, with one patient identifier per file; each may be
             `None`. By default the PatientID of DICOM files.
-        seed, training: options of `adapt`.
+        seed: int. Seed of the split and of the training.
+        training: Further options of `adapt`.
 
-    Returns: `{"new": (before, after, count), "old": ...}`, means of PSNR in dB with intervals (over patients where
-        these are known, see `medzoo.metrics.bootstrap.bootstrap_ci`), and how many images were held out.
+    Returns:
+        `{"target": (before, after, count), "source": (before, after, count)}`: mean PSNR in dB with its confidence
+        interval before and after the adaptation, and the number of held-out images. Intervals are over patients where
+        these are known, see `medzoo.metrics.bootstrap.bootstrap_ci`.
 
     Raises:
-        ValueError: If there are too few images or patients to hold some out; or as `adapt`.
+        ValueError: If there are too few images or patients to hold some out, or as for `adapt`.
     """
     model = loaded(model)
     images_only(model, "adapt")
-    groups = (patients_of_files(new), patients_of_files(old)) if groups is None else groups
-    parts = _hold_out_fifth((len(new), len(old)), groups, seed)
-    held_out, known, whose = {}, {}, {}
-    for title, files, own, (kept, rest) in zip(("new", "old"), (new, old), groups, parts, strict=True):
+    sources, targets = (patients_of_files(source), patients_of_files(target)) if groups is None else groups
+    files_of, groups_of = {"target": target, "source": source}, {"target": targets, "source": sources}
+    parts = _hold_out_fifth([len(files) for files in files_of.values()], list(groups_of.values()), seed)
+    held_out, rest_of, patients = {}, {}, {}
+    for (domain, files), (kept, rest) in zip(files_of.items(), parts, strict=True):
         images = model.preprocess(files) if model.image_shape[0] else np.stack([read_image(f, size) for f in files])
-        held_out[title], known[title], whose[title] = images[kept], images[rest], take_groups(own, kept)
-    adapted = adapt(model, known["new"], known["old"], seed=seed, **training)
+        held_out[domain], rest_of[domain] = images[kept], images[rest]
+        patients[domain] = take_groups(groups_of[domain], kept)
+    adapted = adapt(model, rest_of["source"], rest_of["target"], seed=seed, **training)
     save_preset(adapted, out)
     return {
-        title: (*(_psnr(m, images, whose[title]) for m in (model, adapted)), len(images))
-        for title, images in held_out.items()
+        domain: (*(_psnr(m, images, patients[domain]) for m in (model, adapted)), len(images))
+        for domain, images in held_out.items()
     }
 
 
 def _psnr(model, images, groups):
+    """Return the mean PSNR of reconstructions with its confidence interval."""
     return bootstrap_mean_ci(metrics.per_image(metrics.psnr, images, model.reconstruct(images)), groups=groups)
 
 
 def _hold_out_fifth(counts, groups, seed):
-    """`[(indices held out, all others), ...]` of several sets of images; no patient is held out from one of them and
-    learned from in another."""
+    """Return `[(held-out indices, other indices), ...]` of several sets of images, with a patient-level split."""
     every = [
         take_groups(own, slice(None)) if has_known_groups(own) else [None] * n
         for own, n in zip(groups, counts, strict=True)
     ]
     numbers = np.split(encode_groups([value for own in every for value in own], sum(counts)), np.cumsum(counts)[:-1])
-    held_out, learned, parts = set(), set(), []
+    held_out, used, parts = set(), set(), []
     for own in numbers:
         patients = group_indices(own, len(own))
         order = [patients[k] for k in np.random.default_rng(seed).permutation(len(patients))]
         names = [int(own[images[0]]) for images in order]
-        free = [name for name in names if name not in held_out | learned]
+        free = [name for name in names if name not in held_out | used]
         cut = max(0, max(1, len(names) // 5) - len(held_out.intersection(names)))
         held_out |= set(free[:cut])
-        learned |= set(free[cut:])
-        chosen = [[images for name, images in zip(names, order, strict=True) if name in p] for p in (held_out, learned)]
+        used |= set(free[cut:])
+        chosen = [[images for name, images in zip(names, order, strict=True) if name in p] for p in (held_out, used)]
         if not all(chosen):
             raise ValueError(
-                f"adapt: {len(own)} images of {len(names)} patients. Expected 2 patients or more, so that some can be "
-                "held out from old and new images alike."
+                "adapt: too few patients. Expected 2 patients or more per domain, so that some can be held out from "
+                f"each, got {len(own)} images of {len(names)} patients."
             )
         parts.append(tuple(np.concatenate(images) for images in chosen))
     return parts

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from medzoo.data.patients import encode_groups, group_indices, has_known_groups
 from medzoo.metrics.classification import roc_auc
 from medzoo.metrics.two_sample import FEWEST, LEAST, two_sample_test
+from medzoo.utils.groups import encode_groups, group_indices, has_known_groups
 
 FOLDS = 5
 

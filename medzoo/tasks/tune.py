@@ -11,10 +11,10 @@ from medzoo import metrics
 from medzoo.data.augmentation import AugmentedDataset
 from medzoo.data.image_dataset import open_dataset
 from medzoo.data.npz import to_float
-from medzoo.data.patients import encode_groups, has_known_groups
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.training.trainer import CLIP, schedule
 from medzoo.utils.files import write_json, write_whole
+from medzoo.utils.groups import encode_groups, has_known_groups
 from medzoo.utils.tables import table
 from medzoo.visualization import save_tuning
 

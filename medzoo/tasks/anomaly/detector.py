@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from medzoo.data.augmentation import augmented_copies
 from medzoo.data.npz import to_float
-from medzoo.data.patients import group_indices, has_known_groups, hold_out, patients_of_files, take_groups
+from medzoo.data.patients import patients_of_files
 from medzoo.io.image import read_image
 from medzoo.io.intensity import center_crop_resize, standardize
 from medzoo.metrics.conformal import quantile_of_others
@@ -17,6 +17,7 @@ from medzoo.models.checks import images_only
 from medzoo.tasks.anomaly.scores import SCORES
 from medzoo.tasks.anomaly.synthetic import SyntheticAnomalyScore
 from medzoo.tasks.anomaly.threshold import attained_rate, conformal_threshold
+from medzoo.utils.groups import group_indices, has_known_groups, hold_out, take_groups
 from medzoo.zoo.presets import loaded
 
 

@@ -8,6 +8,7 @@ from medzoo.data.augmentation import AugmentedDataset, random_acquisition
 from medzoo.io.intensity import equalize_histogram, standardize
 from medzoo.tasks.segment import Segmenter
 from medzoo.utils.progress import fitting
+from medzoo.utils.schedules import cosine_schedule
 
 KINDS = ("foreign", "texture", "pale", "pale", "hazy")  # as often as they are named
 UNTOUCHED = 0.25  # share of the images that stay normal
@@ -144,9 +145,7 @@ class SyntheticAnomalyScore:
         keras.utils.set_random_seed(self.seed)
         self.segmenter = Segmenter.from_pretrained(model, 2)
         warmup = self.steps // 10
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, self.steps - warmup, alpha=0.02, warmup_target=2e-3, warmup_steps=warmup
-        )
+        rate = cosine_schedule(2e-3, self.steps, warmup, final=0.02)
         self.segmenter.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), loss=MaskEntropy())
         with fitting(self.steps, "learning what is normal") as callback:
             batches = SyntheticAnomalyDataset(normals, self.steps, 16, self.seed)

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from medzoo.data.patients import group_indices, has_known_groups
+from medzoo.utils.groups import group_indices, has_known_groups
 
 
 def attained_rate(count, rate):

@@ -6,7 +6,6 @@ from keras import ops
 from scipy.ndimage import gaussian_filter
 
 from medzoo.data.augmentation import ArrayDataset, AugmentedDataset
-from medzoo.data.patients import encode_groups, has_known_groups
 from medzoo.data.splits import stratified_group_split
 from medzoo.layers import pooling
 from medzoo.metrics.classification import fit_temperature
@@ -14,6 +13,7 @@ from medzoo.models.checks import check_shape, images_only
 from medzoo.tasks.attribution import occlusion_map
 from medzoo.tasks.shared.encoder_model import EncoderModel
 from medzoo.tasks.shared.finetuning import fit_best
+from medzoo.utils.groups import encode_groups, has_known_groups
 
 CHANGES = {  # how `fine_tune` varies images, by its `augment`: options of `AugmentedDataset`
     True: {"translation": 3.0, "affine": 0.1, "contrast": 0.2},

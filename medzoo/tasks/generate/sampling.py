@@ -7,10 +7,11 @@ from sklearn.base import BaseEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
-from medzoo.data.patients import group_indices, hold_out, patients_of_files
+from medzoo.data.patients import patients_of_files
 from medzoo.io.volume import Volume
 from medzoo.io.writers import write_png
 from medzoo.models import VAE
+from medzoo.utils.groups import group_indices, hold_out
 from medzoo.visualization import save_grid, three_planes
 from medzoo.zoo.presets import loaded
 

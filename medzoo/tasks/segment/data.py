@@ -6,17 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.data.masks import load_mask_archive, load_pairs
-from medzoo.data.patients import (
-    encode_groups,
-    group_indices,
-    groups_from_paths,
-    has_known_groups,
-    hold_out,
-    patients_of_files,
-    take_groups,
-)
+from medzoo.data.patients import groups_from_paths, patients_of_files
 from medzoo.data.splits import SPLITS, count_leaking_groups
 from medzoo.errors import ImageError
+from medzoo.utils.groups import encode_groups, group_indices, has_known_groups, hold_out, take_groups
 
 HELD_OUT = 0.15  # share of the pairs that chooses the epoch, and as many that are reported on
 LEAST = 10  # pairs, so that two or more are in each part

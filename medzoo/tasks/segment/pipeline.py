@@ -5,7 +5,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from medzoo.data.patients import take_groups
 from medzoo.data.splits import SPLITS
 from medzoo.io.image import read_image, title_of
 from medzoo.io.volume import apply_to_volume
@@ -19,6 +18,7 @@ from medzoo.tasks.segment.segmenter import Segmenter
 from medzoo.tasks.shared.data import SIZE
 from medzoo.tasks.shared.finetuning import fit_best
 from medzoo.utils.files import write_json, written_whole
+from medzoo.utils.groups import take_groups
 from medzoo.visualization import save_segmentation
 from medzoo.zoo.preprocessor import Preprocessor
 from medzoo.zoo.presets import loaded
@@ -151,7 +151,7 @@ def segment_file(segmenter, file, out, size=None, name=None):
     out, name, reading = Path(out), name or title_of(file), segmenter.preprocess or Preprocessor()
     if segmenter.spatial_dims == 3:
         volume = read_volume(file)
-        image = volume.images(window=reading.window)
+        image = volume.to_images(window=reading.window)
         mask = apply_to_volume(segmenter.segment, image, segmenter, rest=np.zeros(image.shape[:3], int))
         out.mkdir(parents=True, exist_ok=True)
         volume.save(mask, out / f"{name}-mask.nii.gz", overwrite=True)

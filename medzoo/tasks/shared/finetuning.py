@@ -2,6 +2,8 @@
 
 import keras
 
+from medzoo.utils.schedules import cosine_schedule
+
 
 def fit_best(model, x, y=None, *, validation_data, epochs, steps, learning_rate, loss=None, batch_size=None, **options):
     """Compiles with Adam, whose rate falls to a fiftieth along a cosine, fits, and keeps the epoch of least `val_loss`.
@@ -14,7 +16,7 @@ def fit_best(model, x, y=None, *, validation_data, epochs, steps, learning_rate,
         loss: by default the model's own.
         options: further ones of `fit`.
     """
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps, alpha=0.02)
+    rate = cosine_schedule(learning_rate, epochs * steps, final=0.02)
     model.compile(keras.optimizers.Adam(rate), **({} if loss is None else {"loss": loss}))
     best = keras.callbacks.EarlyStopping(monitor="val_loss", patience=epochs, restore_best_weights=True)
     callbacks = [best, *options.pop("callbacks", ())]
