@@ -19,7 +19,7 @@ from loopback_hub import COMMIT, LoopbackHub
 import medzoo
 from medzoo.cli import main
 from medzoo.errors import CacheError, DamagedPresetError, HubError, PresetError, PresetNotFoundError
-from medzoo.zoo import presets
+from medzoo.zoo import files as preset_files
 from medzoo.zoo.download import fetch
 from medzoo.zoo.manifest import manifest
 
@@ -95,11 +95,11 @@ def test_manifest_entries_are_checked_against_the_manifest(hub, saved, monkeypat
         for name in ("config.json", "model.weights.h5")
     }
     listed = {"there": {"files": files, "hub": {"repo": "user/repo", "commit": COMMIT}}}
-    monkeypatch.setattr(presets, "manifest", lambda: listed)
-    monkeypatch.setattr(presets, "entry", listed.get)
+    monkeypatch.setattr(preset_files, "manifest", lambda: listed)
+    monkeypatch.setattr(preset_files, "entry", listed.get)
     assert medzoo.load("there").name
     fetch("user/repo", "model.weights.h5", COMMIT).resolve().write_bytes(b"rotten")
-    assert [problem is None for _, problem in presets.verify()] == [True, False]
+    assert [problem is None for _, problem in preset_files.verify()] == [True, False]
     with pytest.raises(DamagedPresetError, match=r"6 bytes; expected .* removed from the cache"):
         medzoo.load("there")
     assert medzoo.load("there").name

@@ -5,7 +5,7 @@ import logging
 import click
 
 from medzoo.cli import datasets, images, tasks, train, web, zoo
-from medzoo.cli.logging import silence
+from medzoo.cli.log_filter import silence
 from medzoo.errors import TrainingError
 
 

@@ -50,15 +50,16 @@ def info(name, as_json):
         medzoo info vae-chestxray --json
         medzoo info film.dcm
     """
-    from medzoo.io.file_info import file_info
+    from medzoo.zoo.files import card
     from medzoo.zoo.manifest import entry
-    from medzoo.zoo.presets import card
 
     if Path(name).is_file() and Path(name).suffix.lower() == ".mzc":
         from medzoo.tasks.compress import contents_of
 
         show_json(contents_of(name))
     elif Path(name).is_file():
+        from medzoo.io.file_info import file_info
+
         show_json(file_info(name))
     elif as_json:
         show_json(entry(name))
@@ -79,7 +80,7 @@ def verify(folders):
         medzoo verify
         medzoo verify my-vae/
     """
-    from medzoo.zoo.presets import verify as check
+    from medzoo.zoo.files import verify as check
 
     bad = 0
     for where, problem in check(folders):

@@ -17,7 +17,8 @@ from medzoo.models import VAE
 from medzoo.tasks.shared.batching import batch_by_shape
 from medzoo.utils.files import check_settings, written_whole
 from medzoo.utils.parallel import cores
-from medzoo.zoo.presets import image_shape_of, load, weights_digest
+from medzoo.zoo.files import image_shape_of, weights_digest
+from medzoo.zoo.presets import load
 
 SETTINGS = "encode.json"
 

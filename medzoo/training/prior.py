@@ -9,13 +9,14 @@ import numpy as np
 
 from medzoo.data.augmentation import augmented_copies
 from medzoo.data.image_dataset import ImageDataset, open_dataset
-from medzoo.data.patients import warn_of_shared
+from medzoo.data.patients import warn_shared_patients
 from medzoo.models.fit_prior import Draws, optimizer, prepare
 from medzoo.training.checkpoint import Checkpoints, begin
 from medzoo.training.recipe import SIDE
 from medzoo.training.trainer import brought_to, device_name, flush_denormals
 from medzoo.utils.files import check_settings, write_json
-from medzoo.zoo.presets import folder_of, loaded, save_preset
+from medzoo.zoo.files import folder_of
+from medzoo.zoo.presets import loaded, save_preset
 
 log = logging.getLogger("medzoo")
 FOR_VALIDATION = 256  # images at most whose loss is watched
@@ -46,7 +47,7 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
     own = model.image_shape[:-1] if model.image_shape[0] else size and (size, size)
     given = [data] if isinstance(data, (str, Path, ImageDataset)) else list(data)
     collections = [open_dataset(d, own or SIDE, **reading) for d in given]
-    warn_of_shared(collections)
+    warn_shared_patients(collections)
     size = own or _common(c.images("train").shape[1:-1] for c in collections) or (SIDE, SIDE)
     names = class_names(collections)
     work.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medzoo.errors import PresetError
 from medzoo.zoo.download import UPLOAD, explained, sha256
-from medzoo.zoo.presets import CARD, CONFIG, WEIGHTS, check_preset
+from medzoo.zoo.files import CARD, CONFIG, WEIGHTS, check_preset
 
 OPTIONAL = ("metrics.json", "training.json", "samples.png")  # beside these, nothing in the folder is uploaded
 
