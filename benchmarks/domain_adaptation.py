@@ -23,9 +23,9 @@ from medzoo.tasks.adapt import adapt, coral
 from medzoo.tasks.features import extract_features, resize_to_model
 
 METHODS = {
-    "fine-tuned on the new films": {"weight": 0.0},
-    "fine-tuned, CORAL term": {"distance": "coral", "weight": 0.1},
-    "fine-tuned, MMD term": {"distance": "mmd", "weight": 0.1},
+    "fine-tuned on the new films": {"distance_weight": 0.0},
+    "fine-tuned, CORAL term": {"distance": "coral", "distance_weight": 0.1},
+    "fine-tuned, MMD term": {"distance": "mmd", "distance_weight": 0.1},
 }
 
 
@@ -105,7 +105,7 @@ def results(name, data):
         )
         yield title, "as it is; latents aligned (CORAL)", measures(model, old, new, archive, True)
         for method, arguments in METHODS.items():
-            adapted = adapt(model, new["train"][0], old["train"][0], **arguments)
+            adapted = adapt(model, old["train"][0], new["train"][0], **arguments)
             yield title, method, measures(adapted, old, new, archive)
             yield title, f"{method}; latents aligned", measures(adapted, old, new, archive, True)
 

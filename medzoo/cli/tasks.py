@@ -195,37 +195,49 @@ def masks_and_new(images, others):
 
 
 @click.command()
-@click.argument("name")
-@click.argument("new", type=EXISTING)
-@click.argument("old", type=EXISTING)
+@click.argument("preset")
+@click.argument("source", type=EXISTING)
+@click.argument("target", type=EXISTING)
 @out_option("Preset folder to write.")
-@click.option("--distance", default="coral", show_default=True, type=click.Choice(["coral", "mmd"]))
-@click.option("--weight", default=0.1, show_default=True, help="Of the distance between the latents; 0: none.")
-@click.option("--size", default=256, show_default=True, help="Side in pixels, for presets that take any size.")
-@click.option("--epochs", default=5, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--distance",
+    default="coral",
+    show_default=True,
+    type=click.Choice(["coral", "mmd"]),
+    help="Distance between the latents of both domains.",
+)
+@click.option(
+    "--distance-weight",
+    default=0.1,
+    show_default=True,
+    help="Weight of the distance, in units of the loss; 0 disables it.",
+)
+@click.option("--size", default=256, show_default=True, help="Side in pixels, for presets that accept any size.")
+@click.option("--epochs", default=5, show_default=True, help="Passes over the target images.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the split and of the training.")
 @group_option
-def adapt(name, new, old, out, distance, weight, size, epochs, seed, group):
-    """Adapt a preset to images of a folder NEW (a new scanner or hospital), without labels.
+def adapt(preset, source, target, out, distance, distance_weight, size, epochs, seed, group):
+    """Adapt a preset to unlabeled images of a new scanner or site.
 
-    OLD holds images like those it was trained on, so that they are not forgotten. A fifth of each folder is held out to
-    measure PSNR before and after; where patients are known, a fifth of the patients.
+    TARGET holds images of the new domain, SOURCE images of the domain that the preset was trained on. One fifth of each
+    folder is held out to evaluate PSNR before and after; where patients are known, one fifth of the patients.
 
     \b
     Example:
-        medzoo adapt ae-chestxray-64 new-hospital/ old-hospital/ -o ae-new-hospital/
+        medzoo adapt ae-chestxray-64 source-site/ target-site/ -o ae-target-site/
     """
     from medzoo.metrics.bootstrap import format_ci, over
     from medzoo.tasks.adapt import adapt_folders
 
     check_not_existing([out], False)
-    own = {"size": size, "distance": distance, "weight": weight, "epochs": epochs, "seed": seed, "verbose": 2}
-    kinds = files_of([new]), files_of([old])
+    own = {"size": size, "distance": distance, "distance_weight": distance_weight, "epochs": epochs, "seed": seed}
+    folders = source, target
+    domains = [files_of([folder]) for folder in folders]
     if group is not None:
-        own["groups"] = [groups_of(files, folder, group) for files, folder in zip(kinds, (new, old), strict=True)]
-    for title, (before, after, count) in adapt_folders(name, *kinds, out, **own).items():
-        facts = f"{count} held-out images ({over(after, count)})"
-        click.echo(f"{title}: PSNR {format_ci(before)} -> {format_ci(after)} dB on {facts}")
+        own["groups"] = [groups_of(files, folder, group) for files, folder in zip(domains, folders, strict=True)]
+    for domain, (before, after, count) in adapt_folders(preset, *domains, out, verbose=2, **own).items():
+        images = f"{count} held-out images ({over(after, count)})"
+        click.echo(f"{domain}: PSNR {format_ci(before)} -> {format_ci(after)} dB on {images}")
     click.echo(f"wrote {out}; medzoo.load({str(out)!r})")
 
 
