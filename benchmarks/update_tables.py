@@ -1,4 +1,4 @@
-"""Which preset for which images and task, from what the other pages here measured: the table of docs/choosing.md, and
+"""Which preset for which images and task, from what the other pages here measured: the table of docs/pretrained-models.md, and
 that of costs in the README.
 
     python benchmarks/update_tables.py
@@ -13,13 +13,17 @@ import click
 
 from medzoo.evaluation.model_card import read_json
 from medzoo.evaluation.publish import between_marks
+from medzoo.metrics.bootstrap import format_ci
 from medzoo.utils.files import write_whole
 from medzoo.utils.tables import table
 from medzoo.zoo.manifest import manifest
 
 HERE = Path(__file__).parent
-PAGE, README = HERE.parent / "docs" / "choosing.md", HERE.parent / "README.md"
-MARK, COST = (f"{what}: python benchmarks/update_tables.py" for what in ("by task", "cost"))
+PAGE, README = HERE.parent / "docs" / "pretrained-models.md", HERE.parent / "README.md"
+MARK, COST, MODELS = (f"{what}: python benchmarks/update_tables.py" for what in ("by task", "cost", "models"))
+COST_HEADER = ["Model", "Parameters", "GMACs per image", "Relative throughput (pixels/s)"]
+MODELS_HEADER = ["Preset", "Modality", "Input", "Latent", "Compression", "Parameters", "PSNR (dB)", "SSIM", "License"]
+LICENSES = {"cc-by-4.0": "CC BY 4.0", "cc-by-sa-4.0": "CC BY-SA 4.0", "apache-2.0": "Apache-2.0"}
 LABELS = {"0.01": "1%", "0.1": "10%", "1.0": "all"}
 
 
@@ -145,22 +149,44 @@ def rows():
         yield from part()
 
 
+def models():
+    """The presets of the manifest, those of one domain together, with PSNR and SSIM on the test split."""
+    for name, e in sorted(manifest().items(), key=lambda item: (item[1]["domain"], item[0])):
+        measured = e["metrics"]
+        size = "×".join(map(str, measured["image_size"])) + (" or larger" if None in e["input"] else "")
+        latent = "×".join(map(str, e["latent_shape"])) + (" codes" if e["family"] == "VQVAE" else "")
+        ratio = "–" if e["family"] == "Codec" else f"{e['compression_ratio']:g}:1"
+        psnr, ssim = format_ci(measured["psnr"]), f"{measured['ssim']['mean']:.3f}"
+        license = e.get("license", e.get("licence"))
+        yield (
+            f"[`{name}`](medzoo/zoo/weights/{name}/README.md)",
+            e["domain"],
+            size,
+            latent,
+            ratio,
+            f"{e['parameters'] / 1e6:.1f} M",
+            psnr,
+            ssim,
+            LICENSES.get(license, license),
+        )
+
+
 def costs():
-    """What one image costs on one backend, ours and the others'."""
-    measured_rows = [r for r in measured("others")["results"] if r["backend"] == "torch"]
+    """Compute of one image through encoder and decoder with the PyTorch backend."""
+    measured_rows = [r for r in measured("model_comparison")["results"] if r["backend"] == "torch"]
     slowest = min(r["megapixels_per_second"] for r in measured_rows)
     for r in measured_rows:
-        quicker = r["megapixels_per_second"] / slowest
-        adds = f"{r['macs_per_pixel']:,.0f}"
-        yield r["name"], f"{r['parameters'] / 1e6:.1f} M", adds, f"{quicker:.0f}×"
+        gmacs = r["macs_per_pixel"] * r["side"] ** 2 / 1e9
+        throughput = r["megapixels_per_second"] / slowest
+        yield r["name"], f"{r['parameters'] / 1e6:.1f} M", f"{gmacs:.{1 if gmacs < 100 else 0}f}", f"{throughput:.0f}×"
 
 
 def written(path):
-    """The text of one of the two pages, with its table anew."""
+    """Return the text of one of the two pages with its tables up to date."""
     text = path.read_text(encoding="utf-8")
     if path == README:
-        header = ["", "parameters", "multiply-adds a pixel", "pixels a second"]
-        return between_marks(text, COST, table(header, costs()))
+        text = between_marks(text, MODELS, table(MODELS_HEADER, models()))
+        return between_marks(text, COST, table(COST_HEADER, costs()))
     return between_marks(text, MARK, table(["task", "images", "preset", "measured"], rows()))
 
 
