@@ -1,5 +1,4 @@
-"""Which preset for which images and task, from what the other pages here measured: the table of docs/pretrained-models.md, and
-that of costs in the README.
+"""Update the table by task of docs/pretrained-models.md and the tables of models and of compute in the README.
 
     python benchmarks/update_tables.py
 
@@ -153,7 +152,7 @@ def models():
     """The presets of the manifest, those of one domain together, with PSNR and SSIM on the test split."""
     for name, e in sorted(manifest().items(), key=lambda item: (item[1]["domain"], item[0])):
         measured = e["metrics"]
-        size = "×".join(map(str, measured["image_size"])) + (" or larger" if None in e["input"] else "")
+        size = "×".join(map(str, measured["image_size"])) + ("ᵃ" if None in e["input"] else "")
         latent = "×".join(map(str, e["latent_shape"])) + (" codes" if e["family"] == "VQVAE" else "")
         ratio = "–" if e["family"] == "Codec" else f"{e['compression_ratio']:g}:1"
         psnr, ssim = format_ci(measured["psnr"]), f"{measured['ssim']['mean']:.3f}"
