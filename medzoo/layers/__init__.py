@@ -1,4 +1,4 @@
-"""Building blocks: residual encoder and decoder, reparameterised sampling, vector quantisation."""
+"""Layers: residual encoder and decoder, reparameterized sampling, vector quantization."""
 
 from medzoo.layers.blocks import Decoder, Encoder, ResidualBlock
 from medzoo.layers.quantizer import VectorQuantizer

@@ -1,21 +1,29 @@
-"""How likely integer latents on a grid are, from coarse to fine: what a codec's bits are counted and coded with."""
+"""Entropy model of a codec: probabilities of integer latents, from coarse to fine."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import keras
 from keras import ops
 
 from medzoo.layers.grids import convolution
+from medzoo.layers.stored_name import stored_as
 
-SCALES = (0.04, 40.0)  # least and largest scale of the logistic distributions
+SCALES = (0.04, 40.0)  # smallest and largest scale of the logistic distributions
 
 
-def order(levels):
-    """The order in which a group of channels is coded: `(level, stride, known, coded)` for each step.
+def order(levels: int) -> Iterator[tuple]:
+    """Yield the steps `(level, stride, known, coded)` in which a group is coded.
 
-    The coarsest grid (every `2 ** (levels - 1)`-th row and column) comes first. Each finer grid then has one quarter of
-    its places known; the quarter in the middle of four known ones follows, then the half between. `known` and `coded`
-    are functions of row and column numbers of the grid, which say what is known before the step and what it codes.
+    The coarsest grid (every `2 ** (levels - 1)`-th row and column) is coded first. In each finer grid, one quarter of
+    the positions is then known. The quarter in the middle of four known positions follows, then the remaining half.
+
+    Args:
+        levels: int. Number of grids from coarse to fine.
+
+    Yields:
+        Tuples of the level, the stride of its grid, and two functions of row and column indices of that grid: which
+        positions are known before the step, and which ones the step codes (1 or 0).
     """
     yield 0, 2 ** (levels - 1), _nowhere, _everywhere
     for level in range(1, levels):
@@ -49,23 +57,27 @@ def _between(rows, columns):
 
 
 @keras.saving.register_keras_serializable("medzoo")
+@stored_as("InterlacedPrior")
 class InterlacedEntropyModel(keras.layers.Layer):
-    """Logistic distributions for integer latents, each given what was coded before it.
+    """Autoregressive entropy model with logistic distributions for integer latents.
 
-    Channels are coded in groups, each group from coarse to fine (see `order`): a small convolutional network sees the
-    groups before at all places of the grid at hand and its own group where it is known. Coding by halves of the grid
-    instead of place by place keeps the number of steps small (He et al. 2021, arXiv:2103.15306); channels after one
-    another are from Minnen & Singh 2020 (arXiv:2007.08739). All of it can be computed in whole numbers
-    (`medzoo.tasks.compress.integer_codec`), so that a decoder on another machine finds the same probabilities.
+    Channels are coded in groups (Minnen & Singh 2020, arXiv:2007.08739), and each group from coarse to fine, see
+    `order`. A small convolutional network predicts the distribution of each latent from the preceding groups at all
+    positions of the current grid and from the known positions of its own group. Coding halves of the grid rather than
+    single positions keeps the number of steps small (He et al. 2021, arXiv:2103.15306). All operations can be computed
+    in integer arithmetic (`medzoo.tasks.compress.integer_codec`), so that a decoder on another machine obtains the same
+    probabilities.
 
     Args:
-        groups: channels of each group.
-        qualities: how many levels of quality have biases of their own; between them they are interpolated.
-        hidden: width of the networks.
-        levels: grids from coarse to fine.
+        groups: tuple of int. Number of channels of each group.
+        qualities: int. Number of quality levels with biases of their own; between them the biases are interpolated.
+        hidden: int. Width of the networks.
+        levels: int. Number of grids from coarse to fine.
     """
 
-    def __init__(self, groups=(1, 3, 4, 8), qualities=4, hidden=48, levels=4, **kwargs):
+    def __init__(
+        self, groups: Sequence[int] = (1, 3, 4, 8), qualities: int = 4, hidden: int = 48, levels: int = 4, **kwargs
+    ):
         super().__init__(**kwargs)
         self.groups, self.qualities, self.hidden, self.levels = tuple(groups), qualities, hidden, levels
         self.first, self.second, self.third = [], [], []
@@ -86,15 +98,18 @@ class InterlacedEntropyModel(keras.layers.Layer):
             self.at_quality.append(self.add_weight((self.qualities, width), "zeros", name=f"at_quality_{k}"))
         self.built = True
 
-    def parameters(self, k, known, level, quality):
-        """Mean and log-scale of group k's latents.
+    def parameters(self, k: int, known, level: int, quality) -> tuple:
+        """Return mean and log-scale of the latents of group k.
 
         Args:
-            k: index of the group.
-            known: `(batch, h, w, channels + 1)`: groups before, the group itself where known (else 0), and where that
-                is (1 or 0).
-            level: of the grid.
-            quality: `(batch,)`, from 0 to `qualities - 1`, see `between`.
+            k: int. Index of the group.
+            known: float tensor `(batch, h, w, channels + 1)`: the preceding groups, the group itself where known (else
+                0), and the mask of the known positions (1 or 0).
+            level: int. Index of the grid.
+            quality: float tensor `(batch,)` from 0 to `qualities - 1`, see `between`.
+
+        Returns:
+            Two float tensors `(batch, h, w, groups[k])`.
         """
         size = self.groups[k]
         x = self.first[k](known) + self.at_level[k][level] + between(self.at_quality[k], quality)[:, None, None]
@@ -103,13 +118,13 @@ class InterlacedEntropyModel(keras.layers.Layer):
         return x[..., :size], x[..., size:]
 
     def nats(self, latents, quality, seen=None):
-        """Negative log-probability of whole grids of latents, `(batch,)`.
+        """Return the negative log-probability of grids of latents, in nats per image, `(batch,)`.
 
         Args:
-            latents: float `(batch, h, w, channels)`; noisy ones in training.
-            quality: `(batch,)`, as in `parameters`.
-            seen: what is known of latents coded before, shaped like them: in training the rounded ones, as when
-                decoding; by default the latents.
+            latents: float tensor `(batch, h, w, channels)`; with noise in training.
+            quality: float tensor `(batch,)`, as in `parameters`.
+            seen: float tensor shaped like `latents`: the latents that later ones are predicted from. In training these
+                are the rounded latents, as in decoding. Default: `latents`.
         """
         latents, quality = ops.convert_to_tensor(latents), ops.convert_to_tensor(quality, "float32")
         seen = latents if seen is None else seen
@@ -127,21 +142,29 @@ class InterlacedEntropyModel(keras.layers.Layer):
                 total = total + ops.sum(nats * coded, axis=(1, 2, 3))
         return total
 
-    def get_config(self):
+    def get_config(self) -> dict:
         own = {"groups": list(self.groups), "qualities": self.qualities, "hidden": self.hidden, "levels": self.levels}
         return {**super().get_config(), **own}
 
 
-def between(rows, places):
-    """The rows of a table at places `(batch,)` from 0 to the last one's, in between interpolated: `(batch, width)`."""
+def between(rows, positions):
+    """Return rows of a table, linearly interpolated.
+
+    Args:
+        rows: float tensor `(n, width)`.
+        positions: float tensor `(batch,)` of row positions from 0 to `n - 1`.
+
+    Returns:
+        float tensor `(batch, width)`.
+    """
     last = rows.shape[0] - 1
-    low = ops.clip(ops.cast(ops.floor(places), "int32"), 0, max(0, last - 1))
-    share = (places - ops.cast(low, places.dtype))[:, None]
-    return (1 - share) * ops.take(rows, low, axis=0) + share * ops.take(rows, ops.minimum(low + 1, last), axis=0)
+    low = ops.clip(ops.cast(ops.floor(positions), "int32"), 0, max(0, last - 1))
+    weight = (positions - ops.cast(low, positions.dtype))[:, None]
+    return (1 - weight) * ops.take(rows, low, axis=0) + weight * ops.take(rows, ops.minimum(low + 1, last), axis=0)
 
 
 def logistic_nats(x, mean, log_scale):
-    """-log of the logistic distribution's mass between x - 1/2 and x + 1/2."""
+    """Return -log of the mass of a logistic distribution between x - 1/2 and x + 1/2."""
     scale = ops.exp(ops.clip(log_scale, *(math.log(s) for s in SCALES)))
     distance = ops.abs(x - mean)
     inside, outside = (0.5 - distance) / scale, (0.5 + distance) / scale

@@ -1,39 +1,47 @@
-"""Networks that say which way noise has to move to become a latent: a U-Net for grids, a small one for vectors."""
+"""Velocity networks for flow matching: a U-Net for grids, a residual network for vectors."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import keras
 from keras import ops
 
 from medzoo.layers.grids import convolution, to_space
+from medzoo.layers.stored_name import stored_as
 
 ACTIVATION = keras.activations.silu
-GROUPS = 8  # of channels that are normalised together (Wu & He 2018, arXiv:1803.08494)
+GROUPS = 8  # of channels in group normalization (Wu & He 2018, arXiv:1803.08494)
 
 
-def time_features(t, width=64):
-    """Sines and cosines of a time from 0 to 1 at many frequencies, `(batch,)` to `(batch, width)`."""
+def time_features(t, width: int = 64):
+    """Return sinusoidal features of times from 0 to 1: `(batch,)` to `(batch, width)`."""
     frequencies = ops.exp(ops.arange(width // 2, dtype="float32") * (-math.log(1e4) / (width // 2)))
     angles = 1000.0 * ops.cast(t, "float32")[:, None] * frequencies[None]
     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
 
 @keras.saving.register_keras_serializable("medzoo")
+@stored_as("TimedBlock")
 class TimeConditionedBlock(keras.layers.Layer):
-    """A residual block that is told the time: two 3x3 convolutions (of vectors: two dense layers).
+    """Residual block conditioned on time: two 3×3 convolutions, or dense layers for vectors.
 
-    The time scales and shifts what stands between the two (Perez et al. 2018, arXiv:1709.07871); the second one starts
-    at zero, so that the block starts as what it is added to.
+    The time embedding scales and shifts the normalized features between the two layers (FiLM, Perez et al. 2018,
+    arXiv:1709.07871). The second layer starts at zero, so that the block starts as its skip connection.
 
     Args:
-        filters: channels that come out.
-        grid: `True` for `(batch, h, w, channels)`, `False` for `(batch, channels)`.
+        filters: int. Number of output channels.
+        grid: bool. `True` for `(batch, h, w, channels)`, `False` for `(batch, channels)`.
 
-    Call arguments: a tensor and the embedded time `(batch, width)`.
+    Call arguments:
+        x: float tensor.
+        time: float tensor `(batch, width)`, the time embedding.
+
+    Returns:
+        float tensor shaped like `x` with `filters` channels.
     """
 
-    def __init__(self, filters, grid=True, **kwargs):
+    def __init__(self, filters: int, grid: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.grid = filters, grid
         policy = {"dtype": self.dtype_policy}
@@ -69,19 +77,22 @@ class TimeConditionedBlock(keras.layers.Layer):
         hidden = self.second(ACTIVATION(self.norms[1](hidden) * (1 + scale) + shift))
         return (x if self.match is None else self.match(x)) + hidden
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "filters": self.filters, "grid": self.grid}
 
 
 @keras.saving.register_keras_serializable("medzoo")
+@stored_as("GridAttention")
 class SpatialSelfAttention(keras.layers.Layer):
-    """Every place of a grid looks at every other one (Vaswani et al. 2017, arXiv:1706.03762); added to what came in.
+    """Residual multi-head self-attention over all positions of a grid.
+
+    Vaswani et al. 2017, arXiv:1706.03762.
 
     Args:
-        heads: of the attention.
+        heads: int. Number of attention heads.
     """
 
-    def __init__(self, heads=4, **kwargs):
+    def __init__(self, heads: int = 4, **kwargs):
         super().__init__(**kwargs)
         self.heads = heads
         self.norm = keras.layers.GroupNormalization(GROUPS, name="norm", dtype=self.dtype_policy)
@@ -93,34 +104,45 @@ class SpatialSelfAttention(keras.layers.Layer):
         self.attention = keras.layers.MultiHeadAttention(
             self.heads, channels // self.heads, name="attention", dtype=self.dtype_policy
         )
-        places = (batch, height * width, channels)
-        self.attention.build(places, places)
+        positions = (batch, height * width, channels)
+        self.attention.build(positions, positions)
         self.shape = (height * width, channels)
         self.built = True
 
     def call(self, x):
-        places = ops.reshape(self.norm(x), (-1, *self.shape))
-        return x + ops.reshape(self.attention(places, places), (-1, *x.shape[1:]))
+        positions = ops.reshape(self.norm(x), (-1, *self.shape))
+        return x + ops.reshape(self.attention(positions, positions), (-1, *x.shape[1:]))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "heads": self.heads}
 
 
 @keras.saving.register_keras_serializable("medzoo")
+@stored_as("Velocity")
 class VelocityNetwork(keras.layers.Layer):
-    """Noisy latents, a time and a class to the direction in which the latents lie.
+    """Network that predicts the velocity field of flow matching.
 
-    For grids a U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with attention below the first level and a learned
-    vector for every place, so that it knows where in the picture it is; for vectors a chain of blocks.
+    Inputs are noisy latents, a time and, if there are classes, a class index.
+
+    For grids it is a U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with self-attention below the first level and a
+    learned position embedding. For vectors it is a chain of residual blocks.
 
     Args:
-        latent_shape: `(h, w, channels)` or `(channels,)`.
-        filters: width of each level; each has half the resolution of the one before. Of vectors the first is used.
-        blocks_per_stage: a level (vectors: in all, times the number of levels).
-        num_classes: how many, 0 for none; one more stands for "any".
+        latent_shape: tuple `(h, w, channels)` or `(channels,)`.
+        filters: tuple of int. Number of channels of each level; each level has half the resolution of the previous one.
+            For vectors only the first is used.
+        blocks_per_stage: int. Residual blocks per level; a vector network has `blocks_per_stage * len(filters)` blocks.
+        num_classes: int. Number of classes, 0 for none; one further class index stands for "any class".
     """
 
-    def __init__(self, latent_shape, filters=(64, 128, 256), blocks_per_stage=1, num_classes=0, **kwargs):
+    def __init__(
+        self,
+        latent_shape: Sequence[int],
+        filters: Sequence[int] = (64, 128, 256),
+        blocks_per_stage: int = 1,
+        num_classes: int = 0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.latent_shape, self.filters, self.blocks_per_stage = tuple(latent_shape), tuple(filters), blocks_per_stage
         self.num_classes, self.grid = num_classes, len(latent_shape) == 3
@@ -188,8 +210,8 @@ class VelocityNetwork(keras.layers.Layer):
             top = i == len(self.filters) - 1
             for j, block in enumerate(self.up[i]):
                 block.build((*sizes[i], filters * (2 if j == 0 and not top else 1)), time)
-        for i, look in enumerate(self.looks_up, start=1):
-            look.build((*sizes[i], self.filters[i]))
+        for i, attention in enumerate(self.looks_up, start=1):
+            attention.build((*sizes[i], self.filters[i]))
         return (*sizes[0], self.filters[0])
 
     def call(self, x, t, labels=None):
@@ -197,33 +219,33 @@ class VelocityNetwork(keras.layers.Layer):
         if self.of_class is not None:
             time = time + self.of_class(labels)
         x = self.enter(x)
-        x = self._through_grid(x + self.places, time) if self.grid else self._through(self.middle, x, time)
+        x = self._apply_grid(x + self.places, time) if self.grid else self._apply_blocks(self.middle, x, time)
         return self.leave(ACTIVATION(self.norm(x)))
 
     @staticmethod
-    def _through(blocks, x, time):
+    def _apply_blocks(blocks, x, time):
         for block in blocks:
             x = block(x, time)
         return x
 
-    def _through_grid(self, x, time):
-        seen, last = [], len(self.filters) - 1
+    def _apply_grid(self, x, time):
+        skips, last = [], len(self.filters) - 1
         for i in range(last + 1):
             if i:
                 x = self.smaller[i - 1](x)
-            x = self._through(self.down[i], x, time)
+            x = self._apply_blocks(self.down[i], x, time)
             if i:
                 x = self.looks_down[i - 1](x)
-            seen.append(x)
+            skips.append(x)
         for i in range(last, -1, -1):
             if i < last:
-                x = ops.concatenate([to_space(self.larger[i](x), 2), seen[i]], axis=-1)
-            x = self._through(self.up[i], x, time)
+                x = ops.concatenate([to_space(self.larger[i](x), 2), skips[i]], axis=-1)
+            x = self._apply_blocks(self.up[i], x, time)
             if 0 < i < last:
                 x = self.looks_up[i - 1](x)
         return x
 
-    def get_config(self):
+    def get_config(self) -> dict:
         own = {"latent_shape": list(self.latent_shape), "filters": list(self.filters)}
         return {
             **super().get_config(),

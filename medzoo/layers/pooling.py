@@ -1,15 +1,20 @@
-"""What an encoder sees in a whole image, as one row of numbers."""
+"""Pooling of encoder activations and latents to one feature vector per image."""
+
+from collections.abc import Sequence
 
 from keras import ops
 
-GRID = 4  # latents on a grid are summed up in so many cells a side
+GRID = 4  # cells per axis in which a grid of latents is averaged
 
 
-def pool_stages(stages):
-    """Mean, deviation and largest value of every filter of every stage (after ReLU): float32 `(batch, D)`.
+def pool_stages(stages: Sequence):
+    """Return mean, standard deviation and maximum of every filter of every stage.
 
     Args:
-        stages: tensors `(batch, h, w, filters)`, see `Encoder.stage_outputs`.
+        stages: Sequence of tensors `(batch, h, w, filters)`, see `Encoder.stage_outputs`. A ReLU is applied to them.
+
+    Returns:
+        float32 tensor `(batch, D)`.
     """
     rows = []
     for stage in stages:
@@ -19,32 +24,38 @@ def pool_stages(stages):
 
 
 def pool_grid(latents):
-    """Latents of a vector bottleneck as they are; of a grid, mean and deviation in each of `GRID` x `GRID` cells.
+    """Return latents as one vector per image.
+
+    Vector latents are returned unchanged. Of a grid of latents, the mean and standard deviation in each of `GRID` cells
+    per axis are returned.
 
     Args:
-        latents: tensor `(batch, dim)` or `(batch, h, w, dim)`; a grid smaller than `GRID` leaves cells at 0.
+        latents: tensor `(batch, dim)` or `(batch, h, w, dim)`. A grid smaller than `GRID` leaves cells at 0.
 
-    Returns: float32 `(batch, D)`, see `pooled_size`.
+    Returns:
+        float32 tensor `(batch, D)`, see `pooled_size`.
     """
     x = ops.cast(latents, "float32")
     if len(x.shape) == 2:
         return x
-    mean, square = _averaged(x), _averaged(ops.square(x))
-    deviation = ops.sqrt(ops.maximum(square - ops.square(mean), 0.0) + 1e-6)
-    return ops.reshape(ops.stack([mean, deviation], axis=-2), (-1, 2 * GRID ** (len(x.shape) - 2) * x.shape[-1]))
+    mean, mean_square = _averaged(x), _averaged(ops.square(x))
+    std = ops.sqrt(ops.maximum(mean_square - ops.square(mean), 0.0) + 1e-6)
+    return ops.reshape(ops.stack([mean, std], axis=-2), (-1, 2 * GRID ** (len(x.shape) - 2) * x.shape[-1]))
 
 
-def pooled_size(net):
-    """How many numbers `pool_grid` gives for the latents of an encoder or a model."""
-    return net.latent_dim if net.bottleneck == "vector" else 2 * GRID**net.spatial_dims * net.latent_dim
+def pooled_size(network) -> int:
+    """Return the vector length of `pool_grid` for the latents of an encoder or a model."""
+    if network.bottleneck == "vector":
+        return network.latent_dim
+    return 2 * GRID**network.spatial_dims * network.latent_dim
 
 
 def _averaged(x):
-    """Means of the cells, `(batch, GRID, ..., dim)`."""
+    """Return the means over the cells, `(batch, GRID, ..., dim)`."""
     for axis in range(1, len(x.shape) - 1):
         count = ops.shape(x)[axis]
         cell = ops.arange(count, dtype="int32") * GRID // count
-        belongs = ops.one_hot(cell, GRID, dtype="float32")
-        share = belongs / ops.maximum(ops.sum(belongs, axis=0), 1.0)
-        x = ops.moveaxis(ops.tensordot(x, share, axes=[[axis], [0]]), -1, axis)
+        in_cell = ops.one_hot(cell, GRID, dtype="float32")
+        weights = in_cell / ops.maximum(ops.sum(in_cell, axis=0), 1.0)
+        x = ops.moveaxis(ops.tensordot(x, weights, axes=[[axis], [0]]), -1, axis)
     return x

@@ -1,4 +1,4 @@
-"""The reparameterisation trick."""
+"""Reparameterized sampling from a Gaussian posterior."""
 
 import keras
 from keras import ops
@@ -8,22 +8,23 @@ from medzoo.layers import replicas
 
 @keras.saving.register_keras_serializable("medzoo")
 class Sampling(keras.layers.Layer):
-    """Draws z = mean + exp(log_var / 2) * eps, eps ~ N(0, I).
+    """Sampling of `z = mean + exp(log_var / 2) * eps` with `eps ~ N(0, I)`.
 
-    The reparameterisation trick (Kingma & Welling 2014, arXiv:1312.6114).
+    Reparameterization trick (Kingma & Welling 2014, arXiv:1312.6114).
 
     Args:
-        seed: int or `None`; makes the sequence of draws repeatable.
+        seed: int or `None`. Makes the sequence of samples reproducible.
 
     Call arguments:
-        mean, log_var: float tensors of equal shape `(batch, ..., latent_dim)`; log_var is the natural log of the
-            variance.
-        training: `False` returns the mean, so that inference is deterministic.
+        mean: float tensor of shape `(batch, ..., latent_dim)`.
+        log_var: float tensor shaped like `mean`, the natural logarithm of the variance.
+        training: bool. If `False`, `mean` is returned, so that inference is deterministic.
 
-    Returns: tensor shaped like `mean`.
+    Returns:
+        float tensor shaped like `mean`.
     """
 
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -37,5 +38,5 @@ class Sampling(keras.layers.Layer):
         eps = replicas.normal(ops.shape(mean), self.seed_generator)
         return mean + ops.exp(log_var / 2) * ops.cast(eps, mean.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "seed": self.seed}

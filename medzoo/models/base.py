@@ -286,7 +286,7 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
         check_images(self, images)
         if self.quantized:
             raise ValueError("initialize_from_pca: the model is quantized; expected one of float32 weights.")
-        seen = ops.convert_to_numpy(self.encoder.seen_linearly(images))
+        seen = ops.convert_to_numpy(self.encoder.linear_input(images))
         samples = seen.reshape(-1, seen.shape[-1])
         samples = samples[:: -(-len(samples) // max_samples)].astype("float32")
         if min(samples.shape) < self.latent_dim:

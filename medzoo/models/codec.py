@@ -158,7 +158,7 @@ class Codec(Autoencoder):
     def loss_terms(self, x, target, training):
         batch = ops.shape(x)[0]
         # Qualities from all over the range in every batch, whichever replicas share it.
-        where = replicas.even(replicas.normal((batch,), self.seed_generator)) if training else 0.5
+        where = replicas.uniform(replicas.normal((batch,), self.seed_generator)) if training else 0.5
         number = ops.cast(ops.arange(batch) + replicas.index() * batch, "float32")
         quality = BEST * (number + where) / ops.cast(batch * replicas.count(), "float32")
         places = self.place(quality)

@@ -89,7 +89,7 @@ class ConvAutoencoder(Autoencoder):
         """One number an image, uniform between the bounds, through the normal draw that replicas share."""
         low, high = bounds
         draw = replicas.normal((ops.shape(x)[0], *(1,) * (self.spatial_dims + 1)), self.seed_generator)
-        return low + (high - low) * replicas.even(draw)
+        return low + (high - low) * replicas.uniform(draw)
 
     def loss_terms(self, x, target, training):
         if training and max(*self.noise_std, *self.poisson_noise) > 0:

@@ -134,7 +134,7 @@ class FlowPrior(CustomLossMixin):
         way = ops.reshape(t, (-1, *[1] * len(self.latent_shape)))
         labels = None
         if self.num_classes:
-            hidden = replicas.even(draws[:, 1]) < (ANY if training else 0.0)
+            hidden = replicas.uniform(draws[:, 1]) < (ANY if training else 0.0)
             labels = ops.where(hidden, self.num_classes, ops.cast(ops.reshape(target, (-1,)), "int32"))
         found = self.velocity((1 - way) * noise + way * x, t, labels)
         error = ops.sum(ops.reshape(ops.square(found - (x - noise)), (batch, -1)), axis=1)

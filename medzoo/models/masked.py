@@ -112,9 +112,9 @@ class MaskedAutoencoder(Autoencoder):
         seed = self.seed_generator if training else 0
         low, high = self.mask_ratio
         one = (ops.shape(x)[0], *(1,) * (self.spatial_dims + 1))
-        share = low + (high - low) * replicas.even(replicas.normal(one, seed))
+        share = low + (high - low) * replicas.uniform(replicas.normal(one, seed))
         grid = [ops.shape(x)[axis] // f for axis, f in enumerate(self.downsampling_factors, start=1)]
-        draw = replicas.even(replicas.normal((ops.shape(x)[0], *grid, 1), seed if training else 1))
+        draw = replicas.uniform(replicas.normal((ops.shape(x)[0], *grid, 1), seed if training else 1))
         visible = ops.cast(draw >= share, "float32")
         reconstruction = self.decoder(self._seen(x, visible))
         error = losses.squared_error(target, reconstruction)
