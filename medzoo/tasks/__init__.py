@@ -1,5 +1,7 @@
-"""What people do with a pretrained autoencoder, one module or folder a use.
+"""Downstream tasks of pretrained autoencoders, one module or package per task.
 
-`features`, `classify`, `anomaly`, `segment`, `adapt`, `denoise`, `compress`, `generate`, `explore`, `encode`, `tune`.
-The machinery of a use stands in its folder, that of several in `shared`.
+Modules: `adapt` (domain adaptation), `attribution`, `denoise`, `drift`, `encode` (latents of large datasets),
+`features`, `latent_traversal`, `projection` (2D projections of features), `reconstruct`, `retrieval` and `tune`
+(hyperparameter selection). Packages: `anomaly`, `classify`, `compress`, `generate` and `segment`; `shared` contains the
+code that several tasks use.
 """

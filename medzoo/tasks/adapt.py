@@ -9,13 +9,14 @@ import numpy as np
 from keras import ops
 
 from medzoo import metrics
-from medzoo.data.patients import encode_groups, group_indices, has_known_groups, patients_of_files, take_groups
+from medzoo.data.patients import patients_of_files
 from medzoo.io.image import read_image
 from medzoo.metrics.bootstrap import bootstrap_mean_ci
 from medzoo.models.checks import images_only
 from medzoo.models.custom_loss import CustomLossMixin
 from medzoo.models.epochs import EpochDataset
 from medzoo.tasks.shared.data import SIZE
+from medzoo.utils.groups import encode_groups, group_indices, has_known_groups, take_groups
 from medzoo.zoo.presets import loaded, save_preset
 
 

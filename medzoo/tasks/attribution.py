@@ -1,53 +1,71 @@
-"""Attribution maps: which pixels an output depends on."""
+"""Attribution maps: how much each pixel contributes to an output of a model."""
 
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from medzoo.models.gradients import input_gradient
 
 
-def occlusion_map(function, image, patch=8, fill=None, stride=None):
-    """How a number changes when parts of an image are covered (Zeiler & Fergus 2014, arXiv:1311.2901).
+def occlusion_map(
+    function: Callable[[np.ndarray], np.ndarray],
+    image: np.ndarray,
+    patch: int = 8,
+    fill: float | np.ndarray | None = None,
+    stride: int | None = None,
+) -> np.ndarray:
+    """Compute how an output changes when patches of an image are occluded.
+
+    Occlusion sensitivity (Zeiler & Fergus 2014, arXiv:1311.2901).
 
     Args:
-        function: images `(N, height, width, 1)` to numbers `(N,)`, e.g. `lambda x: model.encode(x)[:, 3]`.
-        image: float32 `(height, width, 1)`.
-        patch: side of the covered squares in pixels.
-        fill: grey value that covers, or an image to be seen in the covered parts; by default the image's mean.
-        stride: pixels from one square to the next; by default `patch`. Where squares overlap their changes are
+        function: Maps images of shape `(N, height, width, 1)` to outputs of shape `(N,)`, e.g.
+            `lambda x: model.encode(x)[:, 3]`.
+        image: Float32 array of shape `(height, width, 1)`.
+        patch: int. Side length of the square patches in pixels.
+        fill: Pixel intensity of occluded patches, or an image that replaces them; by default the mean of the image.
+        stride: int. Distance between patches in pixels; by default `patch`. Where patches overlap, their changes are
             averaged.
 
-    Returns: float32 `(height, width)`: the number of the whole image minus that of the covered one.
+    Returns:
+        Float32 array of shape `(height, width)`: the output for the image minus the output for the occluded image.
     """
     height, width, _ = image.shape
     stride = stride or patch
     cover = np.broadcast_to(image.mean() if fill is None else fill, image.shape)
     starts = (range(0, max(side - patch, 0) + stride, stride) for side in (height, width))
-    places = [(slice(i, i + patch), slice(j, j + patch)) for i, j in product(*starts)]
-    covered = np.repeat(image[None], len(places), axis=0)
-    for x, place in zip(covered, places, strict=True):
-        x[place] = cover[place]
-    total, times = np.zeros((2, height, width), "float32")
-    for value, place in zip(function(image[None])[0] - function(covered), places, strict=True):
-        total[place] += value
-        times[place] += 1
-    return total / times
+    patches = [(slice(i, i + patch), slice(j, j + patch)) for i, j in product(*starts)]
+    occluded = np.repeat(image[None], len(patches), axis=0)
+    for x, where in zip(occluded, patches, strict=True):
+        x[where] = cover[where]
+    total, count = np.zeros((2, height, width), "float32")
+    for value, where in zip(function(image[None])[0] - function(occluded), patches, strict=True):
+        total[where] += value
+        count[where] += 1
+    return total / count
 
 
-def integrated_gradients(function, image, baseline=None, steps=32):
-    """What each pixel adds to a number (Sundararajan et al. 2017, arXiv:1703.01365).
+def integrated_gradients(
+    function: Callable[[Any], Any], image: np.ndarray, baseline: np.ndarray | None = None, steps: int = 32
+) -> np.ndarray:
+    """Compute the contribution of each pixel to an output by integrated gradients.
+
+    Sundararajan et al. 2017, arXiv:1703.01365.
 
     Args:
-        function: tensor `(N, height, width, 1)` to a tensor `(N,)` of differentiable numbers, e.g.
+        function: Maps a tensor of shape `(N, height, width, 1)` to a differentiable tensor of shape `(N,)`, e.g.
             `lambda x: model.encoder(x)[:, 3]`.
-        image: float32 `(height, width, 1)`.
-        baseline: image that the path starts from; by default all pixels at the image's mean.
-        steps: of the path.
+        image: Float32 array of shape `(height, width, 1)`.
+        baseline: Image at which the path starts; by default every pixel has the mean intensity of the image.
+        steps: int. Number of steps along the path.
 
-    Returns: float32 `(height, width)`; adds up to the number of the image minus that of the baseline, nearly.
+    Returns:
+        Float32 array of shape `(height, width)`. Its sum approximates the output for the image minus the output for
+        the baseline.
     """
     baseline = np.full_like(image, image.mean()) if baseline is None else baseline
     way = ((np.arange(steps, dtype="float32") + 0.5) / steps).reshape(-1, 1, 1, 1)
-    slopes = input_gradient(function, (baseline + way * (image - baseline)).astype("float32"))
-    return ((image - baseline) * slopes.mean(axis=0))[..., 0]
+    gradients = input_gradient(function, (baseline + way * (image - baseline)).astype("float32"))
+    return ((image - baseline) * gradients.mean(axis=0))[..., 0]

@@ -1,40 +1,52 @@
-"""What single latents encode: traversals and a measure of disentanglement."""
+"""Interpretation of single latents: traversals and a measure of disentanglement."""
 
+import keras
 import numpy as np
 
 
-def latent_traversal(model, image, latent, span=3.0, steps=7, scale=1.0):
-    """What one latent does to an image: decoded with that latent moved from -span to +span.
+def latent_traversal(
+    model: keras.Model, image: np.ndarray, latent: int, span: float = 3.0, steps: int = 7, scale: float = 1.0
+) -> np.ndarray:
+    """Decode an image while one of its latents varies from -span to +span.
 
     Args:
-        model: a medzoo model with a vector bottleneck of numbers.
-        image: float32 `(height, width, 1)` in [0, 1].
-        latent: which, 0 to `latent_dim` - 1.
-        span: in units of `scale`, around the image's own value.
-        scale: standard deviation of that latent over images (1 under a VAE's prior).
+        model: A medzoo model with a continuous vector bottleneck.
+        image: Float32 array of shape `(height, width, 1)` with values in [0, 1].
+        latent: int. Index of the latent, 0 to `latent_dim` - 1.
+        span: float. Half the range in units of `scale`, centered at the value of the image.
+        steps: int. Number of images.
+        scale: float. Standard deviation of that latent over images; 1 under the prior of a VAE.
 
-    Returns: float32 `(steps, height, width, 1)`; the middle one is the reconstruction.
+    Returns:
+        Float32 array of shape `(steps, height, width, 1)`. For an odd number of steps, the middle image is the
+        reconstruction.
+
+    Raises:
+        ValueError: If the model has no vector bottleneck, or `latent` is out of range.
     """
     if model.bottleneck != "vector" or not 0 <= latent < model.latent_dim:
         raise ValueError(
-            f"traverse: latent={latent} of {model.name} ({model.bottleneck} bottleneck); expected a vector bottleneck "
-            f"and 0 to {model.latent_dim - 1}."
+            f"latent_traversal: invalid latent. Expected a vector bottleneck and a latent from 0 to "
+            f"{model.latent_dim - 1}, got latent={latent} of {model.name} ({model.bottleneck} bottleneck)."
         )
     z = np.repeat(model.encode(image[None]), steps, axis=0)
     z[:, latent] += scale * np.linspace(-span, span, steps)
     return model.decode(z)
 
 
-def mutual_information_gap(latents, factors, bins=20):
-    """Disentanglement of latents against known factors (MIG, Chen et al. 2018, arXiv:1802.04942).
+def mutual_information_gap(latents: np.ndarray, factors: np.ndarray, bins: int = 20) -> np.ndarray:
+    """Compute the mutual information gap of latents with known factors of variation.
+
+    The mutual information gap (MIG) is a measure of disentanglement (Chen et al. 2018, arXiv:1802.04942).
 
     Args:
-        latents: `(N, D)`.
-        factors: integers `(N, F)`, e.g. label, view, sex.
-        bins: equal-width bins that latents are cut into.
+        latents: Float array of shape `(N, D)`.
+        factors: Integer array of shape `(N, F)`, e.g. label, view and sex.
+        bins: int. Number of bins of equal width into which the latents are discretized.
 
-    Returns: float array `(F,)`: for each factor how much more the most informative latent knows than the second, as a
-        share of the factor's entropy; 0 to 1.
+    Returns:
+        Float array of shape `(F,)` with values from 0 to 1: for each factor, the difference in mutual information
+        between the most informative latent and the second, divided by the entropy of the factor.
     """
     from sklearn.metrics import mutual_info_score
 
@@ -45,8 +57,8 @@ def mutual_information_gap(latents, factors, bins=20):
     codes = [binned(x) for x in np.asarray(latents).T]
     gaps = []
     for factor in np.asarray(factors).T:
-        known = sorted(mutual_info_score(factor, code) for code in codes)
-        second = known[-2] if len(known) > 1 else 0.0
+        information = sorted(mutual_info_score(factor, code) for code in codes)
+        second = information[-2] if len(information) > 1 else 0.0
         entropy = mutual_info_score(factor, factor)
-        gaps.append((known[-1] - second) / entropy if entropy > 0 else np.nan)
+        gaps.append((information[-1] - second) / entropy if entropy > 0 else np.nan)
     return np.array(gaps)

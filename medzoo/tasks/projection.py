@@ -1,8 +1,10 @@
-"""Maps of a set of images: alike images lie near each other."""
+"""Two-dimensional projections of image features."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from medzoo.tasks.features import extract_features_from_files
@@ -13,23 +15,29 @@ from medzoo.zoo.presets import loaded
 METHODS = ("pca", "tsne", "umap")
 
 
-def project_2d(table, method="pca", seed=0):
-    """Two coordinates for each row of a table of features.
+def project_2d(table: np.ndarray, method: str = "pca", seed: int = 0) -> np.ndarray:
+    """Project a table of features to two dimensions.
 
     Args:
-        table: `(N, D)`, from `medzoo.tasks.features.features` or `FeatureExtractor`; standardised first.
-        method: `"pca"`, `"tsne"` (van der Maaten & Hinton 2008) or `"umap"` (needs `pip install "medzoo[explore]"`).
-            Distances between far groups mean something in a PCA only.
-        seed: int.
+        table: Float array of shape `(N, D)`, from `medzoo.tasks.features.extract_features` or `FeatureExtractor`. It is
+            standardized first.
+        method: `"pca"`, `"tsne"` (van der Maaten & Hinton 2008) or `"umap"` (McInnes et al. 2018, arXiv:1802.03426;
+            requires `pip install "medzoo[explore]"`). Distances between distant clusters are meaningful for PCA only.
+        seed: int. Random seed.
 
-    Returns: float array `(N, 2)`.
+    Returns:
+        Float array of shape `(N, 2)`.
+
+    Raises:
+        ValueError: If the method is unknown.
+        ImportError: If the method is `"umap"` and umap-learn is not installed.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
 
     if method not in METHODS:
-        raise ValueError(f"project_2d: method={method!r}; expected one of {', '.join(METHODS)}.")
+        raise ValueError(f"project_2d: unknown method. Expected one of {', '.join(METHODS)}, got {method!r}.")
     table = StandardScaler().fit_transform(table)
     if method == "pca":
         return PCA(2, random_state=seed).fit_transform(table)
@@ -38,21 +46,30 @@ def project_2d(table, method="pca", seed=0):
     try:
         from umap import UMAP
     except ImportError as error:
-        raise ImportError('project_2d: method="umap" needs pip install "medzoo[explore]"') from error
+        raise ImportError('project_2d: method="umap" requires umap-learn: pip install "medzoo[explore]".') from error
     return UMAP(n_components=2, random_state=seed).fit_transform(table)
 
 
-def project_folders(model, folders, out, method="pca", feature_type="both"):
-    """A map of the images in some folders, one colour a folder, as `map.png`, `map.csv` and (with plotly) `map.html`.
+def project_folders(
+    model: keras.Model | str | Path,
+    folders: Sequence[str | Path],
+    out: str | Path,
+    method: str = "pca",
+    feature_type: str = "both",
+) -> list[Path]:
+    """Project the images of several folders to two dimensions, with one color per folder.
+
+    Writes `map.png`, `map.csv` and, where plotly is installed, the interactive `map.html`.
 
     Args:
-        model: a medzoo model, or anything `medzoo.load` takes.
-        folders: with images, searched with their subfolders.
-        out: folder to write to; made if it is not there.
-        method: see `project_2d`.
-        feature_type: of the features, see `medzoo.tasks.features.features`.
+        model: A medzoo model, or anything `medzoo.load` takes.
+        folders: Folders of images, searched recursively.
+        out: Folder to write to; it is created if it does not exist.
+        method: See `project_2d`.
+        feature_type: See `medzoo.tasks.features.extract_features`.
 
-    Returns: paths of what was written.
+    Returns:
+        Paths of the files written.
     """
     model, out = loaded(model), Path(out)
     parts = [extract_features_from_files(model, folder, feature_type) for folder in folders]
@@ -60,25 +77,28 @@ def project_folders(model, folders, out, method="pca", feature_type="both"):
     names = [Path(folder).resolve().name for folder in folders]
     names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
     labels = [name for name, (own, _) in zip(names, parts, strict=True) for _ in own]
-    where = project_2d(np.concatenate([table for _, table in parts]), method)
+    points = project_2d(np.concatenate([table for _, table in parts]), method)
     out.mkdir(parents=True, exist_ok=True)
-    save_projection(out / "map.png", where, labels, f"{model.name}, {method}")
+    save_projection(out / "map.png", points, labels, f"{model.name}, {method}")
     with written_whole(out / "map.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
-        rows = ([f, label, *point] for f, label, point in zip(files, labels, where.tolist(), strict=True))
+        rows = ([f, label, *point] for f, label, point in zip(files, labels, points.tolist(), strict=True))
         csv.writer(file).writerows([["file", "folder", "x", "y"], *rows])
-    page = projection_html(where, labels, [Path(file).name for file in files])
+    page = projection_html(points, labels, [Path(file).name for file in files])
     if page is not None:
         write_whole(out / "map.html", page)
     return [out / name for name in ("map.png", "map.csv", *(["map.html"] if page else []))]
 
 
-def projection_html(where, labels, titles):
-    """An interactive map as HTML that needs nothing from elsewhere, or `None` where plotly is not installed.
+def projection_html(points: np.ndarray, labels: Sequence[str], titles: Sequence[str]) -> str | None:
+    """Return an interactive scatter plot as a self-contained HTML page.
 
     Args:
-        where: coordinates `(N, 2)`.
-        labels: one for each, a colour each.
-        titles: what is shown under the pointer.
+        points: Float array of shape `(N, 2)`. Coordinates.
+        labels: One label per point. Each label has its own color.
+        titles: One text per point, shown when the pointer is over it.
+
+    Returns:
+        The HTML page, or `None` if plotly is not installed.
     """
     try:
         from plotly import graph_objects
@@ -87,6 +107,6 @@ def projection_html(where, labels, titles):
     figure, labels = graph_objects.Figure(), np.array(labels)
     for label in dict.fromkeys(labels.tolist()):
         own = np.flatnonzero(labels == label)
-        x, y = where[own].T
+        x, y = points[own].T
         figure.add_scatter(x=x, y=y, name=label, mode="markers", text=[titles[i] for i in own])
     return figure.to_html(include_plotlyjs=True)

@@ -1,52 +1,68 @@
-"""A first look: a model's reconstruction of one image, beside the image."""
+"""Reconstruction of files, shown next to the input."""
 
 import logging
 import math
 from pathlib import Path
 
+import keras
+import numpy as np
+
 import medzoo.data
 from medzoo import metrics
-from medzoo.io.volume import apply_to_volume
 from medzoo.io.volume_reader import read_volume
 from medzoo.io.writers import write_png
 from medzoo.models import MaskedAutoencoder
 from medzoo.models.tiles import padded
+from medzoo.tasks.shared.volumes import apply_to_volume
 from medzoo.visualization import difference_strip, save_demo, save_planes
 from medzoo.zoo.presets import load
 
 log = logging.getLogger("medzoo")
 
 
-def reconstruct_file(model, file, target):
-    """Writes input | reconstruction | difference of an image file as PNG; of a masked autoencoder the input with 60% of
-    its blocks hidden, and what they are filled with.
+def reconstruct_file(model: keras.Model, file: str | Path, target: Path) -> tuple[float, float]:
+    """Reconstruct an image file and write input, reconstruction and difference as PNG.
 
-    Returns: `(psnr, ssim)`, in dB and from -1 to 1.
-    """
-    image = model.preprocess(file)
-    if said := model.is_ood(image):
-        log.warning("%s: %s", file, said)
-    shown, result = input_and_reconstruction(model, image)
-    write_png(target, difference_strip(image[0], result[0], shown[0]))
-    return _likeness(image, result)
-
-
-def reconstruct_volume_file(model, source, target):
-    """Reconstructs a volume: a picture of its middle in three planes, and beside it (.nii.gz in the place of .png) the
-    volume in the units and on the grid of the file.
-
-    A model of volumes takes it whole, or beyond 128 voxels a side in tiles; one of images takes it slice by slice. A
-    model of one size gets the middle, and the rest stays as it was.
+    For a masked autoencoder, 60% of the blocks of the input are masked and then inpainted.
 
     Args:
-        model: a medzoo model.
-        source: what `medzoo.read_volume` takes.
-        target: path of the picture.
+        model: A medzoo model.
+        file: Path of an image file.
+        target: Path of the PNG.
 
-    Returns: `(psnr, ssim)`: over the volume in dB; of its axial slices, averaged.
+    Returns:
+        `(psnr, ssim)`: PSNR in dB, and SSIM from -1 to 1.
+    """
+    image = model.preprocess(file)
+    if warning := model.is_ood(image):
+        log.warning("%s: %s", file, warning)
+    shown, result = input_and_reconstruction(model, image)
+    write_png(target, difference_strip(image[0], result[0], shown[0]))
+    return _psnr_and_ssim(image, result)
+
+
+def reconstruct_volume_file(model: keras.Model, source: str | Path, target: Path) -> tuple[float, float]:
+    """Reconstruct a volume and write a figure of three planes and a NIfTI file.
+
+    The NIfTI file has the name of the figure with `.nii.gz` instead of `.png`, and the units and grid of the input.
+
+    A model of volumes is applied to the whole volume, or in tiles beyond 128 voxels per side. A model of images is
+    applied slice by slice. A model with a fixed input size is applied to the central region; the other voxels remain
+    unchanged.
+
+    Args:
+        model: A medzoo model.
+        source: Path that `medzoo.read_volume` takes.
+        target: Path of the figure.
+
+    Returns:
+        `(psnr, ssim)`: PSNR of the volume in dB, and the mean SSIM of its axial slices.
+
+    Raises:
+        ValueError: If the model is one of images with a fixed input size.
     """
     volume = read_volume(source)
-    images = volume.images()
+    images = volume.to_images()
     if model.spatial_dims == 3:
         result = apply_to_volume(model.reconstruct, images, model, rest=images)
     elif model.image_shape[0] is None:
@@ -54,10 +70,10 @@ def reconstruct_volume_file(model, source, target):
         result = model.reconstruct(padded(images, model))[:, :height, :width]
     else:
         raise ValueError(
-            f"{model.name}: takes {model.image_shape[:2]} pixels only; a volume goes slice by slice through "
-            "presets that take any size."
+            f"{model.name}: volumes are reconstructed slice by slice by presets that accept any size only. Expected "
+            f"such a preset, got one of {model.image_shape[:2]} pixels."
         )
-    low, high = volume.range
+    low, high = volume.display_range
     target.parent.mkdir(parents=True, exist_ok=True)
     volume.save(low + (high - low) * result, target.with_suffix(".nii.gz"), overwrite=True)
     save_planes(target, images, result, volume.spacing, f"{model.name}: {volume.path.name}")
@@ -65,34 +81,47 @@ def reconstruct_volume_file(model, source, target):
     return float(metrics.psnr(images[None], result[None])[0]), float(ssim)
 
 
-def input_and_reconstruction(model, images):
-    """What a model sees of images, and what it makes of that: `(images, reconstructions)`, or of a masked autoencoder
-    `(images with hidden blocks, filled images)`."""
+def input_and_reconstruction(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the input of a model and its reconstruction.
+
+    Args:
+        model: A medzoo model.
+        images: Float32 array of shape `(N, H, W, 1)` with values in [0, 1].
+
+    Returns:
+        `(images, reconstructions)`; for a masked autoencoder, masked images and inpainted images.
+    """
     if not isinstance(model, MaskedAutoencoder):
         return images, model.reconstruct(images)
     visible = model.random_mask(images, seed=0)
     return model.apply_mask(images, visible), model.inpaint(images, visible)
 
 
-def run_demo(name, out):
-    """Writes a figure of what a VAE makes of the drawn chest film that ships with medzoo, and of what it draws itself.
+def run_demo(name: str, out: str | Path) -> tuple[int, float, float]:
+    """Write a figure of a VAE's reconstruction of a synthetic phantom and of generated images.
 
-    Returns: `(numbers, psnr, ssim)`: how many latents, and how good the reconstruction is.
+    Args:
+        name: A VAE preset, see `medzoo.load`.
+        out: Path of the figure.
+
+    Returns:
+        `(latent_size, psnr, ssim)`: number of latent elements, and PSNR in dB and SSIM of the reconstruction.
     """
     model = load(name)
     image = model.preprocess(Path(medzoo.data.__file__).parent / "chest_phantom.png")
     result = model.reconstruct(image)
-    psnr, ssim = _likeness(image, result)
-    numbers = math.prod(model.latent_shape(image.shape[1:]))
+    psnr, ssim = _psnr_and_ssim(image, result)
+    latent_size = math.prod(model.latent_shape(image.shape[1:]))
     save_demo(
         out,
         image[0],
         result[0],
-        f"reconstruction from {numbers} numbers: {psnr:.1f} dB",
+        f"reconstruction from {latent_size} latent elements: {psnr:.1f} dB",
         model.sample(8, seed=0, num_steps=20),
     )
-    return numbers, psnr, ssim
+    return latent_size, psnr, ssim
 
 
-def _likeness(image, result):
+def _psnr_and_ssim(image, result):
+    """Return PSNR and SSIM of the first image of a batch."""
     return tuple(float(f(image, result)[0]) for f in (metrics.psnr, metrics.ssim))

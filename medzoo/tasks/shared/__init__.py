@@ -1,1 +1,1 @@
-"""Machinery of several uses."""
+"""Code that several tasks use."""

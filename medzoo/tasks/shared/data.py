@@ -1,18 +1,29 @@
-"""Labelled images, brought to the size that a model takes."""
+"""Labeled images, resized to the input size of a model."""
 
-from medzoo.data.image_dataset import open_dataset
+from pathlib import Path
+from typing import Any
 
-SIZE = 256  # pixels a side of images from files, for a model that takes any
+import keras
+
+from medzoo.data.image_dataset import ImageDataset, open_dataset
+
+SIZE = 256  # side length in pixels of images from files, for a model that accepts any size
 
 
-def open_for(model, data, size=None, **reading):
-    """`open_dataset` with the size that a model was trained on.
+def open_for(
+    model: keras.Model, data: str | Path, size: int | tuple[int, ...] | None = None, **reading: Any
+) -> ImageDataset:
+    """Open a dataset at the image size of a model.
 
     Args:
-        model: a medzoo model.
-        data: see `open_dataset`.
-        size: for a model that takes any; by default 256. A model of volumes of any size needs it.
-        reading: other options of `open_dataset`.
+        model: A medzoo model.
+        data: See `open_dataset`.
+        size: int or tuple, in pixels or voxels, for a model that accepts any size; by default 256 for images. A model
+            of volumes of any size requires it.
+        reading: Further options of `open_dataset`.
+
+    Returns:
+        The dataset.
     """
     own = model.image_shape[:-1]
     return open_dataset(data, own if own[0] else size or (SIZE if model.spatial_dims == 2 else None), **reading)

@@ -1,11 +1,13 @@
-"""What `Classifier` and `Segmenter` share: a preset's encoder under a head of their own, as an ordinary Keras model."""
+"""The base class of `Classifier` and `Segmenter`: a pretrained encoder with a task head."""
 
 from pathlib import Path
+from typing import Any, Self
 from zipfile import BadZipFile
 
 import keras
 
 from medzoo.errors import PresetError, PresetNotFoundError
+from medzoo.layers.blocks import Encoder
 from medzoo.layers.grids import together
 from medzoo.models.checks import check_data, check_trainable, check_training_data
 from medzoo.models.compiled_inference import CompiledAnew
@@ -16,23 +18,32 @@ from medzoo.zoo.presets import loaded
 
 
 class EncoderModel(PreprocessorMixin, OODMixin, CompiledAnew, MultiWorkerMixin):
-    """A Keras model on an encoder's stages; subclasses add `build_head`, `call` and a default loss.
+    """Keras model on the stages of an encoder.
+
+    Subclasses define `build_head`, `call` and a default loss.
 
     Args:
-        encoder: an `Encoder`, see `medzoo.layers.blocks`.
-        image_shape: `(height, width, channels)`, or with the depth before them, that it takes.
-        num_classes: `least_classes` or more.
+        encoder: An `Encoder`, see `medzoo.layers.blocks`.
+        image_shape: Tuple `(height, width, channels)`, or `(depth, height, width, channels)` for volumes. Shape of the
+            inputs; the sides may be `None`.
+        num_classes: int. Number of classes, at least `least_classes`.
+
+    Raises:
+        ValueError: If there are too few classes.
     """
 
     input_range = (0.0, 1.0)
     least_classes = 2
-    counted = ""  # what the classes are, for the error about too few
+    class_note = ""  # what the classes are, for the error about too few
 
-    def __init__(self, encoder, image_shape, num_classes, **kwargs):
+    def __init__(self, encoder: Encoder, image_shape: tuple[int | None, ...], num_classes: int, **kwargs: Any):
         super().__init__(**kwargs)
         if num_classes < self.least_classes:
             name = type(self).__name__
-            raise ValueError(f"{name}: num_classes={num_classes}; expected {self.least_classes} or more{self.counted}.")
+            raise ValueError(
+                f"{name}: too few classes. Expected num_classes >= {self.least_classes}{self.class_note}, got "
+                f"{num_classes}."
+            )
         self.encoder, self.image_shape, self.num_classes = encoder, tuple(image_shape), num_classes
         self.bottleneck, self.spatial_dims, self.downsampling_factors = (
             encoder.bottleneck,
@@ -43,39 +54,43 @@ class EncoderModel(PreprocessorMixin, OODMixin, CompiledAnew, MultiWorkerMixin):
 
     @classmethod
     def _on_preset(cls, name, num_classes, pretrained, suffix, **own):
+        """Build a model on a copy of the encoder of a preset."""
         model = loaded(name)
-        copy = type(model).from_config(model.get_config())  # what is trained here must not change a model at hand
+        copy = type(model).from_config(model.get_config())  # training must not change the given model
         if pretrained:
             copy.set_weights(model.get_weights())
         encoder = copy.encoder
-        encoder.trainable = True  # a `Segmenter` freezes what it has no use for
+        encoder.trainable = True  # a `Segmenter` freezes the layers it does not use
         result = cls(encoder, model.image_shape, num_classes, name=f"{model.name}-{suffix}", **own)
         result.preprocess = model.preprocess
         return result
 
     @classmethod
-    def load(cls, path):
-        """The model that `save` or a command wrote.
+    def load(cls, path: str | Path) -> Self:
+        """Load a model that `save` or a command wrote.
 
         Args:
-            path: of a `.keras` file.
+            path: Path of a `.keras` file.
+
+        Returns:
+            The model.
 
         Raises:
-            PresetError: no such file, damaged, or another model's.
+            PresetError: If the file does not exist, is damaged, or contains another kind of model.
         """
         if not Path(path).is_file():
             raise PresetNotFoundError(f"{path}: no such file.")
         try:
             model = keras.saving.load_model(path)
         except (ValueError, TypeError, KeyError, OSError, BadZipFile) as error:
-            found = str(error).partition(". ")[0]  # Keras goes on with the whole configuration
-            raise PresetError(f"{path}: no {cls.__name__} as its `save` writes one ({found}).") from error
+            found = str(error).partition(". ")[0]  # Keras appends the whole configuration
+            raise PresetError(f"{path}: not readable as a {cls.__name__} written by `save` ({found}).") from error
         if not isinstance(model, cls):
-            raise PresetError(f"{path}: a {type(model).__name__}; expected a {cls.__name__}.")
+            raise PresetError(f"{path}: unexpected model. Expected a {cls.__name__}, got a {type(model).__name__}.")
         return model
 
-    def build_head(self):
-        """Builds the layers behind the encoder."""
+    def build_head(self) -> None:
+        """Build the layers that follow the encoder."""
         raise NotImplementedError
 
     def build(self, input_shape=None):
@@ -83,13 +98,13 @@ class EncoderModel(PreprocessorMixin, OODMixin, CompiledAnew, MultiWorkerMixin):
             return
         if not self.encoder.built:
             self.encoder.build((None, *self.image_shape))
-        if not self.encoder.trainable:  # from a file; there and back: TensorFlow skips what is set already
+        if not self.encoder.trainable:  # from a file; TensorFlow ignores a value that is set already
             self.encoder.trainable = True
             self.encoder.trainable = False
         self.build_head()
         self.built = True
 
-    def compile_from_config(self, config):  # Keras asks for this where compile is overridden
+    def compile_from_config(self, config):  # required by Keras where compile is overridden
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
@@ -120,7 +135,7 @@ class EncoderModel(PreprocessorMixin, OODMixin, CompiledAnew, MultiWorkerMixin):
     @classmethod
     def from_config(cls, config):
         config = {**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])}
-        usual = config.pop("reference_statistics", None)
+        statistics = config.pop("reference_statistics", None)
         model = super().from_config(config)
-        model.reference_statistics = usual and ReferenceStatistics(**usual)
+        model.reference_statistics = statistics and ReferenceStatistics(**statistics)
         return model
