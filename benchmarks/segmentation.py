@@ -1,14 +1,15 @@
-"""Segmentation with real masks: a pretrained encoder, and the same net from random weights.
+"""Segmentation with manual masks: pretrained encoders compared with training from scratch.
 
     KERAS_BACKEND=torch python benchmarks/segmentation.py --data DIR --cache DIR --out benchmarks/segmentation
 
-DIR holds jsrt_256.npz (films of 256 pixels with the outlines of van Ginneken et al. 2006, which may overlap: lungs,
-heart, clavicles; trained on odd films at 128 pixels, measured on the 80 given even ones at 256) and hippocampus (MR
-volumes of 32x48x32 voxels of 1 mm; labels 1 anterior, 2 posterior; the 40 test volumes of the split). Dice, averaged
-over the seeds, with 95% intervals over test images; and pretrained less random, image by image. The rate and the
-movements are the same for all rows, the steps for both ways; the weights of the last step are kept, so that nothing is
-chosen by the test images. Published: Novikov et al. 2018, arXiv:1701.08816, abstract, on the same films in other folds:
-mean Jaccard overlap, so ours stands beside it.
+DIR contains jsrt_256.npz (chest X-rays of 256 pixels with the outlines of van Ginneken et al. 2006, which may overlap:
+lungs, heart, clavicles; trained on odd-numbered images at 128 pixels, evaluated on the 80 given even-numbered images at
+256 pixels) and hippocampus (MR volumes of 32x48x32 voxels of 1 mm; labels 1 anterior, 2 posterior; the 40 test volumes
+of the split). Dice coefficients are averaged over the seeds, with 95% intervals over test images, also of the paired
+difference between pretraining and training from scratch. Learning rate and augmentation are the same for all rows, the
+number of steps for both initializations. The weights of the last step are evaluated, so no choice depends on the test
+images. Published: Novikov et al. 2018, arXiv:1701.08816, abstract, on the same images with other folds. They report the
+mean Jaccard overlap, which the last table lists for all models.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +20,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from common import alone, explained, remembered, write
+from common import cached, description, use_one_core, write_page
 
 import medzoo
 from medzoo.data.masks import load_masks
@@ -27,7 +28,7 @@ from medzoo.data.npz import load_npz, to_float
 from medzoo.io.intensity import center_crop_resize
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 from medzoo.tasks.segment import AugmentedSegmentationDataset, dice
-from medzoo.training.trainer import schedule
+from medzoo.training.trainer import training_schedule
 
 ORGANS = {"lungs": (1, 2), "heart": (4,), "clavicles": (8, 16)}
 TASKS = {
@@ -82,7 +83,7 @@ def trained(data, task, way, count, seed):
     keras.utils.set_random_seed(seed)
     classes = len(own["names"]) if films else 1 + len(own["names"])
     model = medzoo.Segmenter.from_pretrained(own["model"], classes, WAYS[way], multi_label=films)
-    model.compile(keras.optimizers.Adam(schedule(2e-3, steps), global_clipnorm=1.0))
+    model.compile(keras.optimizers.Adam(training_schedule(2e-3, steps), global_clipnorm=1.0))
     pairs = AugmentedSegmentationDataset(images, masks, own["batch"], steps, seed)
     model.fit(pairs, epochs=1, shuffle=False, verbose=0)
     images, truth = splits["test"]
@@ -96,7 +97,7 @@ def trained(data, task, way, count, seed):
 
 def job(arguments):
     cache, data, *rest = arguments
-    return remembered(cache, rest, lambda: trained(data, *rest))
+    return cached(cache, rest, lambda: trained(data, *rest))
 
 
 def figure(path, results):
@@ -137,7 +138,7 @@ def published(found):
 def main(data, cache, jobs, out):
     cache.mkdir(parents=True, exist_ok=True)
     every = [(t, w, n, s) for t in TASKS for n, (_, seeds) in TASKS[t]["counts"].items() for s in seeds for w in WAYS]
-    with ProcessPoolExecutor(jobs, get_context("spawn"), alone) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), use_one_core) as pool:
         found = dict(zip(every, pool.map(job, [(cache, data, *key) for key in every]), strict=True))
     results, tables = {}, []
     for task, own in TASKS.items():
@@ -155,7 +156,7 @@ def main(data, cache, jobs, out):
         tables.append((f"{task}, on the encoder of {own['model']}", header, cells))
     tables.append(published(found))
     figure(out.with_suffix(".png"), results)
-    write(out, "Segment", tables, {"backend": keras.backend.backend(), "results": results}, explained())
+    write_page(out, "Segment", tables, {"backend": keras.backend.backend(), "results": results}, description())
 
 
 if __name__ == "__main__":

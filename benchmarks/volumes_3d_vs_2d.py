@@ -1,16 +1,17 @@
-"""Volumes: what does the third dimension buy, and what does it cost?
+"""3D networks on volumes compared with 2D networks on slices: reconstruction quality, throughput and memory.
 
     KERAS_BACKEND=torch python benchmarks/volumes_3d_vs_2d.py --data DIR --cache DIR --out benchmarks/volumes_3d_vs_2d
 
-DIR holds brain_3d (T1 and FLAIR of 18 elderly people, 2 mm; 3 people are for the test, 13 are trained on; for measuring
-only). PSNR of the six test volumes, whole, intensities from the 0.5th to the 99.5th percentile; 95% intervals by
-drawing volumes anew. A code of a VQ-VAE is one of 1,024 or fewer, and counts as one number, as a component of the PCA
-does, which is a float: in bits a code is the cheaper. The nets on slices and on volumes have equal widths and are
-trained with equal batches (262,144 pixels or voxels), steps and rates, from the PCA of their patches or from the
-preset; the slices of a volume are axial. Speed: one core, batches of one, as a share of what a product of two matrices
-of 2,048 rows reaches on that core in the same run; multiply-adds as PyTorch counts them, of training three times those
-of reconstruction. Memory: of a fresh process on two cores that reconstructs a volume of 512×512×300 voxels in tiles of
-96, with TensorFlow.
+DIR contains brain_3d (T1 and FLAIR of 18 elderly people, 2 mm; 3 people for testing, 13 for training; used for
+evaluation only). The first table lists the PSNR of the six complete test volumes, with intensities scaled from the
+0.5th to the 99.5th percentile and 95% intervals from resampling volumes. A code of a VQ-VAE is one of at most 1,024
+values and counts as one latent element, as does a component of the PCA, which is a float; in bits, the code is smaller.
+The networks on slices and on volumes have equal widths and are trained with equal batches (262,144 pixels or voxels),
+steps and learning rates, from the PCA of their patches or from the preset; slices are axial. Throughput: one core,
+batches of one, as a fraction of the throughput of a product of two matrices of 2,048 rows on that core in the same run.
+Multiply-accumulate operations (MACs) are counted by PyTorch; training counts as three times reconstruction. Memory is
+that of a fresh process on two cores that reconstructs a volume of 512×512×300 voxels in tiles of 96 voxels with
+TensorFlow.
 """
 
 from functools import lru_cache
@@ -19,14 +20,14 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from common import alone, bars, explained, in_process, pace_table, paces, remembered, write
+from common import bar_chart, cached, description, measure_throughput, run_in_process, throughput_table, use_one_core, write_page
 
 import medzoo
 from medzoo.evaluation.reconstruction import cut, join
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 from medzoo.metrics.image import psnr
-from medzoo.models.tiles import padded
-from medzoo.training.trainer import schedule
+from medzoo.models.tiles import pad_to_multiple
+from medzoo.training.trainer import training_schedule
 
 STEPS, RATE = 600, 1e-3
 SHIPPED = "vqvae-hippocampus"
@@ -57,7 +58,7 @@ def heads(data):
     folder = data / "brain_3d"
     rows = [row.split(",") for row in (folder / "split.csv").read_text().split()[1:]]
     files = {s: [f for p, where in rows if where == s for f in sorted(folder.glob(f"*/{p}_*"))] for _, s in rows}
-    return {split: [medzoo.read_volume(path).images() for path in paths] for split, paths in files.items()}
+    return {split: [medzoo.read_volume(path).to_images() for path in paths] for split, paths in files.items()}
 
 
 class Crops(keras.utils.PyDataset):
@@ -93,7 +94,7 @@ def net(way):
 def whole(function, volume, model):
     """A function of batches, applied to a volume as one, or to its slices."""
     batch = volume[None] if model.spatial_dims == 3 else volume
-    made = function(padded(batch, model))
+    made = function(pad_to_multiple(batch, model))
     return made[tuple(slice(side) for side in batch.shape)].reshape(volume.shape)
 
 
@@ -115,7 +116,7 @@ def reconstructed(data, way):
         batches = Crops(split["train"], SLICES if way == "slices" else (CROP,) * 3, STEPS)
         if way != "fine-tuned":
             model.initialize_from_pca(np.concatenate([batches[i] for i in range(10)]))
-        model.compile(keras.optimizers.Adam(schedule(RATE, STEPS), global_clipnorm=1000.0))
+        model.compile(keras.optimizers.Adam(training_schedule(RATE, STEPS), global_clipnorm=1000.0))
         model.fit(batches, epochs=1, shuffle=False, verbose=2)
     return [whole(model.reconstruct, volume, model) for volume in split["test"]]
 
@@ -144,25 +145,25 @@ def pca(volumes, side=8, components=8):
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, cache, out):
-    alone()
+    use_one_core()
     cache.mkdir(parents=True, exist_ok=True)
     made = {
-        name: remembered(cache, ["volumes", way], lambda way=way: measured(data, way))
+        name: cached(cache, ["volumes", way], lambda way=way: measured(data, way))
         for name, (_, way) in ROWS.items()
     }
     quality = {name: bootstrap_mean_ci(own) for name, own in made.items()}
-    bars(out, list(quality), [round(value["mean"], 2) for value in quality.values()], "PSNR of unseen heads, dB")
-    fast = paces({SHIPPED: (1, 96, 96, 96, 1), ON_SLICES: (96, 96, 96, 1)}, "voxel")
-    tiled = in_process(TILED, "tensorflow")
+    bar_chart(out, list(quality), [round(value["mean"], 2) for value in quality.values()], "PSNR of unseen heads, dB")
+    fast = measure_throughput({SHIPPED: (1, 96, 96, 96, 1), ON_SLICES: (96, 96, 96, 1)}, "voxel")
+    tiled = run_in_process(TILED, "tensorflow")
     cells = [[name, f"1/{ROWS[name][0]}", format_ci(value)] for name, value in quality.items()]
     memory = [["volume", f"{tiled['volume_gib']:.2f} GiB"], ["process, at most", f"{tiled['gib']:.2f} GiB"]]
     tables = [
         ("Heads that were not trained on", ["", "numbers a voxel", "PSNR, dB"], cells),
-        pace_table(fast, "voxel"),
+        throughput_table(fast, "voxel"),
         ("512×512×300 voxels in tiles", ["", ""], memory),
     ]
     facts = {"backend": keras.backend.backend(), "psnr": quality, "speed": fast, "tiled": tiled}
-    write(out, "Volumes", tables, facts, explained())
+    write_page(out, "Volumes", tables, facts, description())
 
 
 if __name__ == "__main__":

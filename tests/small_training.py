@@ -1,6 +1,6 @@
 """A small training for test_faults.py: `python tests/small_training.py KIND DATA OUT [kill STEP | term STEP]`.
 
-KIND is a family of `BUILD`, or "prior", which is fitted to a VAE.
+KIND is a family of `BUILD`, or "prior" for the prior of a VAE.
 """
 
 import os
@@ -14,7 +14,7 @@ import keras
 from conftest import SMALL
 
 import medzoo
-from medzoo.recipes import checkpoint, prior, training
+from medzoo.training import checkpoint, prior, trainer
 from medzoo.training.recipe import Recipe, TrainingSource
 
 BUILD = {
@@ -27,9 +27,9 @@ BUILD = {
 
 
 def small(family, **changes):
-    facts = {"modality": "X-ray", "domain": "", "description": "", "epochs": 2, "batch_size": 8}
+    settings = {"modality": "X-ray", "domain": "", "description": "", "epochs": 2, "batch_size": 8}
     return Recipe(
-        name=family, model=BUILD[family], data=(TrainingSource({"file": "films.npz"}),), **{**facts, **changes}
+        name=family, model=BUILD[family], data=(TrainingSource({"file": "images.npz"}),), **{**settings, **changes}
     )
 
 
@@ -41,17 +41,17 @@ def train(kind, data, out):
         small(kind, prior_epochs=2 if kind == "codec" else 0).train(data, out)
 
 
-prior.FEW = 0  # no moved copies
-training._xla = lambda model: False  # compiling would take longer than the training
+prior.MIN_IMAGES = 0  # no augmented copies
+trainer._jit_compile = lambda model: False  # compiling would take longer than the training
 
 if __name__ == "__main__":
     kind, data, out, *fault = sys.argv[1:]
-    seen, end = [0], checkpoint.Checkpoints.on_train_batch_end
+    finished, end = [0], checkpoint.Checkpoints.on_train_batch_end
 
     def fail(self, batch, logs=None):
         end(self, batch, logs)
-        seen[0] += 1
-        if fault and seen[0] == int(fault[1]):
+        finished[0] += 1
+        if fault and finished[0] == int(fault[1]):
             os.kill(os.getpid(), signal.SIGKILL if fault[0] == "kill" else signal.SIGTERM)
 
     checkpoint.Checkpoints.on_train_batch_end = fail

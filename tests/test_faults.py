@@ -17,14 +17,15 @@ from small_training import small
 
 import medzoo
 from medzoo.errors import TrainingError
-from medzoo.recipes import checkpoint, training
+from medzoo.training import checkpoint
+from medzoo.training import trainer as training
 
 SCRIPT = Path(__file__).with_name("small_training.py")
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    return write_archive(tmp_path_factory.mktemp("data") / "films.npz", size=32, counts=(80, 16, 16))
+    return write_archive(tmp_path_factory.mktemp("data") / "images.npz", size=32, counts=(80, 16, 16))
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +84,7 @@ def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(kind, a
     assert killed.returncode == -9
     preempted = process(kind, archive, tmp_path / "a", "term", 4)
     assert preempted.returncode == checkpoint.PREEMPTED, preempted.stderr
-    assert "run the same command to go on" in preempted.stderr
+    assert "rerun the command to resume" in preempted.stderr
     last = process(kind, archive, tmp_path / "a")
     assert last.returncode == 0, last.stderr
     assert process(kind, archive, tmp_path / "b").returncode == 0
@@ -142,8 +143,8 @@ def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive,
     monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (3, *defaults[1:]))
     with caplog.at_level(logging.INFO, logger="medzoo"):
         small("vae").train(archive, tmp_path / "a")
-    assert f"{last}: torn or altered; using the checkpoint before" in caplog.text
-    assert f"going on in epoch 2 at step 3, from {before}" in caplog.text
+    assert f"{last}: truncated or altered; using the previous checkpoint" in caplog.text
+    assert f"resuming in epoch 2 at step 3, from {before}" in caplog.text
     assert_equal(tmp_path / "a", tmp_path / "b")
     for row, other in zip(whole[-1], expected, strict=True):
         assert row == pytest.approx(other, rel=1e-5)
@@ -151,7 +152,7 @@ def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive,
 
 @pytest.mark.slow
 def test_a_training_that_is_cut_during_validation_does_not_repeat_the_epoch(archive, tmp_path, stop, monkeypatch):
-    monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (5, 1, None))  # 10 batches an epoch
+    monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (5, 1, None, 0))  # 10 batches an epoch
     small("ae").train(archive, tmp_path / "b")
     with monkeypatch.context() as context:
         with pytest.raises(stop(10)):
@@ -179,7 +180,7 @@ def test_a_full_disk_stops_and_keeps_the_last_good_state(archive, tmp_path, monk
 
     with monkeypatch.context() as context:
         context.setattr(checkpoint.os, "fsync", full)
-        with pytest.raises(TrainingError, match=r"No space left on device.*Make room"):
+        with pytest.raises(TrainingError, match=r"No space left on device.*Free disk space"):
             small("ae").train(archive, tmp_path / "a")
     assert [p.name for p in sorted((tmp_path / "a" / "training").glob("*.ckpt"))] == [
         "state-000001.ckpt",
@@ -196,15 +197,15 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(archive, tmp_path, mo
     fit, tried = training._fit, []
 
     def short(*arguments):
-        tried.append(arguments[-1])
-        if arguments[-1] < 4:
+        tried.append(arguments[-2])
+        if arguments[-2] < 4:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return fit(*arguments)
 
     monkeypatch.setattr(training, "_fit", short)
     small("ae").train(archive, tmp_path / "a")
     assert tried == [1, 2, 4]
-    assert "batches of 2, gradients added up over 4 of them: the same 8 images a step" in caplog.text
+    assert "batches of 2 images and gradients accumulated over 4 batches, still 8 images per step" in caplog.text
     assert json.loads((tmp_path / "a" / "training.json").read_text())["epochs"] == 2
 
     monkeypatch.setattr(training, "_fit", lambda *a: (_ for _ in ()).throw(MemoryError("no more")))

@@ -107,7 +107,7 @@ def test_images_of_a_recipe_may_be_brought_to_one_size(films, tmp_path, monkeypa
         recipe.train(write_archive(tmp_path / "mine.npz", size=16, counts=(4, 2, 2)), tmp_path / "out")
     assert seen[0].shape[1:3] == (24, 24)
     assert seen[0].dtype == "uint8"
-    assert recipe.size_of_files == (24, 24)
+    assert recipe.file_image_size == (24, 24)
 
 
 def test_recipes_know_their_own_data_by_name_and_take_others_as_they_are(tmp_path):
@@ -115,11 +115,11 @@ def test_recipes_know_their_own_data_by_name_and_take_others_as_they_are(tmp_pat
     for name in ("chestxray_256.npz", "adult_cxr_256.npz", "mine.npz"):
         write_archive(tmp_path / name, size=16, counts=(4, 2, 2))
     with pytest.raises(ValueError, match=r"also needs pediatric_cxr\."):
-        recipe.collections([tmp_path / "chestxray_256.npz", tmp_path / "adult_cxr_256.npz"])
-    ((mine, share),) = recipe.collections(tmp_path / "mine.npz")
+        recipe.open_datasets([tmp_path / "chestxray_256.npz", tmp_path / "adult_cxr_256.npz"])
+    ((mine, share),) = recipe.open_datasets(tmp_path / "mine.npz")
     assert (mine.name, share) == ("mine.npz", 1.0)
-    ((chests, _),) = recipes.recipe("vae-chestxray-64").collections(tmp_path / "mine.npz")
-    assert chests.kept == ["chest_xray"]
+    ((chests, _),) = recipes.recipe("vae-chestxray-64").open_datasets(tmp_path / "mine.npz")
+    assert chests.selected_classes == ["chest_xray"]
 
 
 def test_a_recipe_may_start_from_a_preset_and_says_whether_it_ended_flat(films, tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
-"""Commands that make and measure presets: train, evaluate, tune."""
+"""Commands that train and evaluate presets: train, evaluate, tune, fit-prior."""
+
+from pathlib import Path
 
 import click
 
@@ -7,126 +9,186 @@ from medzoo.cli.options import (
     PATH,
     check_not_existing,
     command_line,
-    labelled_options,
-    numbers,
+    dataset_arguments,
+    dataset_options,
     out_option,
     overwrite_option,
-    reading,
+    parse_integers,
+    preset_argument,
+    seed_option,
     show_json,
 )
 
-CLASSES = click.option("--classes", help="Comma-separated; default: all.")
+CLASSES = click.option("--classes", help="Classes to use, comma-separated.  [default: all]")
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", metavar="RECIPE")
 @click.option(
     "--data",
     required=True,
     multiple=True,
     type=EXISTING,
-    help="Images to train on: npz, folder, DICOM tree or CSV; several times for a mixture.",
+    help="Training images: NPZ file, folder, DICOM tree or CSV file; repeat the option to mix datasets.",
 )
-@click.option("--out", required=True, type=PATH, help="Preset folder to write.")
-@labelled_options
-@click.option("--epochs", type=int, help="Default: the recipe's.")
-@click.option("--seed", default=0, show_default=True)
+@out_option("Preset folder to write.")
+@dataset_options("size of the recipe")
+@click.option("--epochs", type=int, help="Number of training epochs.  [default: epochs of the recipe]")
+@seed_option
 @click.option(
-    "--strategy", default="auto", show_default=True, help="auto, default, mirrored, multiworker, tpu or dataparallel."
+    "--strategy",
+    default="auto",
+    show_default=True,
+    help="Distribution strategy: auto, default (one device), mirrored, multiworker, tpu or dataparallel.",
 )
-def train(recipe, data, out, size, epochs, seed, strategy, **how):
-    """Train a preset; the same command again goes on after an interruption.
+def train(
+    recipe: str, data: tuple[Path, ...], out: Path, size, epochs: int | None, seed: int, strategy: str, **reading
+) -> None:
+    """Train a preset from a recipe.
 
-    Exits with status 75 after SIGTERM, once the state is saved.
+    The same command resumes an interrupted training. After SIGTERM the state is saved and the exit status is 75.
 
     \b
     Example:
         medzoo train vae-chestxray-64 --data medical_mnist_64.npz --out runs/vae-chestxray-64
-        medzoo train vae-chestxray-64 --data my-films/ --out runs/mine
+        medzoo train vae-chestxray-64 --data images/ --out runs/custom
     """
     from medzoo import recipes
     from medzoo.evaluation.report import report
 
     recipe = recipes.recipe(recipe)
-    images = [collection for collection, _ in recipe.collections(data, size, **reading(**how))]
-    folder = recipe.train(images, out, epochs=epochs, seed=seed, strategy=strategy)
-    click.echo(report(folder, images[0], recipe.probe_beside(data[0])))
+    datasets = [dataset for dataset, _ in recipe.open_datasets(data, size, **dataset_arguments(**reading))]
+    folder = recipe.train(datasets, out, epochs=epochs, seed=seed, strategy=strategy)
+    click.echo(report(folder, datasets[0], recipe.find_probe_data(data[0])))
 
 
 @click.command()
-@click.argument("name")
-@click.option("--data", required=True, type=EXISTING, help="Images to measure on: npz, folder, DICOM tree or CSV.")
-@click.option("--split", default="test", show_default=True)
+@preset_argument
+@click.option("--data", required=True, type=EXISTING, help="Test images: NPZ file, folder, DICOM tree or CSV file.")
+@click.option(
+    "--split", default="test", show_default=True, help="Split to evaluate on: train, val or test; baselines use train."
+)
 @CLASSES
-@labelled_options
-@click.option("--probe", type=EXISTING, help="Labelled images for the probe; default: the data.")
-@click.option("-o", "--out", type=PATH, help="Folder for metrics.json, report.md and figures.")
+@dataset_options()
+@click.option("--probe", type=EXISTING, help="Labeled images for the linear probe.  [default: --data]")
+@click.option(
+    "-o",
+    "--out",
+    type=PATH,
+    metavar="OUTPUT",
+    help="Folder for metrics.json, report.md and figures.  [default: print only]",
+)
 @overwrite_option
-def evaluate(name, data, split, classes, size, probe, out, overwrite, **how):
-    """Measure a preset: reconstruction beside PCA, latents, samples, other exposures, probe, speed.
+def evaluate(
+    preset: str,
+    data: Path,
+    split: str,
+    classes: str | None,
+    size,
+    probe: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    **reading,
+) -> None:
+    """Evaluate a preset on a test set.
+
+    Reports reconstruction quality compared with PCA, latent statistics, generated samples, robustness to intensity
+    changes, a linear probe and throughput.
 
     \b
     Example:
         medzoo evaluate vae-chestxray-64 --data medical_mnist_64.npz --classes chest_xray -o report/
-        medzoo evaluate vae-chestxray --data films/ --size 256 -o report/
+        medzoo evaluate vae-chestxray --data images/ --size 256 -o report/
     """
-    from medzoo.evaluation.report import evaluate as measure
+    from medzoo.evaluation.report import evaluate as evaluate_preset
 
     if out:
         check_not_existing([out / "metrics.json"], overwrite)
     classes = classes.split(",") if classes else None
-    show_json(measure(name, data, split, classes, probe, out, size=size, command=command_line(), **reading(**how)))
+    options = {"size": size, "command": command_line(), **dataset_arguments(**reading)}
+    show_json(evaluate_preset(preset, data, split, classes, probe, out, **options))
 
 
 @click.command()
-@click.argument("family", type=click.Choice(["vqvae", "vae", "ae"]))
+@click.argument("family", metavar="FAMILY", type=click.Choice(["vqvae", "vae", "ae"]))
 @click.option(
-    "--data", required=True, type=EXISTING, help="Images (npz, folder, DICOM tree or CSV); the training split."
+    "--data",
+    required=True,
+    type=EXISTING,
+    help="Images: NPZ file, folder, DICOM tree or CSV file; the training split is used.",
 )
 @CLASSES
-@labelled_options
-@click.option("--sizes", default="64,256,1024", show_default=True, help="Codebook sizes (vqvae) or latent widths.")
-@click.option("--folds", default=3, show_default=True)
-@click.option("--epochs", default=10, show_default=True)
-@click.option("--images", "most", default=2000, show_default=True, help="At most so many.")
-@click.option("--seed", default=0, show_default=True)
-@out_option("Folder for tune.json, .md and .png.")
+@dataset_options("size of the NPZ file; required for image files")
+@click.option(
+    "--values",
+    default="64,256,1024",
+    show_default=True,
+    help="Values to compare, comma-separated: codebook sizes (vqvae) or latent dimensions (vae, ae).",
+)
+@click.option("--folds", default=3, show_default=True, help="Number of cross-validation folds.")
+@click.option("--epochs", default=10, show_default=True, help="Number of training epochs per value and fold.")
+@click.option("--max-images", default=2000, show_default=True, help="Maximum number of images.")
+@seed_option
+@out_option("Folder for tune.json, tune.md and tune.png.")
 @overwrite_option
-def tune(family, data, classes, size, sizes, folds, epochs, most, seed, out, overwrite, **how):
-    """How large a codebook, how many latents? Cross-validates on your images; writes a table and a plot.
+def tune(
+    family: str,
+    data: Path,
+    classes: str | None,
+    size,
+    values: str,
+    folds: int,
+    epochs: int,
+    max_images: int,
+    seed: int,
+    out: Path,
+    overwrite: bool,
+    **reading,
+) -> None:
+    """Select a codebook size or latent dimension by cross-validation.
+
+    FAMILY is vqvae, vae or ae. The smallest value within one standard error of the best PSNR is selected.
 
     \b
     Example:
-        medzoo tune vqvae --data films.npz --sizes 64,256,1024 -o tune/
+        medzoo tune vqvae --data images.npz --values 64,256,1024 -o tune/
     """
-    from medzoo.tasks.tune import tune as chosen_size
+    from medzoo.tasks.tune import tune as cross_validate
     from medzoo.utils.progress import bar
 
     check_not_existing([out / "tune.json"], overwrite)
-    settings = numbers(sizes)
+    values = parse_integers(values)
     with bar() as progress:
-        task = progress.add_task("training", total=len(settings) * folds)
+        task = progress.add_task("training", total=len(values) * folds)
 
-        def ended(trial):
+        def show_trial(trial):
             progress.update(task, advance=1)
             click.echo(f"{trial.setting:6} fold {trial.fold}: PSNR {trial.psnr:.2f} dB")
 
-        own = {"folds": folds, "epochs": epochs, "most": most, "size": size, "seed": seed, "command": command_line()}
-        own |= {"classes": classes.split(",") if classes else None, **reading(**how)}
-        result = chosen_size(family, data, out, settings, progress=ended, **own)
-    end = " It is the largest tried: try larger ones." if result["chosen"] == max(settings) else ""
-    click.echo(f"chosen: {result['chosen']} (the smallest within one standard error of the best); wrote {out}.{end}")
+        options = {"folds": folds, "epochs": epochs, "max_images": max_images, "size": size, "seed": seed}
+        options |= {"classes": classes.split(",") if classes else None, **dataset_arguments(**reading)}
+        result = cross_validate(family, data, out, values, progress=show_trial, command=command_line(), **options)
+    hint = " This is the largest value tested; test larger values." if result["chosen"] == max(values) else ""
+    click.echo(f"chosen: {result['chosen']} (smallest within one standard error of the best); wrote {out}.{hint}")
 
 
 @click.command("fit-prior")
-@click.argument("name")
-@click.option("--data", required=True, multiple=True, type=EXISTING, help="Images, as for train; several times.")
-@click.option("--out", required=True, type=PATH, help="Preset folder to write.")
-@labelled_options
-@click.option("--epochs", default=100, show_default=True)
-@click.option("--seed", default=0, show_default=True)
-def fit_prior(name, data, out, size, epochs, seed, **how):
-    """Teach a VAE to draw images like yours: fits a prior to its latents; the same command again goes on.
+@preset_argument
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    type=EXISTING,
+    help="Training images: NPZ file, folder, DICOM tree or CSV file; repeat the option for several datasets.",
+)
+@out_option("Preset folder to write.")
+@dataset_options("size of the preset, or common size of the NPZ files, or 256")
+@click.option("--epochs", default=100, show_default=True, help="Number of training epochs.")
+@seed_option
+def fit_prior(preset: str, data: tuple[Path, ...], out: Path, size, epochs: int, seed: int, **reading) -> None:
+    """Fit a prior to the latents of a VAE, for image generation.
+
+    Writes a copy of the preset that includes the prior. The same command resumes an interrupted training.
 
     \b
     Example:
@@ -135,10 +197,10 @@ def fit_prior(name, data, out, size, epochs, seed, **how):
     from medzoo.evaluation.model_card import write_card
     from medzoo.training.prior import train_prior
 
-    folder = train_prior(name, data, out, size=size, epochs=epochs, seed=seed, **reading(**how))
+    folder = train_prior(preset, data, out, size=size, epochs=epochs, seed=seed, **dataset_arguments(**reading))
     if write_card(folder):
-        click.echo(f"wrote the card and samples.png of {folder}")
-    click.echo(f"medzoo.load({str(folder)!r}).sample(16) draws from the prior")
+        click.echo(f"wrote the model card and samples.png of {folder}")
+    click.echo(f"medzoo.load({str(folder)!r}).sample(16) generates images from the prior")
 
 
 COMMANDS = (train, evaluate, tune, fit_prior)

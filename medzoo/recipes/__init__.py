@@ -1,6 +1,10 @@
-"""Recipes: how each preset was trained. `recipe(name).train(data, out)` makes it again."""
+"""Recipes: the training settings of each preset. `recipe(name).train(data, out)` trains it again."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medzoo.training.recipe import Recipe
 
 _MODULES = ("chestxray_64", "chestxray_256", "brainmri", "modalities", "hippocampus", "imagenet")
 
@@ -10,18 +14,24 @@ def _recipes():
     return {recipe.name: recipe for module in modules for recipe in module.RECIPES}
 
 
-def names():
-    """Names of the recipes."""
+def names() -> list[str]:
+    """Return the names of all recipes."""
     return list(_recipes())
 
 
-def recipe(name):
-    """The recipe of a preset, see `medzoo.training.recipe.Recipe`.
+def recipe(name: str) -> "Recipe":
+    """Return the recipe of a preset.
+
+    Args:
+        name: Name of a preset, e.g. `"vae-chestxray"`.
+
+    Returns:
+        A `medzoo.training.recipe.Recipe`.
 
     Raises:
-        ValueError: no such recipe.
+        ValueError: If there is no recipe of this name.
     """
     recipes = _recipes()
     if name not in recipes:
-        raise ValueError(f"no recipe {name!r}; there is: {', '.join(recipes)}.")
+        raise ValueError(f"recipe: unknown name {name!r}. Expected one of {', '.join(recipes)}.")
     return recipes[name]

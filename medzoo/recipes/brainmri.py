@@ -1,13 +1,13 @@
-"""MR slices of the head, 128x128 pixels, in three planes, with and without tumours."""
+"""Models of 2D brain MR images, 128×128 pixels, in three planes, with and without tumors."""
 
 from medzoo.data.phantom import head_phantom
 from medzoo.models import VAE, VQVAE
-from medzoo.recipes import datasets as sources
+from medzoo.recipes import datasets
 from medzoo.recipes.chestxray_256 import CROPS, WIDE
 from medzoo.training.recipe import Recipe, TrainingSource
 
 SHARED = {
-    "data": (TrainingSource(sources.BRAIN_MRI),),
+    "data": (TrainingSource(datasets.BRAIN_MRI),),
     "example_images": (head_phantom,),
     "modality": "MR",
     "domain": "MR slices of the head (axial, coronal and sagittal)",
@@ -18,9 +18,9 @@ RECIPES = [
     Recipe(
         name="vae-brainmri",
         model=lambda **own: VAE(latent_dim=8, **WIDE, **own),
-        description="Slices of any size as a small grid of smooth latents, to train on, to draw from.",
+        description="Spatial VAE for brain MR slices of any size: generation and training on latents.",
         tasks=("generate", "encode"),
-        limits="A small tumour may be drawn where none is, and one that is there smoothed.",
+        limitations="Generated images may show tumors, and reconstructions may smooth out small tumors.",
         initial_weights="vae-medical",
         epochs=8,
         steps=500,
@@ -33,9 +33,9 @@ RECIPES = [
         model=lambda **own: VQVAE(
             (None, None, 1), latent_dim=8, codebook_size=512, filters=(32,), blocks_per_stage=3, **own
         ),
-        description="Faithful reconstruction of slices of any size, from whole numbers.",
+        description="Reconstruction of brain MR slices of any size from discrete codes.",
         tasks=("reconstruct", "encode"),
-        limits="Each code stands for 4×4 pixels and knows little of the head as a whole.",
+        limitations="Each code describes 4×4 pixels and contains little information about global anatomy.",
         epochs=11,
         **SHARED,
     ),

@@ -1,53 +1,53 @@
-"""Volumes of the region of the hippocampus in MR, 32x48x32 voxels of 1 mm."""
+"""Models of hippocampus MR volumes, 32×48×32 voxels of 1 mm."""
 
 from medzoo.data.phantom import head_volume
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
-from medzoo.recipes import datasets as sources
+from medzoo.recipes import datasets
 from medzoo.training.recipe import Recipe, TrainingSource
 
 SHARED = {
-    "data": (TrainingSource(sources.HIPPOCAMPUS),),
+    "data": (TrainingSource(datasets.HIPPOCAMPUS),),
     "modality": "MR",
     "domain": "volumes of the region of the hippocampus (T1-weighted MR)",
 }
-WHOLE = {  # not mirrored: all lie the same way
+VECTOR = {  # no flips: all volumes have the same orientation
     **SHARED,
-    "limits": "It learned from 144 volumes of one hospital, and knows only that crop of the head.",
+    "limitations": "The model was trained on 144 volumes of one site, which show this region of the head only.",
     "epochs": 8,
     "steps": 128,
     "batch_size": 16,
     "learning_rate": 2e-3,
     "augment": {"translation": 3.0, "affine": 0.12, "contrast": 0.15},
 }
-SIZE = (*sources.HIPPOCAMPUS["size"], 1)
+SIZE = (*datasets.HIPPOCAMPUS["size"], 1)
 NARROW = {"latent_dim": 256, "filters": (16, 32, 64)}
 
 RECIPES = [
     Recipe(
         name="ae-hippocampus",
         model=lambda **own: ConvAutoencoder(SIZE, **NARROW, **own),
-        description="Whole volumes as 256 numbers: features, search, maps.",
-        tasks=("explore",),
-        example_images=(lambda size, seed: head_volume(sources.HIPPOCAMPUS["size"], seed),),
-        **WHOLE,
+        description="One 256-dimensional latent vector per volume, for features, retrieval and 2D projections.",
+        tasks=("retrieve",),
+        example_images=(lambda size, seed: head_volume(datasets.HIPPOCAMPUS["size"], seed),),
+        **VECTOR,
     ),
     Recipe(
         name="vae-hippocampus",
         model=lambda **own: VAE(SIZE, **NARROW, **own),
-        description="Whole volumes as 256 smooth numbers; draws new ones.",
-        tasks=("generate", "explore"),
-        **WHOLE,
+        description="One 256-dimensional latent vector per volume, with a learned prior for generation.",
+        tasks=("generate", "retrieve"),
+        **VECTOR,
     ),
     Recipe(
         name="vqvae-hippocampus",
         model=lambda **own: VQVAE(
             (None, None, None, 1), latent_dim=8, codebook_size=1024, filters=(48,), blocks_per_stage=2, **own
         ),
-        description="MR volumes of any size as whole numbers; a start for segmenting them.",
+        description="MR volumes of any size as discrete codes; initialization for 3D segmentation.",
         tasks=("reconstruct", "segment"),
-        limits="It learned from 144 volumes of one hospital; each code stands for 4×4×4 voxels and knows little of the "
-        "whole.",
-        example_images=(lambda size, seed: head_volume(sources.HIPPOCAMPUS["size"], seed),),
+        limitations="The model was trained on 144 volumes of one site. Each code describes 4×4×4 voxels and contains "
+        "little information about global anatomy.",
+        example_images=(lambda size, seed: head_volume(datasets.HIPPOCAMPUS["size"], seed),),
         epochs=16,
         steps=100,
         batch_size=8,

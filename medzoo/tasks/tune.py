@@ -12,8 +12,8 @@ from medzoo.data.augmentation import AugmentedDataset
 from medzoo.data.image_dataset import open_dataset
 from medzoo.data.npz import to_float
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
-from medzoo.training.trainer import CLIP, schedule
-from medzoo.utils.files import write_json, write_whole
+from medzoo.training.trainer import CLIP, training_schedule
+from medzoo.utils.files import write_json, write_atomically
 from medzoo.utils.groups import encode_groups, has_known_groups
 from medzoo.utils.tables import table
 from medzoo.visualization import save_tuning
@@ -76,7 +76,7 @@ def cross_validate(
             model = build(setting)
             model.initialize_from_pca(to_float(images[train]))
             batches = AugmentedDataset(images[train], batch_size, seed)
-            rate = schedule(learning_rate, epochs * len(batches))
+            rate = training_schedule(learning_rate, epochs * len(batches))
             model.compile(keras.optimizers.Adam(rate, beta_2=0.99, global_clipnorm=CLIP))
             model.fit(batches, epochs=epochs, callbacks=[batches.counted()], shuffle=False, verbose=0)
             yield _trial(model, setting, fold, to_float(images[train]), to_float(images[held_out]))
@@ -171,7 +171,7 @@ def tune(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "tune.json", facts)
     what = "codebook size" if family == "vqvae" else "latents"
-    write_whole(out / "tune.md", _page(family, what, collection.name, folds, epochs, facts))
+    write_atomically(out / "tune.md", _page(family, what, collection.name, folds, epochs, facts))
     save_tuning(out / "tune.png", rows, what, best, f"{family}, {collection.name}")
     return facts
 

@@ -1,1 +1,1 @@
-"""The machinery behind recipes: training loop, checkpoints, distribution, priors."""
+"""Training of presets: recipes, training loop, checkpoints, distribution and priors."""

@@ -1,4 +1,4 @@
-"""The whole state of a training on disk, so that it goes on after anything: kill -9, a full disk, a preempted node."""
+"""Checkpoints with the complete training state, to resume after SIGKILL, a full disk or a preempted node."""
 
 import contextlib
 import hashlib
@@ -12,84 +12,117 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from medzoo.errors import TrainingError
-from medzoo.utils.files import written_whole
+from medzoo.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from medzoo.training.distribution import DistributionContext
 
 log = logging.getLogger("medzoo")
 BEST = "best.ckpt"
-WORK = "training"  # folder in the preset folder that a training works in, and leaves when it is done
-PREEMPTED = 75  # exit status after SIGTERM: run the same command again (EX_TEMPFAIL of sysexits.h)
+WORK = "training"  # subfolder of the preset folder with the files of an unfinished training
+PREEMPTED = 75  # exit status after SIGTERM; rerun the command to resume (EX_TEMPFAIL of sysexits.h)
 
 
-def begin(out):
-    """The folder to work in, below the preset folder `out`, which must not hold anything but an unfinished training."""
+def begin(out: Path) -> Path:
+    """Return the working folder below a preset folder, after checking that nothing is overwritten.
+
+    Args:
+        out: The preset folder. It must not exist unless it contains an unfinished training.
+
+    Returns:
+        Path of the working folder, which may not exist yet.
+
+    Raises:
+        FileExistsError: If `out` exists and contains no unfinished training.
+    """
     if out.exists() and not (out / WORK).is_dir():
-        raise FileExistsError(f"{out}: exists and holds no unfinished training; choose another folder.")
+        raise FileExistsError(f"{out}: exists and holds no unfinished training. Choose another folder.")
     return out / WORK
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves model, optimizer, metrics, random states, history and place in the data every few steps and each epoch.
+    """Callback that saves the training state regularly, and restores it.
 
-    The last two are kept. Each is written beside its place, flushed, then renamed, and carries its SHA-256: a torn one
-    is noticed and the one before used. The best epoch's weights (by `val_loss`) lie beside them.
+    The state consists of model, optimizer, metrics, random states, history and position in the data. It is saved every
+    `every` steps and after each epoch; the last two checkpoints are kept. Each file is written under a temporary name,
+    flushed and renamed, and contains its SHA-256: a truncated or altered file is detected and the one before is used.
+    The weights of the epoch with the lowest `val_loss` are saved beside the checkpoints.
 
-    On SIGTERM, as clusters send it before they take a machine away, the state is saved after the current step and the
-    process exits with status 75. One of several workers cannot save alone; it exits, and the last checkpoint serves.
+    On SIGTERM, which cluster schedulers send before they preempt a node, the state is saved after the current step and
+    the process exits with status 75. One of several workers cannot save alone; it exits, and the training resumes from
+    the last checkpoint.
 
     Args:
-        folder: for the files; exists.
-        batches: the training data, with `epoch` and `skip` to set (see `AugmentedDataset`).
-        every: steps between checkpoints.
-        accumulation: batches to a step of the optimizer.
-        place: see `devices`; only the first worker writes.
-        first: int. Epochs of the same data that an earlier stage of the training used: the batches go on behind them.
+        folder: Existing folder for the files.
+        batches: The training data, with the attributes `epoch` and `skip`, see `AugmentedDataset`.
+        every: int. Optimizer steps between checkpoints. Default: 200.
+        accumulation: int. Batches per optimizer step. Default: 1.
+        context: A `DistributionContext`; only its first worker writes. `None` means one process.
+        first: int. Epochs of the same data that an earlier stage of the training used; the batches continue after
+            them. Default: 0.
 
     Attributes:
-        epoch, step: where the training stands; the number of steps is in this epoch.
-        history: a dict of logs for each finished epoch.
-        seconds: spent in training, over interruptions.
+        epoch: int. Number of finished epochs.
+        step: int. Number of finished steps of the current epoch.
+        history: List of Keras logs, one dict per finished epoch.
+        seconds: float. Training time, summed over interruptions.
     """
 
-    def __init__(self, folder, batches, every=200, accumulation=1, place=None, first=0):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        batches: Any,
+        every: int = 200,
+        accumulation: int = 1,
+        context: "DistributionContext | None" = None,
+        first: int = 0,
+    ):
         super().__init__()
         self.folder, self.batches, self.every = Path(folder), batches, every
         self.accumulation, self.first = accumulation, first
-        self.write, self.alone = (place.first, place.workers == 1) if place else (True, True)
+        self.write, self.alone = (context.first, context.workers == 1) if context else (True, True)
         self.epoch, self.step, self.saved, self.history, self.seconds = 0, 0, 0, [], 0.0
         self.metrics_to_restore, self.terminated = None, False
 
-    # --- going on -----------------------------------------------------------------------------------------------
+    # --- resuming -----------------------------------------------------------------------------------------------
 
-    def restore(self, model):
-        """Brings the model to the last sound checkpoint, if there is one, and says where in the data to go on."""
+    def restore(self, model: keras.Model) -> None:
+        """Restore the last valid checkpoint, if there is one, and the position in the data."""
         for path in sorted(self.folder.glob("state-*.ckpt"), key=_count, reverse=True):
             try:
-                facts, arrays = _read(path)
+                state, arrays = _read(path)
             except ValueError as error:
-                log.warning("%s; using the checkpoint before", error)
+                log.warning("%s; using the previous checkpoint", error)
                 continue
             for variable, value in zip(_state(model), arrays["state"], strict=True):
-                if variable is model.optimizer.variables[0]:  # batches seen, of which there may be more to a step now
-                    value = value * self.accumulation // facts["accumulation"]
+                if variable is model.optimizer.variables[0]:  # counts batches, whose number per step may differ now
+                    value = value * self.accumulation // state["accumulation"]
                 variable.assign(value)
             self.metrics_to_restore = arrays["metrics"]
-            self.epoch, self.step, self.saved = facts["epoch"], facts["step"], facts["saved"]
-            self.history, self.seconds = facts["history"], facts["seconds"]
-            log.info("going on in epoch %d at step %d, from %s", self.epoch + 1, self.step, path)
+            self.epoch, self.step, self.saved = state["epoch"], state["step"], state["saved"]
+            self.history, self.seconds = state["history"], state["seconds"]
+            log.info("resuming in epoch %d at step %d, from %s", self.epoch + 1, self.step, path)
             return
 
-    def load_best(self, model):
-        """Gives the model the weights of the epoch with the lowest validation loss."""
+    def load_best(self, model: keras.Model) -> None:
+        """Load the weights of the epoch with the lowest validation loss."""
         for variable, value in zip(_weights(model), _read(self.folder / BEST)[1]["state"], strict=True):
             variable.assign(value)
 
-    def fit(self, model, epochs, **fit):
-        """`model.fit` on the batches to the end, from the middle of an epoch where the training stopped there."""
+    def fit(self, model: keras.Model, epochs: int, **fit: Any) -> None:
+        """Call `model.fit` on the batches up to the last epoch, starting within an epoch if it was interrupted there.
+
+        Args:
+            model: A compiled model.
+            epochs: int. Total number of epochs.
+            **fit: Further arguments of `model.fit`.
+        """
 
         def until(epoch):
             with self.listening():
@@ -107,7 +140,7 @@ class Checkpoints(keras.callbacks.Callback):
             self.batches.skip = self.step * self.accumulation
             until(self.epoch + 1)
             self.batches.skip = 0
-            if model.optimizer.use_ema:  # Keras ends every fit with the averaged weights; training goes on from its own
+            if model.optimizer.use_ema:  # Keras ends fit with the averaged weights; training continues from the others
                 self.restore(model)
         if self.epoch < epochs:
             until(epochs)
@@ -116,8 +149,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self):
-        """Takes SIGTERM for a sign to save and stop; to be entered around `fit`."""
-        if threading.current_thread() is not threading.main_thread():  # where signals do not arrive
+        """Handle SIGTERM by saving and stopping; a context manager around `fit`."""
+        if threading.current_thread() is not threading.main_thread():  # other threads receive no signals
             yield
             return
         before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "terminated", True))
@@ -136,7 +169,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.passed += 1
-        if self.passed % self.accumulation or self.passed == self.last:  # the end of the epoch saves, after validation
+        if self.passed % self.accumulation or self.passed == self.last:  # saved after validation
             return
         self.step = self.passed // self.accumulation
         if self.step % self.every == 0 or (self.terminated and self.alone):
@@ -146,7 +179,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _leave(self):
         if self.terminated:
-            log.warning("SIGTERM in epoch %d, step %d; run the same command to go on", self.epoch + 1, self.step)
+            log.warning("SIGTERM in epoch %d, step %d; rerun the command to resume", self.epoch + 1, self.step)
             raise SystemExit(PREEMPTED)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -164,47 +197,48 @@ class Checkpoints(keras.callbacks.Callback):
         if not math.isfinite(float(logs["loss"])):
             raise TrainingError(
                 f"{self.folder}: the loss is {float(logs['loss'])} in epoch {self.epoch + 1}, step {self.step}. The "
-                "last good checkpoint is kept. Look at the images, or train with a lower learning rate."
+                "last good checkpoint is kept. Check the images, or train with a lower learning rate."
             )
 
     # --- saving -------------------------------------------------------------------------------------------------
 
-    def save(self):
+    def save(self) -> None:
+        """Write a checkpoint and delete all but the last two."""
         now = time.perf_counter()
         self.seconds, self.started = self.seconds + now - self.started, now
         self.saved += 1
         names = ("epoch", "step", "accumulation", "saved", "history", "seconds")
-        facts = {name: getattr(self, name) for name in names}
+        progress = {name: getattr(self, name) for name in names}
         path = self.folder / f"state-{self.saved:06d}.ckpt"
-        self._put(path, facts, _state(self.model), self.model.metrics_variables)
+        self._put(path, progress, _state(self.model), self.model.metrics_variables)
         if self.write:
             for old in sorted(self.folder.glob("state-*.ckpt"), key=_count)[:-2]:
                 old.unlink()
 
-    def _put(self, path, facts, state, metrics):
+    def _put(self, path, progress, state, metrics):
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
-        # All workers read, which may need all of them; one writes.
+        # All workers read, because reading may need all of them; one writes.
         state, metrics = ([keras.ops.convert_to_numpy(v) for v in variables] for variables in (state, metrics))
         if not self.write:
             return
         try:
-            _write(path, facts, state, metrics)
+            _write(path, progress, state, metrics)
         except OSError as error:
             raise TrainingError(
-                f"{self.folder}: the checkpoint could not be written ({error}). The one before is kept. Make room or "
-                "give permission, then run the same command to go on."
+                f"{self.folder}: the checkpoint could not be written ({error}). The previous one is kept. "
+                "Free disk space or fix the permissions, then rerun the command to resume."
             ) from error
 
 
 def _weights(model):
-    """The model's variables, random states included."""
+    """The model's variables, including random states."""
     metrics = {id(v) for v in model.metrics_variables}
     return [v for v in model.variables if id(v) not in metrics]
 
 
 def _state(model):
-    """Those and the optimizer's; gradients still being gathered left out."""
+    """The model's and the optimizer's variables, without accumulated gradients."""
     return _weights(model) + [v for v in model.optimizer.variables if "gradient_accumulator" not in v.path]
 
 
@@ -212,25 +246,24 @@ def _count(path):
     return int(path.stem.split("-")[1])
 
 
-def _write(path, facts, state, metrics):
+def _write(path, progress, state, metrics):
     buffer = io.BytesIO()
     named = {f"state_{i:05d}": a for i, a in enumerate(state)} | {f"metrics_{i:05d}": a for i, a in enumerate(metrics)}
-    np.savez(buffer, facts=np.array(json.dumps(facts)), **named)
+    np.savez(buffer, progress=np.array(json.dumps(progress)), **named)
     data = buffer.getvalue()
-    with written_whole(path) as part, open(part, "wb") as file:
+    with atomic_write(path) as part, open(part, "wb") as file:
         file.write(hashlib.sha256(data).digest() + data)
         file.flush()
         os.fsync(file.fileno())
 
 
 def _read(path):
-    """`(facts, {"state": arrays, "metrics": arrays})`; raises ValueError for a file that is not whole."""
+    """`(progress, {"state": arrays, "metrics": arrays})`; raises ValueError if the SHA-256 does not match."""
     content = path.read_bytes()
     if hashlib.sha256(content[32:]).digest() != content[:32]:
-        raise ValueError(f"{path}: torn or altered")
-    archive = np.load(io.BytesIO(content[32:]), allow_pickle=False)
+        raise ValueError(f"{path}: truncated or altered")
+    stored = np.load(io.BytesIO(content[32:]), allow_pickle=False)
     groups = {
-        group: [archive[key] for key in sorted(archive.files) if key.startswith(group)]
-        for group in ("state", "metrics")
+        group: [stored[key] for key in sorted(stored.files) if key.startswith(group)] for group in ("state", "metrics")
     }
-    return json.loads(str(archive["facts"])), groups
+    return json.loads(str(stored["progress"])), groups

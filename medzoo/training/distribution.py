@@ -1,46 +1,81 @@
-"""On how many devices and machines a training runs: `tf.distribute`, or Keras' own data parallelism on JAX."""
+"""Distributed training: `tf.distribute` on TensorFlow, Keras' data parallelism on JAX."""
 
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import keras
 
-NAMES = ("auto", "default", "mirrored", "multiworker", "tpu", "dataparallel")
+STRATEGIES = ("auto", "default", "mirrored", "multiworker", "tpu", "dataparallel")
+
+
+@dataclass(frozen=True)
+class DistributionContext:
+    """Devices and processes of a training.
+
+    Attributes:
+        replicas: int. Number of devices that share a batch.
+        workers: int. Number of processes that share a batch.
+        index: int. Index of this process; the first process writes the files.
+        scope: Function that returns the context manager to build and compile a model in. Call `fit` and save outside
+            of it: in the scope of several workers, Keras waits for all of them when one saves.
+    """
+
+    replicas: int = 1
+    workers: int = 1
+    index: int = 0
+    scope: Callable = contextlib.nullcontext
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first process, which writes the files."""
+        return self.index == 0
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """`(index, count)` of the part of each batch that this process reads; TensorFlow splits batches itself."""
+        return (self.index, self.workers) if keras.backend.backend() == "jax" else (0, 1)
 
 
 @contextlib.contextmanager
-def distribution_scope(name="auto"):
-    """A context manager to train in, to be entered before TensorFlow or JAX compute anything.
+def distribution_scope(name: str = "auto") -> Iterator[DistributionContext]:
+    """Select devices and processes for a training.
 
-        with devices() as place:
-            with place.scope():
-                model = ...                             # build and compile
-            model.fit(...)
+    Enter this context manager before TensorFlow or JAX run any computation.
 
     Args:
-        name:
-            `"auto"`: several workers where TF_CONFIG lists them, a TPU where TPU_NAME is set, mirrored over the GPUs
-            where TensorFlow sees two or more, all devices where JAX sees two or more, else one device.
-            `"default"`: one device.
-            `"mirrored"`, `"multiworker"`, `"tpu"`: `tf.distribute`, TensorFlow backend only.
-            `"dataparallel"`: `keras.distribution.DataParallel`, JAX backend only; over several hosts where Keras'
-            KERAS_DISTRIBUTION_JOB_ADDRESSES (and _NUM_PROCESSES, _PROCESS_ID) say so.
+        name: Strategy, one of
 
-    Yields: `Place`.
+            - `"auto"`: several workers if TF_CONFIG lists them, a TPU if TPU_NAME is set, all GPUs if TensorFlow
+              detects two or more, all devices if JAX detects two or more, else one device.
+            - `"default"`: one device.
+            - `"mirrored"`, `"multiworker"`, `"tpu"`: `tf.distribute`, TensorFlow backend only.
+            - `"dataparallel"`: `keras.distribution.DataParallel`, JAX backend only; over several hosts if Keras'
+              environment variable KERAS_DISTRIBUTION_JOB_ADDRESSES (with _NUM_PROCESSES and _PROCESS_ID) is set.
+
+    Yields:
+        A `DistributionContext`.
 
     Raises:
-        ValueError: another name, or one for another backend.
+        ValueError: If the strategy is unknown or requires another backend.
+
+    Examples:
+        ```python
+        with distribution_scope() as context:
+            with context.scope():
+                model = ...  # build and compile
+            model.fit(...)
+        ```
     """
-    if name not in NAMES:
-        raise ValueError(f"strategy {name!r}; expected one of {', '.join(NAMES)}.")
+    if name not in STRATEGIES:
+        raise ValueError(f"distribution_scope: unknown strategy {name!r}. Expected one of {', '.join(STRATEGIES)}.")
     backend = keras.backend.backend()
     if name in ("mirrored", "multiworker", "tpu") and backend != "tensorflow":
-        raise ValueError(f"strategy {name!r} needs the TensorFlow backend, not {backend}.")
+        raise ValueError(f"distribution_scope: strategy {name!r} needs the TensorFlow backend, got {backend}.")
     if name == "dataparallel" and backend != "jax":
-        raise ValueError(f"strategy {name!r} needs the JAX backend, not {backend}.")
+        raise ValueError(f"distribution_scope: strategy {name!r} needs the JAX backend, got {backend}.")
     if backend == "tensorflow":
         strategy, workers, index = _tensorflow(name)
         yield DistributionContext(strategy.num_replicas_in_sync, workers, index, strategy.scope)
@@ -50,35 +85,8 @@ def distribution_scope(name="auto"):
         yield DistributionContext()
 
 
-@dataclass(frozen=True)
-class DistributionContext:
-    """Where a training runs.
-
-    Fields:
-        replicas: devices that share a batch.
-        workers: processes that do.
-        index: which of them this is; the first writes the files.
-        scope: function that gives the context manager to build and compile a model in. `fit` and saving belong outside:
-            in the scope of several workers Keras would wait for all of them when one saves.
-    """
-
-    replicas: int = 1
-    workers: int = 1
-    index: int = 0
-    scope: Callable = contextlib.nullcontext
-
-    @property
-    def first(self):
-        return self.index == 0
-
-    @property
-    def share(self):
-        """`(index, count)` of the part of each batch that this process reads; TensorFlow cuts whole batches itself."""
-        return (self.index, self.workers) if keras.backend.backend() == "jax" else (0, 1)
-
-
 def _tf_config():
-    """Number of workers and which of them this is, from TF_CONFIG (a chief, where there is one, comes first)."""
+    """Number of workers and the index of this one, from TF_CONFIG; a chief comes first."""
     config = json.loads(os.environ.get("TF_CONFIG") or "{}")
     cluster, task = config.get("cluster", {}), config.get("task", {})
     chiefs, workers = len(cluster.get("chief", [])), len(cluster.get("worker", []))

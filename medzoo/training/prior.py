@@ -1,8 +1,11 @@
-"""A prior for a trained VAE, as a training that can be interrupted: `medzoo fit-prior`."""
+"""Resumable training of a prior for a trained VAE: `medzoo fit-prior`."""
 
 import logging
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -10,76 +13,100 @@ import numpy as np
 from medzoo.data.augmentation import augmented_copies
 from medzoo.data.image_dataset import ImageDataset, open_dataset
 from medzoo.data.patients import warn_shared_patients
-from medzoo.models.fit_prior import Draws, optimizer, prepare
+from medzoo.models.fit_prior import PosteriorSamples, optimizer, prepare
 from medzoo.training.checkpoint import Checkpoints, begin
-from medzoo.training.recipe import SIDE
-from medzoo.training.trainer import brought_to, device_name, flush_denormals
+from medzoo.training.recipe import DEFAULT_SIZE
+from medzoo.training.trainer import device_name, flush_denormals, resize_images
 from medzoo.utils.files import check_settings, write_json
 from medzoo.zoo.files import folder_of
 from medzoo.zoo.presets import loaded, save_preset
 
+if TYPE_CHECKING:
+    from medzoo.models import VAE
+
 log = logging.getLogger("medzoo")
-FOR_VALIDATION = 256  # images at most whose loss is watched
-FEW = 1000  # images below which moved copies are added up to about as many, or the prior learns them by heart
+MAX_VALIDATION_IMAGES = 256
+MIN_IMAGES = 1000  # fewer images are augmented to about this number, to avoid overfitting of the prior
 
 
-def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learning_rate=5e-4, seed=0, **reading):
-    """Fits a prior to images and writes the preset anew, with it; started again, it goes on where it stopped.
+def train_prior(
+    model: "VAE | str | os.PathLike",
+    data: "str | os.PathLike | ImageDataset | Sequence",
+    out: str | os.PathLike,
+    *,
+    size: int | None = None,
+    epochs: int = 100,
+    batch_size: int = 32,
+    learning_rate: float = 5e-4,
+    seed: int = 0,
+    **reading: Any,
+) -> Path:
+    """Train a prior of a VAE on images and write the preset with it.
 
-    A class of the prior is a class of a collection: with adults and children, each with and without a finding, four.
-    Where nothing has labels, each collection is a class.
+    Run again with the same arguments, an interrupted training resumes. Each class of each dataset is a class of the
+    prior: adults and children, each with and without a finding, give four classes. Of unlabeled data, each dataset is a
+    class.
 
     Args:
-        model: a VAE, or anything `medzoo.load` takes. The training starts from its prior, if it has one of that form.
-        data: one or several, see `open_dataset`.
-        out: preset folder to write; must not exist unless a training stopped in it.
-        size: side in pixels of all images, for a VAE that takes any; by default that of the archives if they agree,
-            else 256. Archives of other sizes are resized.
-        epochs, batch_size, learning_rate, seed: see `VAE.fit_prior`.
-        reading: options of `open_dataset`.
+        model: A VAE, or anything `medzoo.load` takes. The training starts from its prior if that has the same
+            configuration.
+        data: One or several datasets, see `open_dataset`.
+        out: Preset folder to write. It must not exist unless it contains an unfinished training.
+        size: int. Side in pixels of all images, for a VAE that accepts any size. Default: the common size of the NPZ
+            files, else 256; images of other sizes are resized.
+        epochs: int. Number of training epochs. Default: 100.
+        batch_size: int. Images per training step. Default: 32.
+        learning_rate: float. Peak learning rate. Default: 5e-4.
+        seed: int. Seed of initialization, sampling and data order. Default: 0.
+        **reading: Options of `open_dataset`.
 
-    Returns: path of the preset folder.
+    Returns:
+        Path of the preset folder.
+
+    Raises:
+        FileExistsError: If `out` exists and contains no unfinished training.
+        TrainingError: If the loss is not finite or the disk is full. The last good checkpoint is kept.
     """
     out = Path(out)
     work = begin(out)
-    facts_of_model = None if hasattr(model, "prior") else folder_of(model)
+    original = None if hasattr(model, "prior") else folder_of(model)
     model = loaded(model)
     own = model.image_shape[:-1] if model.image_shape[0] else size and (size, size)
     given = [data] if isinstance(data, (str, Path, ImageDataset)) else list(data)
-    collections = [open_dataset(d, own or SIDE, **reading) for d in given]
-    warn_shared_patients(collections)
-    size = own or _common(c.images("train").shape[1:-1] for c in collections) or (SIDE, SIDE)
-    names = class_names(collections)
+    datasets = [open_dataset(d, own or DEFAULT_SIZE, **reading) for d in given]
+    warn_shared_patients(datasets)
+    size = own or _common(d.images("train").shape[1:-1] for d in datasets) or (DEFAULT_SIZE, DEFAULT_SIZE)
+    names = class_names(datasets)
     work.mkdir(parents=True, exist_ok=True)
-    settings = {"model": model.name, "data": [c.name for c in collections], "num_classes": names, "size": list(size)}
+    settings = {"model": model.name, "data": [d.name for d in datasets], "classes": names, "size": list(size)}
     settings |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     if check_settings(work / "settings.json", settings):
-        log.info("going on with the training in %s", out)
+        log.info("resuming the training in %s", out)
     flush_denormals()
     keras.utils.set_random_seed(seed)
-    images, labels = _gathered(collections, "train", size)
-    if model.bottleneck == "spatial":  # of a vector's few numbers nothing is learned by heart, and copies draw blurs
-        images, labels = _with_moved(images, labels, seed)
-    prior, draws = prepare(model, images, labels if len(names) > 1 else None, batch_size, None, 1, seed)
-    few, some = _gathered(collections, "val", size, FOR_VALIDATION)
-    means, log_variances = model.posteriors(few)
-    watched = Draws(means, np.exp(log_variances / 2), some.astype("int32"), batch_size, seed)
-    prior.compile(optimizer(epochs * len(draws), learning_rate))
+    images, labels = _images_and_labels(datasets, "train", size)
+    if model.bottleneck == "spatial":  # a prior of a latent vector does not overfit, and augmentation blurs its samples
+        images, labels = _augmented(images, labels, seed)
+    prior, batches = prepare(model, images, labels if len(names) > 1 else None, batch_size, None, 1, seed)
+    validation, classes = _images_and_labels(datasets, "val", size, MAX_VALIDATION_IMAGES)
+    means, log_variances = model.posteriors(validation)
+    validation_batches = PosteriorSamples(means, np.exp(log_variances / 2), classes.astype("int32"), batch_size, seed)
+    prior.compile(optimizer(epochs * len(batches), learning_rate))
     prior.optimizer.build(prior.trainable_variables)
-    progress = Checkpoints(work, draws)
+    progress = Checkpoints(work, batches)
     progress.restore(prior)
-    progress.fit(prior, epochs, validation_data=watched)
+    progress.fit(prior, epochs, validation_data=validation_batches)
     model.set_prior(prior)
     save_preset(model, out, overwrite=True)
-    if facts_of_model is not None:  # what its card says of the model itself still holds
+    if original is not None:  # the reports on the model itself remain valid
         for file in ("training.json", "metrics.json"):
-            if (facts_of_model / file).is_file():
-                shutil.copy(facts_of_model / file, out)
-    facts = {
+            if (original / file).is_file():
+                shutil.copy(original / file, out)
+    results = {
         **settings,
-        "images": [len(c.images("train")) for c in collections],
+        "images": [len(d.images("train")) for d in datasets],
         "epochs": len(progress.history),
-        "steps": len(progress.history) * len(draws),
+        "steps": len(progress.history) * len(batches),
         "loss_per_latent": [round(row["loss"] / means[0].size, 5) for row in progress.history],
         "validation_loss_per_latent": [round(row["val_loss"] / means[0].size, 5) for row in progress.history],
         "parameters": model.prior.count_params(),
@@ -87,17 +114,17 @@ def train_prior(model, data, out, *, size=None, epochs=100, batch_size=32, learn
         "device": device_name(),
         "backend": keras.backend.backend(),
     }
-    write_json(out / "prior.json", facts)
+    write_json(out / "prior.json", results)
     shutil.rmtree(work)
     return out
 
 
-def _with_moved(images, labels, seed):
-    """Few images and their labels, with moved copies behind them."""
-    copies = max(0, -(-FEW // len(images)) - 1)
+def _augmented(images, labels, seed):
+    """Images and labels, followed by augmented copies if there are fewer than `MIN_IMAGES`."""
+    copies = max(0, -(-MIN_IMAGES // len(images)) - 1)
     changes = {"translation": 2.0, "affine": 0.08, "contrast": 0.1}
-    moved = (np.round(255 * x).astype("uint8") for x in augmented_copies(images, copies, seed, **changes))
-    return np.concatenate([images, *moved]), np.tile(labels, 1 + copies)
+    augmented = (np.round(255 * x).astype("uint8") for x in augmented_copies(images, copies, seed, **changes))
+    return np.concatenate([images, *augmented]), np.tile(labels, 1 + copies)
 
 
 def _common(values):
@@ -106,26 +133,26 @@ def _common(values):
     return None if others else first
 
 
-def class_names(collections):
-    """`["chestxray_256: no_finding", ...]`: the classes of all collections, one after another."""
+def class_names(datasets: Sequence[ImageDataset]) -> list[str]:
+    """Return the classes of all datasets, e.g. `["chestxray_256: no_finding", ...]`."""
     names = []
-    for collection in collections:
-        own = collection.class_names if collection.class_names and not collection.multi_label else [None]
-        stem = Path(collection.name).stem
+    for dataset in datasets:
+        own = dataset.class_names if dataset.class_names and not dataset.multi_label else [None]
+        stem = Path(dataset.name).stem
         names += [stem if name is None else f"{stem}: {name}" for name in own]
     return names
 
 
-def _gathered(collections, split, size, most=None):
-    """Images of one size of all collections, and the number of each one's class."""
+def _images_and_labels(datasets, split, size, limit=None):
+    """Images of all datasets, resized to one size, and the class index of each image."""
     images, labels, first = [], [], 0
-    for collection in collections:
-        own = collection.images(split)
-        several = collection.class_names and not collection.multi_label
-        numbers = collection.labels(split) if several else np.zeros(len(own), int)
-        step = 1 if most is None else max(1, -(-len(own) * len(collections) // most))
-        own, numbers = own[::step], numbers[::step]
-        images.append(brought_to(size, own))
-        labels.append(first + numbers)
-        first += len(collection.class_names) if several else 1
+    for dataset in datasets:
+        own = dataset.images(split)
+        several = dataset.class_names and not dataset.multi_label
+        classes = dataset.labels(split) if several else np.zeros(len(own), int)
+        step = 1 if limit is None else max(1, -(-len(own) * len(datasets) // limit))
+        own, classes = own[::step], classes[::step]
+        images.append(resize_images(own, size))
+        labels.append(first + classes)
+        first += len(dataset.class_names) if several else 1
     return np.concatenate(images), np.concatenate(labels)

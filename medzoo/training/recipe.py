@@ -1,67 +1,72 @@
-"""What a recipe is: the data, the model, the training, and what the card says about it."""
+"""Recipes: the data, model and training settings of a preset, and the text of its model card."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medzoo.data.image_dataset import ImageDataset, open_dataset
-from medzoo.data.patients import warn_of_shared
+from medzoo.data.patients import warn_shared_patients
 from medzoo.data.phantom import chest_phantom
 from medzoo.training.trainer import run
 
-SIDE = 256  # pixels of images from files, for a model that takes any size
+DEFAULT_SIZE = 256  # pixels per side of images read from files, for a model that accepts any size
 
 
 @dataclass(frozen=True)
 class TrainingSource:
-    """Some of a recipe's training images.
+    """One dataset of a recipe's training data.
 
-    Fields:
-        source: where they are from, see `medzoo.recipes.datasets`.
-        classes: which of its classes, `None` for all.
-        sampling_weight: how much of the training they are, in proportion to the other parts'.
+    Attributes:
+        source: Description of the dataset, see `medzoo.recipes.datasets`.
+        classes: List of class names to train on, or `None` for all classes.
+        sampling_weight: float. Share of the training batches, relative to the weights of the other sources. Default: 1.
     """
 
     source: dict
-    classes: list | None = None
+    classes: list[str] | None = None
     sampling_weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a preset is trained, and what its card says about it.
+    """Training settings of a preset, with the descriptions for its model card.
 
-    Fields:
-        name: of the preset.
-        model: function that builds the untrained model, called with `name=` and `seed=`.
-        data: the `Part`s that it was made for.
-        modality: `"X-ray"`, `"CT"`, `"MR"`, `"ultrasound"`, or `"several"`.
-        domain: what is in the pictures.
-        description: what the model is for, a sentence.
-        tasks: the same in words to choose by, some of `medzoo.zoo.manifest.TASKS`.
-        limits: what it cannot do, beyond what the card says of every model of its size.
-        epochs, batch_size, learning_rate: of the training; the rate is the peak of `schedule`.
-        prior_epochs: of a codec, after the others, see `Codec.settle`; fewer in proportion if fewer are asked for.
-        initial_weights: preset of the same widths whose encoder and decoder the training starts from, see `start_from`; or a
-            function that gives the new model weights from elsewhere.
-        size: side in pixels that all images are brought to before; by default each keeps its own.
-        steps: batches an epoch; by default an epoch shows each image once.
-        probe: a labelled archive to try the features on, see `medzoo.recipes.datasets`; by default the training data's
-            test split, if it has several classes.
-        example_images: functions that draw pictures for the card of a model that cannot draw its own.
-        augment: arguments of `AugmentedDataset` that differ from its defaults.
+    Attributes:
+        name: Name of the preset.
+        model: Function that builds the untrained model, called with `name=` and `seed=`.
+        data: Tuple of `TrainingSource`, the datasets that the preset was trained on.
+        modality: `"X-ray"`, `"CT"`, `"MR"`, `"ultrasound"` or `"several"`.
+        domain: Modality and anatomy of the images, e.g. `"frontal chest X-rays"`.
+        description: Purpose of the model, one or two sentences.
+        epochs: int. Number of training epochs.
+        tasks: Intended uses, a subset of `medzoo.zoo.manifest.TASKS`.
+        limitations: Limitations beyond those that the card states for every model.
+        prior_epochs: int. For a codec, number of additional epochs that train the entropy model only, see
+            `Codec.train_entropy_model_only`. Scaled in proportion when `train` is called with fewer epochs.
+        initial_weights: Name of a preset with the same widths whose weights initialize encoder and decoder, see
+            `start_from`; or a function that assigns weights to the new model; or `None`.
+        size: int. Side in pixels that all images are resized to; `None` keeps their size.
+        steps: int. Batches per epoch; `None` means one pass over the training images per epoch.
+        batch_size: int. Images per training step. Default: 32.
+        learning_rate: float. Peak of the warm-up and cosine schedule. Default: 1.5e-3.
+        probe: Labeled dataset for the linear probe, see `medzoo.recipes.datasets`; `None` means the test split of the
+            training data, if it contains several classes.
+        example_images: Functions `(size, seed)` that return synthetic phantoms, for the card of a model that cannot
+            generate images.
+        augment: Arguments of `AugmentedDataset` that differ from its defaults.
     """
 
     name: str
     model: Callable
-    data: tuple
+    data: tuple[TrainingSource, ...]
     modality: str
     domain: str
     description: str
     epochs: int
-    tasks: tuple = ()
-    limits: str = ""
+    tasks: tuple[str, ...] = ()
+    limitations: str = ""
     prior_epochs: int = 0
     initial_weights: str | Callable | None = None
     size: int | None = None
@@ -69,77 +74,96 @@ class Recipe:
     batch_size: int = 32
     learning_rate: float = 1.5e-3
     probe: dict | None = None
-    example_images: tuple = (chest_phantom,)
+    example_images: tuple[Callable, ...] = (chest_phantom,)
     augment: dict = field(default_factory=dict)
 
-    def collections(self, data, size=None, **reading):
-        """The images to train on, `[(Collection, share)]`.
+    def open_datasets(
+        self,
+        data: "str | os.PathLike | ImageDataset | Sequence",
+        size: "int | Sequence[int] | None" = None,
+        **reading: Any,
+    ) -> list[tuple[ImageDataset, float]]:
+        """Open the training datasets, each with its sampling weight.
 
         Args:
-            data: the recipe's own archives and folders, known by their names, in any order; or one or several others,
-                as `open_dataset` takes them, which count alike. Of these the recipe's classes are taken where they
-                have classes of those names.
-            size: side in pixels of images from files; by default the recipe's own.
-            reading: options of `open_dataset`.
+            data: The recipe's own datasets (identified by their file names, in any order), or one or several other
+                datasets as `open_dataset` takes them, which get equal sampling weights. Other datasets are restricted
+                to the recipe's classes if they contain classes of these names.
+            size: Side in pixels of images read from files. Default: the size of the recipe.
+            **reading: Options of `open_dataset`.
+
+        Returns:
+            List of pairs `(dataset, sampling_weight)`.
 
         Raises:
-            FileNotFoundError, ImageError: as `open_dataset`.
-            ValueError: some of the recipe's own are given and others missing.
+            FileNotFoundError: See `open_dataset`.
+            ImageError: See `open_dataset`.
+            ValueError: If some of the recipe's own datasets are given and others are missing.
         """
         given = [data] if isinstance(data, (str, os.PathLike, ImageDataset)) else list(data)
         names = {d.name if isinstance(d, ImageDataset) else Path(d).name: d for d in given}
-        parts = {part.source["file"]: part for part in self.data}
-        if missing := set(names) & set(parts) and set(parts) - set(names):
+        sources = {part.source["file"]: part for part in self.data}
+        if missing := set(names) & set(sources) and set(sources) - set(names):
             raise ValueError(f"{self.name}: also needs {', '.join(sorted(missing))}.")
-        if set(names) == set(parts):
-            shares = [part.sampling_weight for part in parts.values()]
+        if set(names) == set(sources):
+            weights = [part.sampling_weight for part in sources.values()]
             opened = [
                 open_dataset(names[file], part.source.get("size"), classes=part.classes, group=part.source.get("group"))
-                for file, part in parts.items()
+                for file, part in sources.items()
             ]
         else:
-            opened = [self._foreign(open_dataset(d, size or self.size_of_files, **reading)) for d in given]
-            shares = [1.0] * len(opened)
-        warn_of_shared(opened)
-        return list(zip(opened, shares, strict=True))
+            opened = [self._own_classes_of(open_dataset(d, size or self.file_image_size, **reading)) for d in given]
+            weights = [1.0] * len(opened)
+        warn_shared_patients(opened)
+        return list(zip(opened, weights, strict=True))
 
-    def _foreign(self, collection):
-        """Of images that the recipe was not made for, those of its classes, if there are such classes."""
+    def _own_classes_of(self, dataset):
+        """A dataset that is not the recipe's own, restricted to the recipe's classes if it contains them."""
         classes = self.data[0].classes
-        there = classes and collection.class_names and set(classes) <= set(collection.class_names)
-        return collection.only(classes) if there else collection
+        available = classes and dataset.class_names and set(classes) <= set(dataset.class_names)
+        return dataset.select_classes(classes) if available else dataset
 
     @property
-    def size_of_files(self):
-        """`(height, width)` that images from files are brought to, or three sides of volumes."""
+    def file_image_size(self) -> tuple[int, ...]:
+        """`(height, width)` that images read from files are resized to; `(depth, height, width)` of volumes."""
         *sides, _ = self.model(name=self.name, seed=0).image_shape
         if sides[0]:
             return tuple(sides)
-        return (self.size or SIDE,) * 2 if len(sides) == 2 else self.data[0].source["size"]
+        return (self.size or DEFAULT_SIZE,) * 2 if len(sides) == 2 else self.data[0].source["size"]
 
-    def probe_beside(self, data):
-        """Path of the archive that the features are tried on, if it lies where the training data lie, else `None`."""
+    def find_probe_data(self, data: "str | os.PathLike") -> Path | None:
+        """Return the path of the linear probe's dataset if it is in the folder of the training data, else `None`."""
         path = self.probe and Path(data).parent / self.probe["file"]
         return path if path and path.is_file() else None
 
-    def train(self, data, out, *, epochs=None, seed=0, strategy="auto"):
-        """Trains on images and writes the preset.
+    def train(
+        self,
+        data: "str | os.PathLike | ImageDataset | Sequence",
+        out: "str | os.PathLike",
+        *,
+        epochs: int | None = None,
+        seed: int = 0,
+        strategy: str = "auto",
+    ) -> Path:
+        """Train the model and write the preset.
 
-        Started again with the same arguments, it goes on where it stopped, in the middle of an epoch too, and ends as
-        if it had not. The model starts from the PCA of the training images, and from the preset `start`; the epoch with
-        the lowest validation loss is kept. Several workers share the folder `out`; the first one writes.
+        Run again with the same arguments, an interrupted training resumes where it stopped, also within an epoch, and
+        ends with the same weights as an uninterrupted one. The model is initialized from the PCA of the training
+        images and from `initial_weights`; the weights of the epoch with the lowest validation loss are kept. Several
+        workers share the folder `out`; the first one writes.
 
         Args:
-            data: see `collections`.
-            out: folder to write; must not exist unless a training stopped in it.
-            epochs: by default the recipe's.
-            seed: int.
-            strategy: see `devices`.
+            data: See `open_datasets`.
+            out: Folder to write. It must not exist unless it contains an unfinished training.
+            epochs: int. Default: `epochs` of the recipe.
+            seed: int. Seed of initialization, augmentation and data order. Default: 0.
+            strategy: See `medzoo.training.distribution.distribution_scope`. Default: `"auto"`.
 
-        Returns: path of the preset folder.
+        Returns:
+            Path of the preset folder.
 
         Raises:
-            TrainingError: the loss is not finite, the disk is full, or memory does not suffice for one image; the last
-                good checkpoint is kept.
+            TrainingError: If the loss is not finite, the disk is full, or memory does not suffice for batches of one
+                image. The last good checkpoint is kept.
         """
         return run(self, data, Path(out), epochs or self.epochs, seed, strategy)

@@ -1,7 +1,10 @@
-"""How recipes train: start from PCA or a preset, augmentation, fit, resume, the best epoch, the preset."""
+"""The training loop of recipes: initialization, augmentation, fitting, resuming, the best epoch and the preset."""
 
 import logging
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -15,82 +18,95 @@ from medzoo.training.checkpoint import Checkpoints, begin
 from medzoo.training.distribution import distribution_scope
 from medzoo.utils.files import check_settings, write_json
 from medzoo.utils.parallel import cores
+from medzoo.utils.schedules import cosine_schedule
 from medzoo.zoo.presets import load, save_preset
 
+if TYPE_CHECKING:
+    from medzoo.data.image_dataset import ImageDataset
+    from medzoo.models.base import Autoencoder
+    from medzoo.training.recipe import Recipe
+
 log = logging.getLogger("medzoo")
-CLIP = 1000.0  # norm that gradients of a loss in nats per image are cut to
-FLOAT16_COST = 0.05  # dB of PSNR that storing weights as float16 may cost at most
-FOR_PCA = 10_000  # images at most that the PCA start is fitted to
-FEW = 1000  # images below which their PCA would know them by heart
-FOR_VALIDATION = 300  # images at most, where several archives are mixed
-FOR_REFERENCE = 400  # images at most, over all archives, whose scores new images are ranked among
+CLIP = 1000.0  # maximum global norm of the gradients of a loss in nats per image
+MAX_FLOAT16_COST = 0.05  # dB of PSNR that storing weights as float16 may cost
+MAX_PCA_IMAGES = 10_000  # images that the PCA initialization is fitted to
+MIN_PCA_IMAGES = 1000  # with fewer images the PCA is fitted to augmented images, to avoid overfitting
+MAX_VALIDATION_IMAGES = 300  # where several datasets are mixed
+MAX_REFERENCE_IMAGES = 400  # over all datasets; OOD scores of new images are compared with theirs
 
 
-def schedule(peak, steps, warmup=300):
-    """Learning rate: linear warm-up to `peak`, then a cosine down to a hundredth of it."""
-    warmup = min(warmup, steps // 10)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup
-    )
+def training_schedule(peak: float, steps: int, warmup: int = 300) -> "keras.optimizers.schedules.CosineDecay":
+    """Return the learning-rate schedule of recipes: linear warm-up, then cosine decay to 1% of the peak.
+
+    Args:
+        peak: float. Learning rate after the warm-up.
+        steps: int. Number of training steps.
+        warmup: int. Number of warm-up steps, at most 10% of `steps`. Default: 300.
+
+    Returns:
+        A Keras learning-rate schedule.
+    """
+    return cosine_schedule(peak, steps, min(warmup, steps // 10), final=0.01)
 
 
-def run(recipe, data, out, epochs, seed, strategy):
-    """See `Recipe.train`."""
+def run(recipe: "Recipe", data, out: Path, epochs: int, seed: int, strategy: str) -> Path:
+    """Train a recipe and write the preset, see `Recipe.train`."""
     work = begin(out)
-    collections, shares = zip(*recipe.collections(data), strict=True)
+    datasets, weights = zip(*recipe.open_datasets(data), strict=True)
     size = recipe.size and (recipe.size, recipe.size)
-    train = [brought_to(size, c.images("train")) for c in collections]
-    validation = validation_of(recipe, collections)
+    train = [resize_images(dataset.images("train"), size) for dataset in datasets]
+    validation = validation_images(recipe, datasets)
     work.mkdir(parents=True, exist_ok=True)
-    settings = _settings(recipe, collections, shares, epochs, seed)
-    with distribution_scope(strategy) as place:
-        if recipe.batch_size % place.replicas:
+    settings = _settings(recipe, datasets, weights, epochs, seed)
+    with distribution_scope(strategy) as context:
+        if recipe.batch_size % context.replicas:
             raise ValueError(
-                f"{recipe.name}: batches of {recipe.batch_size} cannot be shared by {place.replicas} devices."
+                f"{recipe.name}: a batch of {recipe.batch_size} images cannot be divided among {context.replicas} "
+                "devices. Expected a multiple."
             )
-        if place.first and check_settings(work / "settings.json", settings):
-            log.info("going on with the training in %s", out)
-        progress = _fit_in_memory(recipe, train, validation, work, settings, place)
+        if context.first and check_settings(work / "settings.json", settings):
+            log.info("resuming the training in %s", out)
+        progress = _fit_in_memory(recipe, train, validation, work, settings, context)
         if recipe.prior_epochs:
-            progress = _fit_in_memory(recipe, train, validation, work / "prior", settings, place, progress)
-    if not place.first:
+            progress = _fit_in_memory(recipe, train, validation, work / "prior", settings, context, progress)
+    if not context.first:
         return out
-    model = recipe.model(name=recipe.name, seed=seed)  # anew: that of several hosts does nothing without all of them
+    model = recipe.model(name=recipe.name, seed=seed)  # a new model: one of several hosts needs all of them to save
     progress.load_best(model)
-    model.fit_reference(*usual_images(recipe, collections))
+    model.fit_reference(*reference_images(recipe, datasets))
     save_preset(model, out, overwrite=True)
     cost = _psnr(model, validation) - _psnr(load(out), validation)
-    if cost > FLOAT16_COST:
+    if cost > MAX_FLOAT16_COST:
         save_preset(model, out, overwrite=True, dtype="float32")
     losses = [row["val_loss"] for row in progress.history]
-    facts = {
+    results = {
         **settings,
         "train_images": [len(images) for images in train],
-        "splits": [collection.describe_splits() for collection in collections],
+        "splits": [dataset.describe_splits() for dataset in datasets],
         "validation_images": len(validation),
         "best_epoch": losses.index(min(losses)) + 1,
-        "last_fifth": last_fifth(progress.history),
+        "final_20_percent": final_20_percent(progress.history),
         "seconds": round(progress.seconds),
         "seconds_per_epoch": round(progress.seconds / (epochs + settings.get("prior_epochs", 0)), 1),
         "device": device_name(),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
         "float16_cost_db": round(float(cost), 4),
-        "command": f"medzoo train {recipe.name} {' '.join(f'--data {c.name}' for c in collections)} --out {out.name} "
+        "command": f"medzoo train {recipe.name} {' '.join(f'--data {d.name}' for d in datasets)} --out {out.name} "
         f"--epochs {epochs} --seed {seed}",
     }
-    write_json(out / "training.json", facts)
+    write_json(out / "training.json", results)
     shutil.rmtree(work)
     return out
 
 
-def _settings(recipe, collections, shares, epochs, seed):
-    """What a training that goes on must have in common with the one before."""
+def _settings(recipe, datasets, weights, epochs, seed):
+    """Settings that a resumed training must share with the interrupted one."""
     settings = {
         "recipe": recipe.name,
-        "start": getattr(recipe.initial_weights, "__name__", recipe.initial_weights),
-        "data": [collection.name for collection in collections],
-        "shares": list(shares),
+        "initial_weights": getattr(recipe.initial_weights, "__name__", recipe.initial_weights),
+        "data": [dataset.name for dataset in datasets],
+        "sampling_weights": list(weights),
         "seed": seed,
         "epochs": epochs,
         "steps": recipe.steps,
@@ -102,68 +118,91 @@ def _settings(recipe, collections, shares, epochs, seed):
     return settings
 
 
-def usual_images(recipe, collections):
-    """Some validation images of each collection, whole, for `fit_reference`: about as many of each."""
-    most = min(FOR_VALIDATION, FOR_REFERENCE // len(collections))
+def reference_images(recipe: "Recipe", datasets: "Sequence[ImageDataset]") -> list[np.ndarray]:
+    """Return validation images of each dataset for `model.fit_reference`, about the same number of each.
+
+    Args:
+        recipe: The recipe of the model.
+        datasets: The recipe's training datasets.
+
+    Returns:
+        List of float32 arrays of shape `(N, height, width, channels)` with values in [0, 1], one per dataset.
+    """
+    limit = min(MAX_VALIDATION_IMAGES, MAX_REFERENCE_IMAGES // len(datasets))
     size = recipe.size and (recipe.size, recipe.size)
-    every = (brought_to(size, c.images("val")) for c in collections)
-    return [to_float(images[:: -(-len(images) // most)]) for images in every]
+    resized = (resize_images(dataset.images("val"), size) for dataset in datasets)
+    return [to_float(images[:: -(-len(images) // limit)]) for images in resized]
 
 
-def brought_to(size, images):
-    """Images `(N, H, W, C)` as uint8 of `(height, width)` pixels; as they are if they have them or `size` is `None`."""
+def resize_images(images: np.ndarray, size: Sequence[int] | None) -> np.ndarray:
+    """Center-crop and resize images; return them unchanged if they have the size or `size` is `None`.
+
+    Args:
+        images: uint8 array of shape `(N, height, width, channels)`.
+        size: `(height, width)` in pixels, or `None`.
+
+    Returns:
+        uint8 array of shape `(N, *size, channels)`.
+    """
     if size is None or images.shape[1:-1] == tuple(size):
         return images
     return np.round(255 * center_crop_resize(to_float(images), tuple(size))).astype("uint8")
 
 
-def last_fifth(history):
-    """What the last fifth of the epochs gained on validation images: PSNR in dB, and how much of the loss went."""
+def final_20_percent(history: list[dict]) -> dict[str, float]:
+    """Return the improvement on validation images over the final 20% of the epochs.
+
+    Args:
+        history: List of Keras logs, one per epoch.
+
+    Returns:
+        Dict with `"psnr"`, the increase in dB, and `"loss"`, the decrease relative to the loss before.
+    """
     last = max(1, len(history) // 5)
     before, after = history[max(0, len(history) - 1 - last)], history[-1]
     lost = (before["val_loss"] - after["val_loss"]) / abs(before["val_loss"])
     return {"psnr": round(after["val_psnr"] - before["val_psnr"], 4), "loss": round(lost, 5)}
 
 
-def _fit_in_memory(recipe, train, validation, work, settings, place, before=None):
-    """`_fit`; where memory does not suffice, in smaller batches whose gradients are added up to the same step."""
+def _fit_in_memory(recipe, train, validation, work, settings, context, before=None):
+    """`_fit`; if memory does not suffice, with smaller batches whose gradients are accumulated to the same step."""
     accumulation = 1
     while True:
         try:
-            return _fit(recipe, train, validation, work, settings, place, accumulation, before)
+            return _fit(recipe, train, validation, work, settings, context, accumulation, before)
         except Exception as error:
             if not _out_of_memory(error):
                 raise
             reason = str(error).split("\n")[0][:200]
         accumulation *= 2
-        if recipe.batch_size % (accumulation * place.replicas):
+        if recipe.batch_size % (accumulation * context.replicas):
             raise TrainingError(f"{work}: out of memory even with the smallest batches ({reason}).")
         log.warning(
-            "out of memory (%s); going on with batches of %d, gradients added up over %d of them: the same %d images a "
-            "step",
+            "out of memory (%s); continuing with batches of %d images and gradients accumulated over %d batches, still "
+            "%d images per step",
             *(reason, recipe.batch_size // accumulation, accumulation, recipe.batch_size),
         )
 
 
-def _fit(recipe, train, validation, work, settings, place, accumulation, before):
-    """Trains to the end; gives the `Checkpoints`. `before`: those of a training that a codec's prior goes on after."""
+def _fit(recipe, train, validation, work, settings, context, accumulation, before):
+    """Train to the end and return the `Checkpoints`; `before`: those of the stage before `prior_epochs`."""
     flush_denormals()
     seed, batch_size = settings["seed"], recipe.batch_size // accumulation
     epochs = settings["prior_epochs" if before else "epochs"]
-    whole = place.replicas > 1 or accumulation > 1  # devices and gradients share batches of one size
-    shared = {"drop_remainder": whole, "group": accumulation, "shard": place.share}
-    mixed = {} if len(train) == 1 else {"sampling_weights": settings["shares"]}
+    whole = context.replicas > 1 or accumulation > 1  # devices and accumulated gradients need batches of one size
+    shared = {"drop_remainder": whole, "group": accumulation, "shard": context.shard}
+    mixed = {} if len(train) == 1 else {"sampling_weights": settings["sampling_weights"]}
     batches = AugmentedDataset(train, batch_size, seed, steps=recipe.steps, **recipe.augment, **shared, **mixed)
     if whole:
-        index, count = place.share
-        validation = validation[: len(validation) // place.replicas * place.replicas][index::count]
+        index, count = context.shard
+        validation = validation[: len(validation) // context.replicas * context.replicas][index::count]
     keras.utils.set_random_seed(seed)
-    # Keras counts every batch here, also those whose gradients are only added up.
-    rate = schedule(recipe.learning_rate, epochs * len(batches), warmup=300 * accumulation)
+    # Keras counts every batch as a step here, also those whose gradients are only accumulated.
+    rate = training_schedule(recipe.learning_rate, epochs * len(batches), warmup=300 * accumulation)
     gradients = accumulation if accumulation > 1 else None
-    with place.scope():
+    with context.scope():
         model = recipe.model(name=recipe.name, seed=seed)
-        model.initialize_from_pca(_for_pca(train, batches))
+        model.initialize_from_pca(_pca_images(train, batches))
         if callable(recipe.initial_weights):
             recipe.initial_weights(model)
         elif recipe.initial_weights:
@@ -174,14 +213,14 @@ def _fit(recipe, train, validation, work, settings, place, accumulation, before)
         optimizer = keras.optimizers.Adam(
             rate, beta_2=0.99, global_clipnorm=CLIP, gradient_accumulation_steps=gradients, name="adam"
         )
-        model.compile(optimizer, jit_compile=_xla(model))
+        model.compile(optimizer, jit_compile=_jit_compile(model))
         optimizer.build(model.trainable_variables)
     work.mkdir(exist_ok=True)
     first = settings["epochs"] if before else 0
-    progress = Checkpoints(work, batches, accumulation=accumulation, place=place, first=first)
+    progress = Checkpoints(work, batches, accumulation=accumulation, context=context, first=first)
     progress.seconds = before.seconds if before else 0.0
     progress.restore(model)
-    size = batch_size // place.share[1]
+    size = batch_size // context.shard[1]
     progress.fit(model, epochs, validation_data=(validation,), validation_batch_size=size)
     return progress
 
@@ -191,17 +230,20 @@ def _out_of_memory(error):
     return type(error).__name__ in kinds or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def flush_denormals():
-    """PyTorch computes with numbers too small to matter at a tenth of the speed unless told to take them for 0."""
+def flush_denormals() -> None:
+    """Let PyTorch round subnormal numbers to 0; computing with them is about ten times slower."""
     if keras.backend.backend() == "torch":
         import torch
 
         torch.set_flush_denormal(True)
 
 
-def _xla(model):
-    """Keras leaves XLA off on CPUs, where residual nets of images are quicker with it, and volumes and depthwise
-    convolutions many times slower; with tf.distribute it must stay off."""
+def _jit_compile(model):
+    """Whether to compile with XLA.
+
+    Keras disables XLA on CPUs, where it speeds up residual networks of images and slows down volumes and depthwise
+    convolutions many times; `tf.distribute` does not support it.
+    """
     if keras.backend.backend() != "tensorflow" or model.spatial_dims == 3 or model.backbone != "residual":
         return "auto"
     import tensorflow as tf
@@ -209,62 +251,78 @@ def _xla(model):
     return "auto" if tf.distribute.has_strategy() else True
 
 
-def start_from(model, other):
-    """Gives encoder and decoder the weights of another's of the same widths.
+def start_from(model: "Autoencoder", other: "Autoencoder") -> None:
+    """Initialize encoder and decoder with the weights of another model of the same widths.
 
-    A model of the same form gives all it has. An AE takes the means of a VAE's means and variances. A VQ-VAE's
-    quantizer treats all latents alike, so each is scaled to what it moves in the picture. With more or fewer latents
-    only the stages are taken, and the ends stay as the PCA left them.
+    A model of the same class and shapes takes all weights. An AE takes the part of a VAE's encoder that predicts the
+    means. The quantizer of a VQ-VAE weights all latents equally, so each latent is scaled to its effect on the decoded
+    image. If the numbers of latents differ, only the stages are taken, and input and output layers keep the PCA
+    initialization.
+
+    Args:
+        model: The model to initialize.
+        other: The model whose weights are taken.
     """
     from medzoo.models import VQVAE
 
     if type(model) is type(other) and [v.shape for v in model.weights] == [v.shape for v in other.weights]:
         model.set_weights(other.get_weights())
         return
-    alike = model.latent_dim == other.latent_dim
+    same_latents = model.latent_dim == other.latent_dim
     for part in ("encoder", "decoder"):
         ours, theirs = getattr(model, part).weights, getattr(other, part).weights
         for variable, value in zip(ours, theirs, strict=True):
-            if alike or variable.shape == value.shape:
+            if same_latents or variable.shape == value.shape:
                 variable.assign(keras.ops.convert_to_numpy(value)[..., : variable.shape[-1]])
-    if alike and isinstance(model, VQVAE) and not isinstance(other, VQVAE):
+    if same_latents and isinstance(model, VQVAE) and not isinstance(other, VQVAE):
         encoder, decoder = model.encoder, model.decoder
         kernel = keras.ops.convert_to_numpy(decoder.linear.kernel) * decoder.linear_gain
-        moved = np.linalg.norm(kernel, axis=1)
+        effect = np.linalg.norm(kernel, axis=1)
         for variable in (*encoder.linear.weights, *encoder.head.weights):
-            variable.assign(variable * moved)
+            variable.assign(variable * effect)
         for variable in (decoder.linear.kernel, decoder.stages[0].kernel):
-            variable.assign(variable / moved[:, None])
+            variable.assign(variable / effect[:, None])
 
 
-def _for_pca(train, batches):
-    """Images that the PCA start is fitted to: the training's own, or batches of a mixture or of few images, moved."""
-    if len(train) == 1 and (len(train[0]) >= FEW or batches.crop):
-        return to_float(train[0][:: -(-len(train[0]) // FOR_PCA)])
+def _pca_images(train, batches):
+    """Images that the PCA initialization is fitted to: the training images, or augmented batches of a mixture or of few
+    images."""
+    if len(train) == 1 and (len(train[0]) >= MIN_PCA_IMAGES or batches.crop):
+        return to_float(train[0][:: -(-len(train[0]) // MAX_PCA_IMAGES)])
     return np.concatenate([batches[i] for i in range(min(len(batches), 128))])
 
 
-def validation_of(recipe, collections):
-    """Validation images as one array; of a mixture as many of each, cut to the size of the smallest."""
+def validation_images(recipe: "Recipe", datasets: "Sequence[ImageDataset]") -> np.ndarray:
+    """Return the validation images as one array.
+
+    Args:
+        recipe: The recipe of the model.
+        datasets: The recipe's training datasets. Of several, the same number of images is taken from each, and all are
+            center-cropped to the smallest size.
+
+    Returns:
+        float32 array of shape `(N, height, width, channels)` with values in [0, 1].
+    """
     size = recipe.size and (recipe.size, recipe.size)
-    parts = [brought_to(size, c.images("val")) for c in collections]
+    parts = [resize_images(dataset.images("val"), size) for dataset in datasets]
     if len(parts) == 1:
         return to_float(parts[0])
-    most = FOR_VALIDATION // len(parts)
+    limit = MAX_VALIDATION_IMAGES // len(parts)
     height, width = (min(images.shape[axis] for images in parts) for axis in (1, 2))
-    cut = []
+    cropped = []
     for images in parts:
         top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
-        some = images[:: -(-len(images) // most)]
-        cut.append(some[:, top : top + height, left : left + width])
-    return to_float(np.concatenate(cut))
+        subset = images[:: -(-len(images) // limit)]
+        cropped.append(subset[:, top : top + height, left : left + width])
+    return to_float(np.concatenate(cropped))
 
 
 def _psnr(model, images):
     return float(np.mean(keras.ops.convert_to_numpy(metrics.psnr(images, model.reconstruct(images)))))
 
 
-def device_name():
+def device_name() -> str:
+    """Return the name of the accelerator that Keras uses, or the number of CPU cores."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -38,7 +38,7 @@ def manifest():
 
 
 # What presets are chosen for: names of commands, or of pages in docs/tasks.
-TASKS = ("reconstruct", "classify", "anomaly", "segment", "generate", "encode", "explore", "compress", "denoise")
+TASKS = ("reconstruct", "classify", "anomaly", "segment", "generate", "encode", "retrieve", "compress", "denoise")
 FAMILIES = {"ae": "ConvAutoencoder", "vae": "VAE", "vqvae": "VQVAE", "mae": "MaskedAutoencoder", "codec": "Codec"}
 
 
