@@ -36,7 +36,7 @@ def test_projection_separates_clusters(method):
 
 
 def test_unknown_projection_method_raises():
-    with pytest.raises(ValueError, match="unknown method.*'lle'"):
+    with pytest.raises(ValueError, match=r"unknown method.*'lle'"):
         project_2d(np.zeros((5, 3)), "lle")
 
 

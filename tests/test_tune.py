@@ -1,4 +1,4 @@
-"""Cross-validation holds every image out once, and finds what is known to be right."""
+"""Cross-validation holds every image out once and selects the expected value."""
 
 import json
 
@@ -10,59 +10,59 @@ from conftest import write_archive
 from medzoo.cli import main
 from medzoo.data.phantom import chest_phantom
 from medzoo.models import VQVAE, ConvAutoencoder
-from medzoo.tasks.tune import Trial, choose, cross_validate, summarise
+from medzoo.tasks.tune import Trial, choose, cross_validate, summarize
 
 SMALL = {"filters": (8,), "blocks_per_stage": 1}
 
 
 @pytest.fixture(scope="module")
-def films():
+def images():
     return np.stack([np.round(chest_phantom(32, seed) * 255).astype("uint8") for seed in range(48)])
 
 
 @pytest.mark.slow
-def test_more_latents_reconstruct_better_and_each_image_is_held_out_once(films):
+def test_more_latents_reconstruct_better_and_each_image_is_held_out_once(images):
     trials = list(
-        cross_validate(lambda n: ConvAutoencoder((32, 32, 1), latent_dim=n, **SMALL), (1, 8), films, 2, epochs=2)
+        cross_validate(lambda n: ConvAutoencoder((32, 32, 1), latent_dim=n, **SMALL), (1, 8), images, 2, epochs=2)
     )
     assert [(t.setting, t.fold) for t in trials] == [(1, 0), (1, 1), (8, 0), (8, 1)]
-    few, many = summarise(trials)
+    few, many = summarize(trials)
     assert many["psnr"] > few["psnr"] + 1
-    assert (few["numbers"], many["numbers"]) == (1, 8)
+    assert (few["latent_size"], many["latent_size"]) == (1, 8)
     assert "bits" not in few
 
 
-def test_bits_of_a_codebook_are_below_its_logarithm(films):
+def test_bits_per_pixel_of_a_codebook_are_at_most_the_logarithm_of_its_size(images):
     (trial, _) = cross_validate(
-        lambda n: VQVAE((32, 32, 1), latent_dim=4, codebook_size=n, **SMALL), (16,), films, 2, epochs=2
+        lambda n: VQVAE((32, 32, 1), latent_dim=4, codebook_size=n, **SMALL), (16,), images, 2, epochs=2
     )
-    assert 0 < trial.bits <= 1.1 * 4 * 64 / 32**2  # 64 codes of 4 bits; the estimate is a little off
+    assert 0 < trial.bits <= 1.1 * 4 * 64 / 32**2  # 64 codes of 4 bits; the estimate has a tolerance of 10%
     assert 0 < trial.usage <= 1
 
 
-def test_patients_never_stand_on_both_sides(films, monkeypatch):
+def test_folds_are_split_by_patient(images, monkeypatch):
     from medzoo.tasks import tune
 
-    seen = []
+    splits = []
 
-    def spy(model, setting, fold, train, held_out):
-        seen.append((train, held_out))
-        return Trial(setting, fold, 0.0, 0.0, 1)
+    def record(model, value, fold, train, held_out):
+        splits.append((train, held_out))
+        return Trial(value, fold, 0.0, 0.0, 1)
 
-    monkeypatch.setattr(tune, "_trial", spy)
-    monkeypatch.setattr(ConvAutoencoder, "fit", lambda *args, **kwargs: None)  # the split is looked at, not the model
+    monkeypatch.setattr(tune, "_trial", record)
+    monkeypatch.setattr(ConvAutoencoder, "fit", lambda *args, **kwargs: None)  # only the split is tested
     groups = np.arange(48) // 4
-    marked = films.copy()
-    marked[:, 0, 0, 0] = groups  # the patient's number, hidden in a pixel
+    marked = images.copy()
+    marked[:, 0, 0, 0] = groups  # the patient index, stored in a pixel
     build = lambda n: ConvAutoencoder((32, 32, 1), latent_dim=n, **SMALL)  # noqa: E731
     list(tune.cross_validate(build, (2,), marked, 3, epochs=1, groups=groups))
-    for train, held_out in seen:
+    for train, held_out in splits:
         a, b = (set(np.round(x[:, 0, 0, 0] * 255).astype(int)) for x in (train, held_out))
         assert not a & b
-    assert len(seen) == 3
+    assert len(splits) == 3
 
 
-def test_the_smallest_setting_within_one_standard_error_is_chosen():
+def test_the_smallest_value_within_one_standard_error_is_chosen():
     def trials(setting, *psnr):
         return [Trial(setting, i, p, 0.9, 10) for i, p in enumerate(psnr)]
 
@@ -73,22 +73,9 @@ def test_the_smallest_setting_within_one_standard_error_is_chosen():
 
 @pytest.mark.slow
 def test_command_writes_table_and_plot(tmp_path):
-    data = write_archive(tmp_path / "films.npz", size=32, counts=(30, 4, 4))
-    arguments = [
-        "tune",
-        "vqvae",
-        "--data",
-        data,
-        "--sizes",
-        "4",
-        "--folds",
-        2,
-        "--epochs",
-        1,
-        "-o",
-        tmp_path / "out",
-    ]
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    data = write_archive(tmp_path / "images.npz", size=32, counts=(30, 4, 4))
+    options = ["--data", data, "--values", "4", "--folds", 2, "--epochs", 1, "-o", tmp_path / "out"]
+    result = CliRunner().invoke(main, [str(a) for a in ["tune", "vqvae", *options]])
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out" / "tune.json").read_text())
     assert [row["setting"] for row in found["settings"]] == [4]
