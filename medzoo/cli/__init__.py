@@ -1,18 +1,18 @@
-"""The command line: a module a group of commands, each command parses, calls and prints."""
+"""Command line interface; each module defines one group of commands."""
 
 import logging
 
 import click
 
 from medzoo.cli import datasets, images, tasks, train, web, zoo
-from medzoo.cli.log_filter import silence
+from medzoo.cli.log_filter import filter_stderr
 from medzoo.errors import TrainingError
 
 
 class MedzooGroup(click.Group):
-    """Our own exceptions end in one line, not in a traceback."""
+    """Command group that reports expected exceptions in one line instead of a traceback."""
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context):
         try:
             return super().invoke(ctx)
         except (ValueError, OSError, TrainingError) as error:
@@ -23,20 +23,20 @@ class MedzooGroup(click.Group):
 
 @click.group(cls=MedzooGroup)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.version_option(package_name="medzoo")
+@click.version_option(package_name="medzoo", help="Show the version and exit.")
 @click.pass_context
-def main(ctx, debug):
-    """Pretrained autoencoders of medical images.
+def main(ctx: click.Context, debug: bool) -> None:
+    """Pretrained autoencoders for medical images.
 
     \b
     Example:
         medzoo demo
-        medzoo reconstruct vae-chestxray film.dcm -o out/
+        medzoo reconstruct vae-chestxray image.dcm -o out/
     """
     ctx.obj = debug
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("absl", "httpx", "tensorflow", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    for name in ("absl", "httpx", "tensorflow", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 for module in (zoo, images, tasks, datasets, train, web):
@@ -44,7 +44,7 @@ for module in (zoo, images, tasks, datasets, train, web):
         main.add_command(command)
 
 
-def run():
-    """What `medzoo` on the command line calls."""
-    silence()
+def run() -> None:
+    """Run the command line interface with TensorFlow's startup messages removed; the entry point of `medzoo`."""
+    filter_stderr()
     main()

@@ -1,4 +1,6 @@
-"""Commands about sets of images: map, similar, drift, encode."""
+"""Commands for image collections: project, retrieve, drift, encode."""
+
+from pathlib import Path
 
 import click
 
@@ -8,85 +10,98 @@ from medzoo.cli.options import (
     PATH,
     ImageFiles,
     check_not_existing,
+    feature_type_option,
     files_for,
     group_option,
     groups_of,
     out_option,
     overwrite_option,
-)
-
-FEATURE_TYPE = click.option(
-    "--feature_type", default="both", show_default=True, type=click.Choice(["latent", "encoder", "both"])
+    preset_argument,
 )
 
 
-@click.command("map")
-@click.argument("name")
+@click.command()
+@preset_argument
 @click.argument("folders", nargs=-1, required=True, type=EXISTING)
-@out_option("Folder for map.png, map.html, map.csv.")
-@click.option("--method", default="pca", show_default=True, type=click.Choice(["pca", "tsne", "umap"]))
-@FEATURE_TYPE
+@out_option("Folder for map.png, map.csv and map.html.")
+@click.option(
+    "--method",
+    default="pca",
+    show_default=True,
+    type=click.Choice(["pca", "tsne", "umap"]),
+    help='Projection method; umap requires pip install "medzoo[explore]".',
+)
+@feature_type_option
 @overwrite_option
-def map_command(name, folders, out, method, feature_type, overwrite):
-    """Draw a map of the images in FOLDERS, one colour a folder: alike images lie near each other.
+def project(preset: str, folders: tuple[Path, ...], out: Path, method: str, feature_type: str, overwrite: bool) -> None:
+    """Project images to two dimensions with PCA, t-SNE or UMAP.
 
-    map.html is interactive (needs pip install "medzoo[explore]"): hover to see the file.
+    Each of FOLDERS is plotted in its own color. map.html is interactive and shows file names; it requires
+    pip install "medzoo[explore]".
 
     \b
     Example:
-        medzoo map ae-chestxray-64 normal/ pneumonia/ -o map/ --method tsne
+        medzoo project ae-chestxray-64 normal/ pneumonia/ -o map/ --method tsne
     """
     from medzoo.tasks.projection import project_folders
 
     check_not_existing([out / "map.csv"], overwrite)
-    written = project_folders(name, folders, out, method, feature_type)
+    written = project_folders(preset, folders, out, method, feature_type)
     if len(written) < 3:
-        click.echo('no map.html: pip install "medzoo[explore]"')
+        click.echo('map.html was not written: run pip install "medzoo[explore]"')
     click.echo(f"wrote {', '.join(path.name for path in written)} to {out}")
 
 
 @click.command()
-@click.argument("name")
+@preset_argument
 @click.argument("archive", type=EXISTING)
 @click.argument("images", nargs=-1, required=True, type=ImageFiles())
-@click.option("-n", "count", default=5, show_default=True, help="How many for each image.")
-@click.option("-o", "--out", type=PATH, help="PNG to write: each image beside its nearest.")
-def similar(name, archive, images, count, out):
-    """Find the images of folder ARCHIVE that are most like each of IMAGES.
+@click.option("-n", "count", default=5, show_default=True, help="Number of retrieved images per query.")
+@click.option(
+    "-o",
+    "--out",
+    type=PATH,
+    metavar="OUTPUT",
+    help="PNG file with each query and its retrieved images.  [default: print only]",
+)
+def retrieve(preset: str, archive: Path, images: tuple[Path, ...], count: int, out: Path | None) -> None:
+    """Retrieve the most similar images of a folder.
+
+    For each of IMAGES, prints the most similar images of folder ARCHIVE and their cosine similarity.
 
     \b
     Example:
-        medzoo similar ae-chestxray-64 archive/ film.png -o similar.png
+        medzoo retrieve ae-chestxray-64 archive/ image.png -o similar.png
     """
     from medzoo.tasks.retrieval import ImageRetriever
 
     if out and out.exists():
         raise click.ClickException(f"{out}: exists; choose another name.")
-    search = ImageRetriever(name).load_model()
-    known, asked = (files_for(search.model_, paths) for paths in ([archive], images))
-    search.fit(known)
-    similarity, indices = search.search(asked, min(count, len(known)))
-    for file, row, values in zip(asked, indices, similarity, strict=True):
+    retriever = ImageRetriever(preset).load_model()
+    indexed, queries = (files_for(retriever.model_, paths) for paths in ([archive], images))
+    retriever.fit(indexed)
+    scores, indices = retriever.search(queries, min(count, len(indexed)))
+    for file, row, values in zip(queries, indices, scores, strict=True):
         click.echo(f"{file}")
         for i, value in zip(row, values, strict=True):
-            click.echo(f"    {value:.3f}  {known[i]}")
+            click.echo(f"    {value:.3f}  {indexed[i]}")
     if out:
-        search.save_figure(out, asked, known, indices)
+        retriever.save_figure(out, queries, indexed, indices)
         click.echo(f"wrote {out}")
 
 
 @click.command()
-@click.argument("name")
-@click.argument("old", type=EXISTING)
+@preset_argument
+@click.argument("reference", type=EXISTING)
 @click.argument("new", type=EXISTING)
-@FEATURE_TYPE
+@feature_type_option
 @group_option
-def drift(name, old, new, feature_type, group):
-    """Are the images of folder NEW like those of folder OLD, as the model sees them?
+def drift(preset: str, reference: Path, new: Path, feature_type: str, group: str | None) -> None:
+    """Test two image folders for distribution drift.
 
-    Prints the p-value of a permutation test, which decides at a false-alarm rate of 5%, and the AUC of a classifier
-    that separates the two folders (0.5: it cannot), an effect size. Where patients are known, all images of a patient
-    are held out and permuted together.
+    Prints the p-value of a permutation test between folders REFERENCE and NEW (false-positive rate 5%) and, as an
+    effect size, the AUC of a classifier that separates them (0.5: no separation). Where patients are known, all images
+    of a patient are held out and permuted together.
 
     \b
     Example:
@@ -94,51 +109,60 @@ def drift(name, old, new, feature_type, group):
     """
     from medzoo.data.patients import patients_of_files
     from medzoo.metrics.two_sample import ALPHA
-    from medzoo.tasks.drift import detect_drift as measured
+    from medzoo.tasks.drift import detect_drift
     from medzoo.tasks.features import extract_features_from_files
     from medzoo.utils.groups import has_known_groups
     from medzoo.zoo.presets import load
 
-    model = load(name)
-    (files, before), (others, after) = (
-        extract_features_from_files(model, folder, feature_type) for folder in (old, new)
-    )
-    groups = [groups_of(own, folder, group) for own, folder in ((files, old), (others, new))]
-    groups = groups if group else [patients_of_files(own) for own in (files, others)]
-    found = measured(before, after, groups=groups)
-    counts = f"{len(before)} and {len(after)} images, held out by {'patient' if any(map(has_known_groups, groups)) else 'image'}"
-    click.echo(f"{counts}: AUC {found['auc']:.3f}, p = {found['p_value']:.3f}")
-    alike = found["p_value"] > ALPHA
-    click.echo("no drift seen" if alike else "the two differ: check the model on the new images before using it there")
+    model, folders = load(preset), (reference, new)
+    files, features = zip(*(extract_features_from_files(model, path, feature_type) for path in folders), strict=True)
+    if group:
+        groups = [groups_of(own, folder, group) for own, folder in zip(files, folders, strict=True)]
+    else:
+        groups = [patients_of_files(own) for own in files]
+    result = detect_drift(*features, groups=groups)
+    unit = "patient" if any(map(has_known_groups, groups)) else "image"
+    counts = f"{len(features[0])} and {len(features[1])} images, held out by {unit}"
+    click.echo(f"{counts}: AUC {result['auc']:.3f}, p = {result['p_value']:.3f}")
+    if result["p_value"] > ALPHA:
+        click.echo("no drift detected")
+    else:
+        click.echo("drift detected: validate models on the new images before use")
 
 
 @click.command()
-@click.argument("name")
+@preset_argument
 @click.argument("source", type=FOLDER)
 @out_option("Folder for the Parquet files.")
-@click.option("--processes", default=1, show_default=True, help="That work at the same time.")
-@click.option("--engine", type=click.Choice(["processes", "ray"]), default="processes", show_default=True)
-@click.option("--shard", default=1000, show_default=True, help="Files to a Parquet file.")
-def encode(name, source, out, processes, engine, shard):
-    """Encode all images below SOURCE to latents in Parquet files; the same command again goes on.
+@click.option("--num-workers", default=1, show_default=True, help="Number of parallel processes.")
+@click.option(
+    "--engine",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help='Run on this machine, or on a Ray cluster (requires pip install "medzoo[ray]").',
+)
+@click.option("--shard-size", default=1000, show_default=True, help="Number of image files per Parquet file.")
+def encode(preset: str, source: Path, out: Path, num_workers: int, engine: str, shard_size: int) -> None:
+    """Encode all images of a folder to latents in Parquet files.
 
-    A preset of volumes encodes NIfTI files and folders of DICOM series. Bad files are listed with the reason. Needs
-    pip install "medzoo[encode]"; for --engine ray, which spreads over a cluster, "medzoo[ray]".
+    The same command resumes an interrupted run. Presets for volumes encode NIfTI files and folders of DICOM series.
+    Unreadable files are listed with the reason. Requires pip install "medzoo[encode]".
 
     \b
     Example:
-        medzoo encode vae-chestxray archive/ -o latents/ --processes 8
+        medzoo encode vae-chestxray archive/ -o latents/ --num-workers 8
     """
-    from medzoo.tasks.encode import encode_folder, listed
-    from medzoo.utils.progress import bar
+    from medzoo.tasks.encode import encode_folder, list_inputs
+    from medzoo.utils.progress import progress_bar
 
-    files, images, errors = listed(name, source), 0, 0
-    with bar() as progress:
-        task = progress.add_task("encoding", total=-(-len(files) // shard))
-        for sample_without_copies, new_errors in encode_folder(name, source, out, shard, processes, engine, files):
-            images, errors = images + sample_without_copies, errors + new_errors
+    files, n_images, n_errors = list_inputs(preset, source), 0, 0
+    with progress_bar() as progress:
+        task = progress.add_task("encoding", total=-(-len(files) // shard_size))
+        for encoded, errors in encode_folder(preset, source, out, shard_size, num_workers, engine, files):
+            n_images, n_errors = n_images + encoded, n_errors + errors
             progress.update(task, advance=1)
-    click.echo(f"{images} images encoded, {errors} files could not be read; wrote {out}")
+    click.echo(f"{n_images} images encoded, {n_errors} files could not be read; wrote {out}")
 
 
-COMMANDS = (map_command, similar, drift, encode)
+COMMANDS = (project, retrieve, drift, encode)

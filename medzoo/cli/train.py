@@ -154,11 +154,11 @@ def tune(
         medzoo tune vqvae --data images.npz --values 64,256,1024 -o tune/
     """
     from medzoo.tasks.tune import tune as cross_validate
-    from medzoo.utils.progress import bar
+    from medzoo.utils.progress import progress_bar
 
     check_not_existing([out / "tune.json"], overwrite)
     values = parse_integers(values)
-    with bar() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("training", total=len(values) * folds)
 
         def show_trial(trial):

@@ -1,21 +1,30 @@
-"""Commands for presets at rest: list, info, verify, export, push."""
+"""Commands for stored presets: list, info, verify, export, push."""
 
 import json
 from pathlib import Path
 
 import click
 
-from medzoo.cli.options import FOLDER, PATH, overwrite_option, show_json
+from medzoo.cli.options import FOLDER, PATH, overwrite_option, preset_argument, show_json
 
 
 @click.command("list")
 @click.argument("pattern", default="*")
-@click.option("--family", help="ae, vae, vqvae, mae, codec, or a class name.")
-@click.option("--modality", help="X-ray, CT, MR, ultrasound; those for several are shown too.")
-@click.option("--size", type=int, help="Takes square images of so many pixels a side.")
-@click.option("--task", help="What the preset is for: reconstruct, classify, anomaly, segment, generate ...")
-def list_command(pattern, family, modality, size, task):
-    """List the presets, with what each is for.
+@click.option("--family", help="Model family: ae, vae, vqvae, mae, codec, or a class name.  [default: all]")
+@click.option(
+    "--modality",
+    help="X-ray, CT, MR or ultrasound; presets for several modalities are included.  [default: all]",
+)
+@click.option("--size", type=int, help="Side in pixels of square images that the preset accepts.  [default: any]")
+@click.option(
+    "--task",
+    help="Task: reconstruct, classify, anomaly, segment, generate, encode, explore, compress or denoise.  "
+    "[default: all]",
+)
+def list_command(pattern: str, family: str | None, modality: str | None, size: int | None, task: str | None) -> None:
+    """List the pretrained presets.
+
+    PATTERN selects names as in the shell, for example "vae-*".
 
     \b
     Example:
@@ -30,96 +39,117 @@ def list_command(pattern, family, modality, size, task):
 
     names = list_models(pattern, family=family, modality=modality, size=size, task=task)
     table = Table(box=None, pad_edge=False)
-    for title in ("preset", "images", "input", "latents", "PSNR, dB", "for"):
+    for title in ("preset", "domain", "input", "latent", "PSNR (dB)", "description"):
         table.add_column(title, no_wrap=title in ("preset", "input"))
     for name, e in ((name, entry(name)) for name in names):
-        latents, psnr = "×".join(map(str, e["latent_shape"])), f"{e['metrics']['psnr']['mean']:.2f}"
-        table.add_row(name, e["domain"], input_size(e), latents, psnr, e["description"])
-    Console(width=160).print(table if names else "none; medzoo list shows all")
+        latent, psnr = "×".join(map(str, e["latent_shape"])), f"{e['metrics']['psnr']['mean']:.2f}"
+        table.add_row(name, e["domain"], input_size(e), latent, psnr, e["description"])
+    Console(width=160).print(table if names else "No preset matches. Run medzoo list to show all presets.")
 
 
 @click.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="The manifest's entry.")
-def info(name, as_json):
-    """Show a preset's card, or a file's technical facts: what an .mzc file holds; of an image nothing about a patient.
+@click.argument("preset", metavar="PRESET")
+@click.option("--json", "as_json", is_flag=True, help="Print the preset's manifest entry as JSON.")
+def info(preset: str, as_json: bool) -> None:
+    """Show the model card of a preset, or the metadata of a file.
+
+    PRESET is a preset, or a file. Of image files only technical metadata is shown, none that identifies a patient; of
+    .mzc files the header.
 
     \b
     Example:
         medzoo info vae-chestxray
         medzoo info vae-chestxray --json
-        medzoo info film.dcm
+        medzoo info image.dcm
     """
     from medzoo.zoo.files import card
     from medzoo.zoo.manifest import entry
 
-    if Path(name).is_file() and Path(name).suffix.lower() == ".mzc":
+    if Path(preset).is_file() and Path(preset).suffix.lower() == ".mzc":
         from medzoo.tasks.compress import contents_of
 
-        show_json(contents_of(name))
-    elif Path(name).is_file():
+        show_json(contents_of(preset))
+    elif Path(preset).is_file():
         from medzoo.io.file_info import file_info
 
-        show_json(file_info(name))
+        show_json(file_info(preset))
     elif as_json:
-        show_json(entry(name))
+        show_json(entry(preset))
     else:
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console(width=100).print(Markdown(card(name)))
+        Console(width=100).print(Markdown(card(preset)))
 
 
 @click.command()
 @click.argument("folders", nargs=-1, type=FOLDER)
-def verify(folders):
-    """Hash the weights that ship with medzoo, those of the zoo in the cache, and preset FOLDERS, again.
+def verify(folders: tuple[Path, ...]) -> None:
+    """Verify the checksums of installed and cached weights.
+
+    FOLDERS are further preset folders to verify.
 
     \b
     Example:
         medzoo verify
         medzoo verify my-vae/
     """
-    from medzoo.zoo.files import verify as check
+    from medzoo.zoo.files import verify as verify_files
 
-    bad = 0
-    for where, problem in check(folders):
-        bad += problem is not None
-        click.echo(f"{'ok ' if problem is None else 'BAD'}  {where}" + (f": {problem}" if problem else ""))
-    if bad:
-        raise click.ClickException(f"{bad} damaged.")
+    n_damaged = 0
+    for location, problem in verify_files(folders):
+        n_damaged += problem is not None
+        click.echo(f"{'ok ' if problem is None else 'BAD'}  {location}" + (f": {problem}" if problem else ""))
+    if n_damaged:
+        raise click.ClickException(f"verify: {n_damaged} files or folders are damaged.")
 
 
 @click.command()
-@click.argument("name")
-@click.argument("out", type=PATH)
+@preset_argument
+@click.argument("out", metavar="OUTPUT", type=PATH)
 @click.option(
-    "--part", type=click.Choice(["reconstruct", "encode", "decode"]), default="reconstruct", show_default=True
+    "--endpoint",
+    type=click.Choice(["reconstruct", "encode", "decode"]),
+    default="reconstruct",
+    show_default=True,
+    help="Function to export; a SavedModel contains all three and calls this one by default.",
 )
-@click.option("--size", type=int, help="Side of the images, for a model that takes any; LiteRT wants it.")
-@click.option("--quantize", type=click.Choice(["float16", "int8"]), help="Smaller weights, for LiteRT.")
 @click.option(
-    "--images", type=FOLDER, help="With int8: folder of typical images; all arithmetic is then in whole numbers."
+    "--size",
+    type=int,
+    help="Image side in pixels, for presets that accept any size; required for .tflite.  [default: any size]",
+)
+@click.option(
+    "--quantize", type=click.Choice(["float16", "int8"]), help="Weight format of .tflite files.  [default: float32]"
+)
+@click.option(
+    "--images",
+    type=FOLDER,
+    help="Folder of representative images: calibrates int8 arithmetic. Requires --quantize int8.  "
+    "[default: int8 weights, float arithmetic]",
 )
 @overwrite_option
-def export(name, out, part, size, quantize, images, overwrite):
-    """Write a preset for use without Keras to OUT: a SavedModel folder, .onnx or .tflite.
+def export(
+    preset: str, out: Path, endpoint: str, size: int | None, quantize: str | None, images: Path | None, overwrite: bool
+) -> None:
+    """Export a preset to TensorFlow SavedModel, ONNX or LiteRT.
 
-    Inputs are images (batch, height, width, 1), float32 in [0, 1].
+    OUTPUT is a folder (SavedModel) or a file that ends in .onnx or .tflite. Inputs are images of shape
+    (batch, height, width, 1), float32 with values in [0, 1].
 
     \b
     Example:
-        medzoo export vae-chestxray encoder.onnx --part encode
+        medzoo export vae-chestxray encoder.onnx --endpoint encode
         medzoo export ae-chestxray model.tflite --size 256 --quantize int8
     """
-    from medzoo.zoo.export import export as write
+    from medzoo.zoo.export import export as export_model
     from medzoo.zoo.export import typical_images
     from medzoo.zoo.presets import load
 
-    model = load(name)
+    model = load(preset)
     if images is not None:
         images = typical_images(model, images, size)
-    write(model, out, part, size and (size, size), quantize, images, overwrite)
+    export_model(model, out, endpoint, size and (size, size), quantize, images, overwrite)
     total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) if out.is_dir() else out.stat().st_size
     click.echo(f"{out}: {total / 2**20:.2f} MiB")
 
@@ -127,15 +157,20 @@ def export(name, out, part, size, quantize, images, overwrite):
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.argument("target")
-@click.option("--license", "licence", help="Of the weights, as the hub knows it; default: what README.md says.")
-@click.option("--dataset", "datasets", multiple=True, help="Training data on the hub; may be given several times.")
-@click.option("--private", is_flag=True, help="Create the repository as a private one.")
-@click.option("--yes", is_flag=True, help="Upload; without it, only show what would be.")
-def push(folder, target, licence, datasets, private, yes):
-    """Upload a preset FOLDER to TARGET, hf://user/repo; a dry run unless --yes is given.
+@click.option("--license", help="License identifier of the weights, e.g. apache-2.0.  [default: as in README.md]")
+@click.option(
+    "--dataset",
+    "datasets",
+    multiple=True,
+    help="Identifier of a training dataset on the Hugging Face Hub; repeat the option for several.",
+)
+@click.option("--private", is_flag=True, help="Create a private repository.")
+@click.option("--yes", is_flag=True, help="Upload. Without this option, only list what would be uploaded.")
+def push(folder: Path, target: str, license: str | None, datasets: tuple[str, ...], private: bool, yes: bool) -> None:
+    """Upload a preset folder to the Hugging Face Hub.
 
-    Shows the files, the card and the manifest entry. Only a preset's own files are uploaded, whatever else the folder
-    holds. Anyone loads it by medzoo.load("hf://user/repo").
+    TARGET is hf://user/repo. Without --yes this is a dry run that lists the files, the model card and the manifest
+    entry. Only files of the preset are uploaded. Load it with medzoo.load("hf://user/repo").
 
     \b
     Example:
@@ -143,19 +178,19 @@ def push(folder, target, licence, datasets, private, yes):
         medzoo push my-vae/ hf://me/my-vae --license apache-2.0 --yes
     """
     from medzoo.zoo.push import prepare
-    from medzoo.zoo.push import push as upload_all
+    from medzoo.zoo.push import push as upload_files
 
-    upload = prepare(folder, target, licence, datasets)
+    upload = prepare(folder, target, license, datasets)
     for name, size in upload.sizes().items():
         click.echo(f"{size:12,} bytes  {name}")
     others = sorted(p.name for p in folder.iterdir() if p.name not in upload.files)
     if others:
         click.echo(f"not uploaded: {', '.join(others)}")
     click.echo(f"\n{upload.card}")
-    commit = upload_all(upload, private) if yes else None
+    commit = upload_files(upload, private) if yes else None
     click.echo(f"Manifest entry:\n{json.dumps({upload.repo.split('/')[1]: upload.entry(commit)}, indent=2)}")
     if yes:
-        click.echo(f'Uploaded. medzoo.load("hf://{upload.repo}@{commit}")')
+        click.echo(f'Uploaded. Load with medzoo.load("hf://{upload.repo}@{commit}")')
     else:
         click.echo(f"Dry run: nothing was uploaded. Add --yes to upload to {target}.")
 
