@@ -1,4 +1,4 @@
-"""The transformer knows only what came before, and learns what can be known."""
+"""The autoregressive prior is causal and learns a distribution up to its entropy."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from medzoo.tasks.generate.code_prior import AutoregressivePrior
 TINY = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0}
 
 
-def test_a_code_changes_nothing_before_it():
+def test_logits_do_not_depend_on_later_codes():
     prior = AutoregressivePrior(7, (3, 4), **TINY)
     codes = np.random.default_rng(0).integers(0, 7, (2, 12)).astype("int32")
     changed = codes.copy()
@@ -21,8 +21,8 @@ def test_a_code_changes_nothing_before_it():
 
 
 @pytest.mark.slow
-def test_it_learns_a_chain_up_to_its_entropy_and_draws_from_it_by_class():
-    # Each code follows the one before with probability 3/4, else it is any: a cross-entropy that can be worked out.
+def test_prior_learns_a_markov_chain_up_to_its_entropy_and_samples_it_by_class():
+    # Each code follows from the previous one with probability 3/4 and is uniform otherwise: the entropy is known.
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 600)
     codes = np.empty((600, 12), "int64")
@@ -40,8 +40,8 @@ def test_it_learns_a_chain_up_to_its_entropy_and_draws_from_it_by_class():
     assert prior.evaluate((codes, labels), verbose=0) == pytest.approx(entropy, abs=0.1)
     assert history["val_loss"][-1] == pytest.approx(entropy, abs=0.1)
     for label, step in ((0, -1), (1, 1)):
-        drawn = prior.sample(100, label, seed=0).reshape(100, 12)
-        assert ((drawn[:, 1:] - drawn[:, :-1]) % 4 == step % 4).mean() == pytest.approx(p[0], abs=0.1)
+        samples = prior.sample(100, label, seed=0).reshape(100, 12)
+        assert ((samples[:, 1:] - samples[:, :-1]) % 4 == step % 4).mean() == pytest.approx(p[0], abs=0.1)
     assert np.array_equal(prior.sample(3, 1, seed=5), prior.sample(3, 1, seed=5))
 
 
@@ -55,15 +55,15 @@ def test_keras_file_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     ("codes", "message"),
-    [(np.zeros((2, 4, 3), int), r"expected \(N, \*\(3, 4\)\)"), (np.full((2, 3, 4), 7), "from 0 to 6")],
+    [(np.zeros((2, 4, 3), int), r"Expected shape \(N, \*\(3, 4\)\)"), (np.full((2, 3, 4), 7), "from 0 to 6")],
 )
-def test_other_codes_are_refused(codes, message):
+def test_codes_of_another_shape_or_range_raise(codes, message):
     prior = AutoregressivePrior(7, (3, 4), **TINY)
     prior.compile()
     with pytest.raises(ValueError, match=message):
         prior.fit(codes)
 
 
-def test_labels_go_with_classes():
-    with pytest.raises(ValueError, match="label=None; expected 0 to 1"):
+def test_class_conditional_prior_requires_a_label():
+    with pytest.raises(ValueError, match="Expected 0 to 1, got None"):
         AutoregressivePrior(7, (3, 4), num_classes=2, **TINY).sample(1)

@@ -16,7 +16,7 @@ from medzoo.io.listing import frames_of, list_files
 from medzoo.io.volume_reader import list_volumes
 from medzoo.models import VAE
 from medzoo.tasks.shared.batching import batch_by_shape
-from medzoo.utils.files import check_settings, written_whole
+from medzoo.utils.files import atomic_write, check_settings
 from medzoo.utils.parallel import cores
 from medzoo.zoo.files import image_shape_of, weights_digest
 from medzoo.zoo.presets import load
@@ -196,7 +196,7 @@ def _write(path, rows):
         schema = schema.append(pyarrow.field("depth", pyarrow.int32()))
     if any("log_variance" in row for row in rows):
         schema = schema.append(pyarrow.field("log_variance", pyarrow.list_(pyarrow.float16())))
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         table = pyarrow.Table.from_pylist(rows, schema=schema)
         parquet.write_table(table, part, compression="zstd", write_page_checksum=True)
 

@@ -1,4 +1,4 @@
-"""Draw images that nobody's body gave: from the prior, from where real latents lie, between two images."""
+"""Generation of synthetic images: from a prior, from the latents of reference images, and by interpolation."""
 
 from medzoo.tasks.generate.code_prior import AutoregressivePrior
 from medzoo.tasks.generate.sampling import (
