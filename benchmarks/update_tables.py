@@ -13,7 +13,7 @@ import click
 from medzoo.evaluation.model_card import read_json
 from medzoo.evaluation.publish import between_marks
 from medzoo.metrics.bootstrap import format_ci
-from medzoo.utils.files import write_whole
+from medzoo.utils.files import write_atomically
 from medzoo.utils.tables import table
 from medzoo.zoo.manifest import manifest
 
@@ -156,7 +156,7 @@ def models():
         latent = "×".join(map(str, e["latent_shape"])) + (" codes" if e["family"] == "VQVAE" else "")
         ratio = "–" if e["family"] == "Codec" else f"{e['compression_ratio']:g}:1"
         psnr, ssim = format_ci(measured["psnr"]), f"{measured['ssim']['mean']:.3f}"
-        license = e.get("license", e.get("licence"))
+        license = e["license"]
         yield (
             f"[`{name}`](medzoo/zoo/weights/{name}/README.md)",
             e["domain"],
@@ -192,7 +192,7 @@ def written(path):
 @click.command(help=__doc__)
 def main():
     for path in (PAGE, README):
-        write_whole(path, written(path))
+        write_atomically(path, written(path))
 
 
 if __name__ == "__main__":
