@@ -57,7 +57,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             return f"{match[1]}({path})"
         return f"{match[1]}({posixpath.relpath(path, posixpath.dirname(page.file.src_uri) or '.')}{mark}{anchor})"
 
-    return re.sub(r"(\[[^\]]*\]|!\[[^\]]*\])\(([^)\s]+)\)", rewrite, markdown)
+    # The third alternative is the target of a linked image, `[![text](image)](target)`.
+    return re.sub(r"(\[[^\]]*\]|!\[[^\]]*\]|(?<=\))\])\(([^)\s]+)\)", rewrite, markdown)
 
 
 def _source(uri):
