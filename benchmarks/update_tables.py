@@ -1,198 +1,221 @@
-"""Update the table by task of docs/pretrained-models.md and the tables of models and of compute in the README.
+"""Update the tables of presets and of compute in README.md and docs/pretrained-models.md from benchmark results.
 
     python benchmarks/update_tables.py
 
-Nothing is measured here: every row is of a page's JSON file, and links that page. Where several presets could do, the
-table names the best of them on test images (for features, the best on validation images).
+Nothing is computed here: every row is taken from the manifest or from the JSON file of a benchmark. If several presets
+suit a task, the table lists the best one on test images (for features, the best one on validation images).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from medzoo.evaluation.model_card import read_json
-from medzoo.evaluation.publish import between_marks
+from medzoo.evaluation.publish import replace_between_marks
 from medzoo.metrics.bootstrap import format_ci
-from medzoo.utils.files import write_atomically
+from medzoo.utils.files import write_whole
 from medzoo.utils.tables import table
 from medzoo.zoo.manifest import manifest
 
 HERE = Path(__file__).parent
 PAGE, README = HERE.parent / "docs" / "pretrained-models.md", HERE.parent / "README.md"
-MARK, COST, MODELS = (f"{what}: python benchmarks/update_tables.py" for what in ("by task", "cost", "models"))
-COST_HEADER = ["Model", "Parameters", "GMACs per image", "Relative throughput (pixels/s)"]
-MODELS_HEADER = ["Preset", "Modality", "Input", "Latent", "Compression", "Parameters", "PSNR (dB)", "SSIM", "License"]
-LICENSES = {"cc-by-4.0": "CC BY 4.0", "cc-by-sa-4.0": "CC BY-SA 4.0", "apache-2.0": "Apache-2.0"}
-LABELS = {"0.01": "1%", "0.1": "10%", "1.0": "all"}
+BY_TASK, MODELS, COMPUTE = (f"{what}: python benchmarks/update_tables.py" for what in ("by task", "models", "cost"))
+LABELS = {"0.01": "1%", "0.1": "10%", "1.0": "100%"}
 
 
-def measured(page):
+def read_results(page: str) -> dict:
+    """Return the results of a benchmark."""
     return read_json(HERE, f"{page}.json")
 
 
-def link(page, words):
-    return f"[{words}](../benchmarks/{page}.md)"
+def link(page: str, text: str) -> str:
+    """Return a Markdown link to the page of a benchmark."""
+    return f"[{text}](../benchmarks/{page}.md)"
 
 
-def preset(name):
+def preset_link(name: str) -> str:
+    """Return a Markdown link to a model card."""
     return f"[`{name}`](../medzoo/zoo/weights/{name}/README.md)"
 
 
-def faithful():
-    """Reconstruction: of each kind of image, the preset of highest PSNR, and the one of fewest numbers."""
-    rows = measured("modalities")["results"]
-    for subject in dict.fromkeys(r["domain"] for r in rows):
-        those = sorted((r for r in rows if r["domain"] == subject), key=lambda r: -r["psnr"]["mean"])
-        best, fewest = those[0], min(those, key=lambda r: r["numbers"])
-        names, said = [preset(best["model"])], [_restored(best)]
-        if fewest is not best:
-            names.append(preset(fewest["model"]))
-            said.append(_restored(fewest))
-        yield "reconstruct", subject, " or ".join(names), link("modalities", "; ".join(said))
+def reconstruction() -> Iterator[tuple]:
+    """Yield, per domain, the preset of highest PSNR and the one with the smallest latents."""
+    results = read_results("reconstruction_by_modality")["results"]
+    for domain in dict.fromkeys(r["domain"] for r in results):
+        own = sorted((r for r in results if r["domain"] == domain), key=lambda r: -r["psnr"]["mean"])
+        best, smallest = own[0], min(own, key=lambda r: r["latent_size"])
+        names, quality = [preset_link(best["model"])], [_quality(best)]
+        if smallest is not best:
+            names.append(preset_link(smallest["model"]))
+            quality.append(_quality(smallest))
+        yield "Reconstruction", domain, " or ".join(names), link("reconstruction_by_modality", "; ".join(quality))
 
 
-def _restored(row):
-    numbers = row["pixels"] / row["numbers"]
-    return f"{row['psnr']['mean']:.1f} dB, SSIM {row['ssim']['mean']:.2f} from one number for {numbers:g} pixels"
+def _quality(row):
+    ratio = row["pixels"] / row["latent_size"]
+    return f"{row['psnr']['mean']:.1f} dB, SSIM {row['ssim']['mean']:.2f} ({ratio:g}:1)"
 
 
-def features():
-    """Features for classifiers: the best preset on validation images, by share of labels."""
-    for data, found in measured("labels")["results"].items():
-        for share, words in LABELS.items():
-            known = {k: v[share] for k, v in found["frozen_on_validation"].items() if "-" in k.split(",")[0]}
-            best = max(known, key=known.get)
-            name, kind = best.split(", ")
-            auc = {k: v[share]["mean"] for k, v in found["auc"].items()}
-            random = next(v for k, v in auc.items() if k.startswith("frozen: random weights"))
-            said = f"AUC {auc[f'frozen: {best}']:.3f} on {kind}; random weights {random:.3f}"
-            said += f", PCA {auc['frozen: pixels, PCA of 256']:.3f}"
-            yield "classify", f"{data}, {words} of the labels", preset(name), link("labels", said)
+def features() -> Iterator[tuple]:
+    """Yield, per data set and fraction of labels, the preset whose frozen features are best on validation images."""
+    for data, found in read_results("label_efficiency")["results"].items():
+        for fraction, labels in LABELS.items():
+            validation = {k: v[fraction] for k, v in found["frozen_on_validation"].items() if "-" in k.split(",")[0]}
+            best = max(validation, key=validation.get)
+            name, feature_type = best.split(", ")
+            auc = {k: v[fraction]["mean"] for k, v in found["auc"].items()}
+            untrained = next(v for k, v in auc.items() if k.startswith("frozen: random initialization"))
+            text = f"AUC {auc[f'frozen: {best}']:.3f} ({feature_type} features); random initialization {untrained:.3f}"
+            text += f", PCA {auc['frozen: pixels, PCA with 256 components']:.3f}"
+            row = f"{data}, frozen features, {labels} of labels"
+            yield "Classification", row, preset_link(name), link("label_efficiency", text)
 
 
-def diagnoses():
-    """The best preset fine-tuned with all labels."""
-    for data, found in measured("diagnosis")["results"].items():
-        auc = {way.removesuffix(", fine-tuned"): own["AUC"]["mean"] for way, own in found.items()}
-        best = max((way for way in auc if way in manifest()), key=auc.get)
-        random = next(value for way, value in auc.items() if way.endswith("from random weights"))
-        said = f"AUC {auc[best]:.3f}; a net from random weights {random:.3f}"
-        yield "classify", f"{data}, fine-tuned", preset(best), link("diagnosis", said)
+def fine_tuning() -> Iterator[tuple]:
+    """Yield, per data set, the best preset fine-tuned with all labels."""
+    for data, found in read_results("fine_tuning")["results"].items():
+        auc = {row.removesuffix(", fine-tuned"): own["AUC"]["mean"] for row, own in found.items()}
+        best = max((name for name in auc if name in manifest()), key=auc.get)
+        scratch = next(value for row, value in auc.items() if row.endswith("from scratch"))
+        text = f"AUC {auc[best]:.3f}; from scratch {scratch:.3f}"
+        yield "Classification", f"{data}, fine-tuned", preset_link(best), link("fine_tuning", text)
 
 
-def anomalies():
-    for data, found in measured("anomaly")["results"].items():
+def anomaly_detection() -> Iterator[tuple]:
+    """Yield, per data set, the AUROC of the default detector and of the PCA baseline."""
+    for data, found in read_results("anomaly_detection")["results"].items():
         pca = next(v for k, v in found.items() if "PCA" in k)["test"]["mean"]
-        said = f"AUROC {found['synthetic']['test']['mean']:.3f}; error of a PCA {pca:.3f}"
-        yield "anomaly", data, preset("mae-medical"), link("anomaly", said)
+        text = f"AUROC {found['synthetic']['test']['mean']:.3f}; PCA reconstruction error {pca:.3f}"
+        yield "Anomaly detection", data, preset_link("mae-medical"), link("anomaly_detection", text)
 
 
-def masks():
-    encoders = {"chest films": "ae-chestxray", "hippocampus": "vqvae-hippocampus"}
-    for data, found in measured("segment")["results"].items():
+def segmentation() -> Iterator[tuple]:
+    """Yield, per task and number of training images, the Dice coefficients and differences to training from scratch."""
+    encoders = {"chest X-ray": "ae-chestxray", "hippocampus": "vqvae-hippocampus"}
+    for data, found in read_results("segmentation")["results"].items():
         for count, dice in found.items():
-            said = ", ".join(f"{organ} {value['mean']:.3f}" for organ, value in dice["pretrained"].items())
-            gained = ", ".join(f"{value['mean']:+.3f}" for value in dice["pretrained less random"].values())
-            said = f"Dice {said}; over random weights {gained}"
-            yield "segment", f"{data}, {count} with masks", preset(encoders[data]), link("segment", said)
+            text = ", ".join(f"{structure} {value['mean']:.3f}" for structure, value in dice["pretrained"].items())
+            differences = ", ".join(f"{value['mean']:+.3f}" for value in dice["difference"].values())
+            text = f"Dice {text}; difference to training from scratch {differences}"
+            row = f"{data}, {count} labeled images"
+            yield "Segmentation", row, preset_link(encoders[data]), link("segmentation", text)
 
 
-def drawing():
-    def said(rows):
-        frechet = {r["how"]: r["frechet"] for r in rows}
+def generation() -> Iterator[tuple]:
+    """Yield, per preset with a learned prior, the Fréchet distances of the prior and of N(0, I)."""
+
+    def distances(rows):
+        frechet = {r["source"]: r["frechet"] for r in rows}
         return f"Fréchet distance {frechet['learned prior']:.1f}; N(0, I) {frechet['N(0, I)']:.1f}"
 
-    films = [r for r in measured("films")["results"] if r["kind"] == "adults"]
-    yield "generate", "chest films, 256 pixels", preset("vae-chestxray"), link("films", said(films))
-    rows = measured("generate")["results"]
-    for images in dict.fromkeys(r["images"] for r in rows if r["how"] == "learned prior"):
-        own = [r for r in rows if r["images"] == images]
-        yield "generate", images, preset(own[0]["model"]), link("generate", said(own))
+    adults = [r for r in read_results("chestxray_generation")["results"] if r["group"] == "adults"]
+    text = link("chestxray_generation", distances(adults))
+    yield "Generation", "chest X-ray, 256 pixels", preset_link("vae-chestxray"), text
+    results = read_results("generation")["results"]
+    for images in dict.fromkeys(r["images"] for r in results if r["source"] == "learned prior"):
+        own = [r for r in results if r["images"] == images]
+        yield "Generation", images, preset_link(own[0]["model"]), link("generation", distances(own))
 
 
-def latents():
-    auc = {r["input"]: r["auc"]["mean"] for r in measured("latents")["results"]}
-    said = ", ".join(
-        f"{name} {value:.3f}" for name, value in auc.items() if name.startswith(("films", "latents, drawn"))
+def latent_training() -> Iterator[tuple]:
+    """Yield the AUC of classifiers trained on latents and on images."""
+    auc = {r["input"]: r["auc"]["mean"] for r in read_results("latent_training")["results"]}
+    text = ", ".join(
+        f"{name} {value:.3f}" for name, value in auc.items() if name.startswith(("images", "latents, sampled"))
     )
-    yield "encode", "chest films, to train on latents", preset("vae-chestxray"), link("latents", f"AUC {said}")
+    row = "chest X-ray, training on latents"
+    yield "Encoding", row, preset_link("vae-chestxray"), link("latent_training", f"AUC {text}")
 
 
-def small_files():
-    bits = measured("rate-distortion")["bjontegaard"]
-    for films in dict.fromkeys(key.rpartition(", ")[0] for key in bits):
-        said = ", ".join(
-            f"{bits[f'{films}, {c}']['psnr']['mean']:+.0%} to {c}" for c in ("AVIF", "JPEG 2000", "JPEG XL")
+def compression() -> Iterator[tuple]:
+    """Yield, per test set, the rate of the codec relative to other formats at equal PSNR."""
+    bits = read_results("rate_distortion")["bjontegaard"]
+    for images in dict.fromkeys(key.rpartition(", ")[0] for key in bits):
+        text = ", ".join(
+            f"{bits[f'{images}, {c}']['psnr']['mean']:+.0%} versus {c}" for c in ("AVIF", "JPEG 2000", "JPEG XL")
         )
-        yield (
-            "compress",
-            f"chest films, {films}",
-            preset("codec-chestxray"),
-            link("rate-distortion", f"bits {said}"),
-        )
+        row = f"chest X-ray, {images}"
+        yield "Compression", row, preset_link("codec-chestxray"), link("rate_distortion", f"bits {text}")
 
 
-def noise():
-    rows = measured("denoise")["results"]
-    for kind in dict.fromkeys(r["noise"] for r in rows):
-        psnr = {r["method"]: r["psnr"]["mean"] for r in rows if r["noise"] == kind}
+def denoising() -> Iterator[tuple]:
+    """Yield, per noise, the method of highest PSNR, and the best filter."""
+    results = read_results("denoising")["results"]
+    for noise in dict.fromkeys(r["noise"] for r in results):
+        psnr = {r["method"]: r["psnr"]["mean"] for r in results if r["noise"] == noise}
         own = psnr.pop("dae-chestxray")
         best = max(psnr, key=psnr.get)
-        said = f"{own:.1f} dB; {best} {psnr[best]:.1f}"
-        which = preset("dae-chestxray") if own > psnr[best] else f"{best}, not a net"
-        yield "denoise", f"chest films, {kind}", which, link("denoise", said)
+        text = f"{own:.1f} dB; {best} {psnr[best]:.1f} dB"
+        method = preset_link("dae-chestxray") if own > psnr[best] else f"{best} (no preset)"
+        yield "Denoising", f"chest X-ray, {noise}", method, link("denoising", text)
 
 
-def rows():
-    for part in (faithful, features, diagnoses, anomalies, masks, drawing, latents, small_files, noise):
+def rows() -> Iterator[tuple]:
+    """Yield all rows of the table by task."""
+    for part in (
+        reconstruction,
+        features,
+        fine_tuning,
+        anomaly_detection,
+        segmentation,
+        generation,
+        latent_training,
+        compression,
+        denoising,
+    ):
         yield from part()
 
 
-def models():
-    """The presets of the manifest, those of one domain together, with PSNR and SSIM on the test split."""
+def compute() -> Iterator[tuple]:
+    """Yield parameters, MACs and throughput of one image, of medzoo and of other libraries, on one backend."""
+    results = [r for r in read_results("model_comparison")["results"] if r["backend"] == "torch"]
+    slowest = min(r["megapixels_per_second"] for r in results)
+    for r in results:
+        gmacs = r["macs_per_pixel"] * r["side"] ** 2 / 1e9
+        speedup = r["megapixels_per_second"] / slowest
+        yield r["name"], f"{r['parameters'] / 1e6:.1f} M", f"{gmacs:.{0 if gmacs >= 100 else 1}f}", f"{speedup:.0f}×"
+
+
+def models() -> Iterator[tuple]:
+    """Yield one row per preset: images, input, latent, compression, parameters, quality and license."""
     for name, e in sorted(manifest().items(), key=lambda item: (item[1]["domain"], item[0])):
-        measured = e["metrics"]
-        size = "×".join(map(str, measured["image_size"])) + ("ᵃ" if None in e["input"] else "")
-        latent = "×".join(map(str, e["latent_shape"])) + (" codes" if e["family"] == "VQVAE" else "")
-        ratio = "–" if e["family"] == "Codec" else f"{e['compression_ratio']:g}:1"
-        psnr, ssim = format_ci(measured["psnr"]), f"{measured['ssim']['mean']:.3f}"
-        license = e["license"]
+        quality = e["metrics"]
+        shape = list(e["latent_shape"])
+        is_codec = e["family"] == "Codec"
         yield (
             f"[`{name}`](medzoo/zoo/weights/{name}/README.md)",
             e["domain"],
-            size,
-            latent,
-            ratio,
+            "×".join(map(str, quality["image_size"])) + ("ᵃ" if e["input"][0] is None else ""),
+            "×".join(map(str, shape)) + (" codes" if e["family"] == "VQVAE" else ""),
+            "–" if is_codec else f"{e['compression_ratio']:g}:1",
             f"{e['parameters'] / 1e6:.1f} M",
-            psnr,
-            ssim,
-            LICENSES.get(license, license),
+            format_ci(quality["psnr"]),
+            f"{quality['ssim']['mean']:.3f}",
+            _license_name(e["license"]),
         )
 
 
-def costs():
-    """Compute of one image through encoder and decoder with the PyTorch backend."""
-    measured_rows = [r for r in measured("model_comparison")["results"] if r["backend"] == "torch"]
-    slowest = min(r["megapixels_per_second"] for r in measured_rows)
-    for r in measured_rows:
-        gmacs = r["macs_per_pixel"] * r["side"] ** 2 / 1e9
-        throughput = r["megapixels_per_second"] / slowest
-        yield r["name"], f"{r['parameters'] / 1e6:.1f} M", f"{gmacs:.{1 if gmacs < 100 else 0}f}", f"{throughput:.0f}×"
+def _license_name(identifier):
+    name = identifier.upper().replace("APACHE", "Apache")
+    return name.replace("CC-", "CC ").replace("-4.0", " 4.0")
 
 
-def written(path):
-    """Return the text of one of the two pages with its tables up to date."""
+def updated(path: Path) -> str:
+    """Return the text of one of the two pages with its table updated."""
     text = path.read_text(encoding="utf-8")
     if path == README:
-        text = between_marks(text, MODELS, table(MODELS_HEADER, models()))
-        return between_marks(text, COST, table(COST_HEADER, costs()))
-    return between_marks(text, MARK, table(["task", "images", "preset", "measured"], rows()))
+        header = ["Preset", "Modality", "Input", "Latent", "Compression", "Parameters", "PSNR (dB)", "SSIM", "License"]
+        text = replace_between_marks(text, MODELS, table(header, models()))
+        header = ["Model", "Parameters", "GMACs per image", "Relative throughput (pixels/s)"]
+        return replace_between_marks(text, COMPUTE, table(header, compute()))
+    return replace_between_marks(text, BY_TASK, table(["Task", "Data", "Preset", "Result"], rows()))
 
 
 @click.command(help=__doc__)
 def main():
     for path in (PAGE, README):
-        write_atomically(path, written(path))
+        write_whole(path, updated(path))
 
 
 if __name__ == "__main__":

@@ -20,41 +20,50 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from common import bar_chart, cached, description, measure_throughput, run_in_process, throughput_table, use_one_core, write_page
+from common import (
+    bar_chart,
+    cached,
+    description,
+    measure_throughput,
+    run_in_process,
+    throughput_table,
+    use_one_core,
+    write_page,
+)
 
 import medzoo
-from medzoo.evaluation.reconstruction import cut, join
+from medzoo.evaluation.reconstruction import from_rows, to_rows
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 from medzoo.metrics.image import psnr
 from medzoo.models.tiles import pad_to_multiple
 from medzoo.training.trainer import training_schedule
 
 STEPS, RATE = 600, 1e-3
-SHIPPED = "vqvae-hippocampus"
-ON_SLICES, CROP, SLICES = "vqvae-brainmri", 32, (1, 64, 64)
+PRESET = "vqvae-hippocampus"
+PRESET_2D, CROP, SLICES = "vqvae-brainmri", 32, (1, 64, 64)
 SHARED = {"latent_dim": 8, "codebook_size": 1024, "filters": (48,), "blocks_per_stage": 2}
-ROWS = {  # name: (voxels a number stands for, what reconstructs)
+ROWS = {  # name: (voxels per latent element, method)
     "PCA of blocks of 8×8×8, 8 components": (64, "pca"),
-    f"{SHIPPED}, as it is": (64, SHIPPED),
-    f"{SHIPPED}, fine-tuned": (64, "fine-tuned"),
-    "its net, from the PCA of patches of 4×4×4": (64, "volumes"),
-    "slices: the same, patches of 8×8": (64, "slices"),
-    f"slices: {ON_SLICES}, as it is": (16, ON_SLICES),
+    f"{PRESET}, pretrained": (64, PRESET),
+    f"{PRESET}, fine-tuned": (64, "fine-tuned"),
+    "same network, initialized from PCA of patches of 4×4×4": (64, "volumes"),
+    "slices: same network, patches of 8×8": (64, "slices"),
+    f"slices: {PRESET_2D}, pretrained": (16, PRESET_2D),
 }
 TILED = """
 import json, resource
 import numpy as np, medzoo
 x = np.random.default_rng(0).random((1, 300, 512, 512, 1), dtype="float32")
-made = medzoo.load("vqvae-hippocampus").reconstruct(x, tile=96)
-assert made.shape == x.shape
+y = medzoo.load("vqvae-hippocampus").reconstruct(x, tile=96)
+assert y.shape == x.shape
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(json.dumps({"gib": peak, "volume_gib": x.nbytes / 2**30}))
 """
 
 
 @lru_cache(1)
-def heads(data):
-    """`{split: [volumes (D, H, W, 1)]}`, T1 and FLAIR of each person."""
+def volumes_by_split(data):
+    """Return `{split: [volumes (D, H, W, 1)]}`, T1 and FLAIR of each person."""
     folder = data / "brain_3d"
     rows = [row.split(",") for row in (folder / "split.csv").read_text().split()[1:]]
     files = {s: [f for p, where in rows if where == s for f in sorted(folder.glob(f"*/{p}_*"))] for _, s in rows}
@@ -62,7 +71,7 @@ def heads(data):
 
 
 class Crops(keras.utils.PyDataset):
-    """Batches of random crops of some volumes, of so many voxels; of one slice they are images."""
+    """Batches of random crops of volumes; crops of one slice are images."""
 
     def __init__(self, volumes, size, steps):
         super().__init__()
@@ -83,87 +92,89 @@ class Crops(keras.utils.PyDataset):
         return crops[:, 0] if self.size[0] == 1 else crops
 
 
-def net(way):
-    if way == "volumes":
+def build_model(method):
+    if method == "volumes":
         return medzoo.VQVAE((None, None, None, 1), patch_size=4, seed=0, **SHARED)
-    if way == "slices":
+    if method == "slices":
         return medzoo.VQVAE((None, None, 1), patch_size=8, seed=0, **SHARED)
-    return medzoo.load(SHIPPED if way == "fine-tuned" else way)
+    return medzoo.load(PRESET if method == "fine-tuned" else method)
 
 
-def whole(function, volume, model):
-    """A function of batches, applied to a volume as one, or to its slices."""
+def apply_to_volume(function, volume, model):
+    """Apply a function of batches to a volume, or to its slices."""
     batch = volume[None] if model.spatial_dims == 3 else volume
-    made = function(pad_to_multiple(batch, model))
-    return made[tuple(slice(side) for side in batch.shape)].reshape(volume.shape)
+    found = function(pad_to_multiple(batch, model))
+    return found[tuple(slice(side) for side in batch.shape)].reshape(volume.shape)
 
 
-def measured(data, way):
-    """PSNR of each test volume."""
-    pairs = zip(heads(data)["test"], reconstructed(data, way), strict=True)
-    return [float(psnr(truth[None], made[None])[0]) for truth, made in pairs]
+def evaluate(data, method):
+    """Return the PSNR of each test volume."""
+    pairs = zip(volumes_by_split(data)["test"], reconstruct(data, method), strict=True)
+    return [float(psnr(truth[None], found[None])[0]) for truth, found in pairs]
 
 
-def reconstructed(data, way):
-    """The test volumes, as one of `ROWS` makes them."""
-    split = heads(data)
-    if way == "pca":
-        made = pca(split["train"])
-        return [made(volume) for volume in split["test"]]
+def reconstruct(data, method):
+    """Return reconstructions of the test volumes by one method of `ROWS`."""
+    split = volumes_by_split(data)
+    if method == "pca":
+        reconstruct_pca = pca(split["train"])
+        return [reconstruct_pca(volume) for volume in split["test"]]
     keras.utils.set_random_seed(0)
-    model = net(way)
-    if way in ("fine-tuned", "volumes", "slices"):
-        batches = Crops(split["train"], SLICES if way == "slices" else (CROP,) * 3, STEPS)
-        if way != "fine-tuned":
+    model = build_model(method)
+    if method in ("fine-tuned", "volumes", "slices"):
+        batches = Crops(split["train"], SLICES if method == "slices" else (CROP,) * 3, STEPS)
+        if method != "fine-tuned":
             model.initialize_from_pca(np.concatenate([batches[i] for i in range(10)]))
         model.compile(keras.optimizers.Adam(training_schedule(RATE, STEPS), global_clipnorm=1000.0))
         model.fit(batches, epochs=1, shuffle=False, verbose=2)
-    return [whole(model.reconstruct, volume, model) for volume in split["test"]]
+    return [apply_to_volume(model.reconstruct, volume, model) for volume in split["test"]]
 
 
 def pca(volumes, side=8, components=8):
-    """A function that reconstructs a volume from the PCA of its blocks."""
+    """Return a function that reconstructs a volume from the PCA of its blocks."""
     from sklearn.decomposition import PCA
 
-    def whole_blocks(volume):
+    def pad_to_blocks(volume):
         margins = [(0, -n % side) for n in volume.shape[:3]]
         return np.pad(volume, [*margins, (0, 0)], mode="edge")[None]
 
-    seen = np.concatenate([cut(whole_blocks(volume), side) for volume in volumes])
+    seen = np.concatenate([to_rows(pad_to_blocks(volume), side) for volume in volumes])
     fitted = PCA(components, svd_solver="covariance_eigh").fit(seen)
 
     def reconstruct(volume):
-        x = whole_blocks(volume)
-        made = fitted.inverse_transform(fitted.transform(cut(x, side))).astype("float32")
-        return np.clip(join(made, x.shape, side)[0][tuple(slice(n) for n in volume.shape)], 0, 1)
+        x = pad_to_blocks(volume)
+        found = fitted.inverse_transform(fitted.transform(to_rows(x, side))).astype("float32")
+        return np.clip(from_rows(found, x.shape, side)[0][tuple(slice(n) for n in volume.shape)], 0, 1)
 
     return reconstruct
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
-@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
+@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder of intermediate results.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, cache, out):
     use_one_core()
     cache.mkdir(parents=True, exist_ok=True)
-    made = {
-        name: cached(cache, ["volumes", way], lambda way=way: measured(data, way))
-        for name, (_, way) in ROWS.items()
+    scores = {
+        name: cached(cache, ["volumes", method], lambda method=method: evaluate(data, method))
+        for name, (_, method) in ROWS.items()
     }
-    quality = {name: bootstrap_mean_ci(own) for name, own in made.items()}
-    bar_chart(out, list(quality), [round(value["mean"], 2) for value in quality.values()], "PSNR of unseen heads, dB")
-    fast = measure_throughput({SHIPPED: (1, 96, 96, 96, 1), ON_SLICES: (96, 96, 96, 1)}, "voxel")
+    quality = {name: bootstrap_mean_ci(own) for name, own in scores.items()}
+    bar_chart(
+        out, list(quality), [round(value["mean"], 2) for value in quality.values()], "PSNR of held-out volumes (dB)"
+    )
+    throughput = measure_throughput({PRESET: (1, 96, 96, 96, 1), PRESET_2D: (96, 96, 96, 1)}, "voxel")
     tiled = run_in_process(TILED, "tensorflow")
     cells = [[name, f"1/{ROWS[name][0]}", format_ci(value)] for name, value in quality.items()]
-    memory = [["volume", f"{tiled['volume_gib']:.2f} GiB"], ["process, at most", f"{tiled['gib']:.2f} GiB"]]
+    memory = [["volume", f"{tiled['volume_gib']:.2f} GiB"], ["process, peak", f"{tiled['gib']:.2f} GiB"]]
     tables = [
-        ("Heads that were not trained on", ["", "numbers a voxel", "PSNR, dB"], cells),
-        throughput_table(fast, "voxel"),
-        ("512×512×300 voxels in tiles", ["", ""], memory),
+        ("Held-out brain volumes", ["Model", "latent elements per voxel", "PSNR (dB)"], cells),
+        throughput_table(throughput, "voxel"),
+        ("512×512×300 voxels in tiles", ["Memory", ""], memory),
     ]
-    facts = {"backend": keras.backend.backend(), "psnr": quality, "speed": fast, "tiled": tiled}
-    write_page(out, "Volumes", tables, facts, description())
+    facts = {"backend": keras.backend.backend(), "psnr": quality, "speed": throughput, "tiled": tiled}
+    write_page(out, "Volumes: 3D versus 2D networks", tables, facts, description())
 
 
 if __name__ == "__main__":

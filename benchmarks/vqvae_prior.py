@@ -1,9 +1,10 @@
-"""A transformer over the codes of vqvae-chestxray-64: bits a code, and how real the images are that are drawn from it.
+"""Autoregressive prior over the codes of vqvae-chestxray-64: bits per code and quality of generated images.
 
     python benchmarks/vqvae_prior.py --data medical_mnist_64.npz --out benchmarks/vqvae_prior
 
-Beside it: the frequency of each code, and of each code at each place (bits); a VAE's prior and codes drawn place by
-place (images). Trained on the training films, stopped by the validation films, measured on the test films.
+Baselines are the frequency of each code, and of each code per position (bits), and the prior of a VAE and codes sampled
+independently per position (images). The prior is trained on training images, stopped by the validation loss and
+evaluated on test images.
 """
 
 from pathlib import Path
@@ -11,11 +12,11 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from common import write
+from common import write_page
 
 import medzoo
 from medzoo.data.npz import load_npz, to_float
-from medzoo.evaluation.generation import _covered, frechet
+from medzoo.evaluation.generation import covered_fraction, frechet_distance
 from medzoo.tasks.features import extract_features
 from medzoo.tasks.generate import detect_copies
 from medzoo.tasks.generate.code_prior import AutoregressivePrior
@@ -25,7 +26,7 @@ COUNT = 300
 
 
 def frequencies(train, size):
-    """Share of each code at each place, `(rows, columns, size)`, a little of its overall share mixed in."""
+    """Return the frequency of each code, overall and per position `(rows, columns, size)`, the latter smoothed."""
     overall = np.bincount(train.ravel(), minlength=size) + 1.0
     counts = np.zeros((*train.shape[1:], size))
     for grid in train:
@@ -38,11 +39,11 @@ def frequencies(train, size):
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--epochs", default=4, show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
-@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the trained prior's weights.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the weights of the trained prior.")
 def main(data, epochs, out, keep):
-    vqvae, vae, judge = (medzoo.load(n) for n in ("vqvae-chestxray-64", "vae-chestxray-64", "ae-chestxray"))
-    films = {s: to_float(load_npz(data, s, ["chest_xray"])) for s in ("train", "val", "test")}
-    codes = {s: vqvae.encode(x) for s, x in films.items()}
+    vqvae, vae, encoder = (medzoo.load(n) for n in ("vqvae-chestxray-64", "vae-chestxray-64", "ae-chestxray"))
+    images = {s: to_float(load_npz(data, s, ["chest_xray"])) for s in ("train", "val", "test")}
+    codes = {s: vqvae.encode(x) for s, x in images.items()}
     size = vqvae.quantizer.codebook_size
     keras.utils.set_random_seed(0)
     prior = AutoregressivePrior(size, codes["train"].shape[1:], width=128, depth=4, dropout=0.1)
@@ -58,35 +59,37 @@ def main(data, epochs, out, keep):
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
         prior.save_weights(keep / "prior.weights.h5")
-    overall, placed = frequencies(codes["train"], size)
+    overall, by_position = frequencies(codes["train"], size)
     rows, columns = np.indices(codes["test"].shape[1:])
     bits = {
         "frequency of each code": -np.log2(overall[codes["test"]]).mean(),
-        "frequency at each place": -np.log2(placed[rows, columns, codes["test"]]).mean(),
+        "frequency of each code per position": -np.log2(by_position[rows, columns, codes["test"]]).mean(),
         "transformer": prior.evaluate(codes["test"], verbose=0) / np.log(2),
     }
     rng = np.random.default_rng(0)
-    cumulative = placed.cumsum(axis=-1)
-    alone = (rng.random((COUNT, *cumulative.shape[:2], 1)) > cumulative).sum(axis=-1).clip(0, size - 1)
-    drawn = {
+    cumulative = by_position.cumsum(axis=-1)
+    independent = (rng.random((COUNT, *cumulative.shape[:2], 1)) > cumulative).sum(axis=-1).clip(0, size - 1)
+    generated = {
         "transformer": vqvae.decode(np.concatenate([prior.sample(60, seed=s) for s in range(COUNT // 60)])),
-        "codes drawn place by place": vqvae.decode(alone.astype("int32")),
+        "codes sampled independently per position": vqvae.decode(independent.astype("int32")),
         "prior of vae-chestxray-64": vae.sample(COUNT, seed=0),
-        "test films, reconstructed by vqvae-chestxray-64": vqvae.reconstruct(films["test"][:COUNT]),
+        "test images, reconstructed by vqvae-chestxray-64": vqvae.reconstruct(images["test"][:COUNT]),
     }
-    real, found = extract_features(judge, films["val"]), []
-    for method, images in drawn.items():
-        seen = extract_features(judge, images)
+    real, found = extract_features(encoder, images["val"]), []
+    for method, samples in generated.items():
+        seen = extract_features(encoder, samples)
         m = min(len(seen), len(real))
         measures = {
-            "frechet": round(frechet(seen, real), 3),
-            "precision": round(_covered(seen[:m], real[:m]), 3),
-            "recall": round(_covered(real[:m], seen[:m]), 3),
-            "copies": round(float(detect_copies(images, films["train"], vqvae.reconstruct(films["test"])).mean()), 4),
+            "frechet": round(frechet_distance(seen, real), 3),
+            "precision": round(covered_fraction(seen[:m], real[:m]), 3),
+            "recall": round(covered_fraction(real[:m], seen[:m]), 3),
+            "copies": round(
+                float(detect_copies(samples, images["train"], vqvae.reconstruct(images["test"])).mean()), 4
+            ),
         }
         found.append({"method": method, **measures})
         click.echo(f"{method:44} {measures}")
-    save_grid(out.with_suffix(".png"), drawn["transformer"][:32], title="drawn code by code: patients who do not exist")
+    save_grid(out.with_suffix(".png"), generated["transformer"][:32], title="Generated by the autoregressive prior")
     facts = {
         "backend": keras.backend.backend(),
         "epochs": epochs,
@@ -96,16 +99,16 @@ def main(data, epochs, out, keep):
     }
     text = (
         f"`AutoregressivePrior` with {prior.count_params():,} parameters, {epochs} epochs on the codes of "
-        f"{len(codes['train']):,} films. Fréchet distance, precision and recall against {len(real)} validation films "
+        f"{len(codes['train']):,} images. Fréchet distance, precision and recall against {len(real)} validation images "
         f"in the features of ae-chestxray, {COUNT} images each."
     )
-    header = ["", "Fréchet distance", "precision", "recall", "called copies"]
+    header = ["Method", "Fréchet distance", "precision", "recall", "flagged as copies"]
     cells = [[r["method"], r["frechet"], r["precision"], r["recall"], f"{r['copies']:.1%}"] for r in found]
     tables = [
-        ("Bits a code", ["what is known", "bits a code"], [[k, f"{v:.3f}"] for k, v in bits.items()]),
-        ("Drawn films", header, cells),
+        ("Bits per code", ["Model", "bits per code"], [[k, f"{v:.3f}"] for k, v in bits.items()]),
+        ("Generated images", header, cells),
     ]
-    write(out, "A prior over codes", tables, facts, text)
+    write_page(out, "Autoregressive prior over VQ-VAE codes", tables, facts, text)
 
 
 if __name__ == "__main__":

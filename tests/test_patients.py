@@ -14,7 +14,7 @@ from medzoo.cli import main
 from medzoo.data.image_dataset import open_dataset
 from medzoo.data.patients import groups_from_paths, patients_of_files, warn_shared_patients
 from medzoo.errors import ImageError
-from medzoo.metrics.bootstrap import bootstrap_ci, bootstrap_mean_ci, format_ci, over, unit_of
+from medzoo.metrics.bootstrap import bootstrap_ci, bootstrap_mean_ci, bootstrap_unit, describe_ci, format_ci
 from medzoo.metrics.classification import classification_metrics
 from medzoo.metrics.subgroups import by_subgroup
 from medzoo.models import ConvAutoencoder
@@ -73,7 +73,7 @@ def test_missing_groups_are_patients_of_their_own():
     assert encode_groups(["b", "a", "b", None, "", " ", np.nan, "a "], 8).tolist() == [0, 1, 0, 2, 3, 4, 5, 1]
     assert encode_groups(np.array([7, 7, 3]), 3).tolist() == [0, 0, 1]
     assert encode_groups(None, 3).tolist() == [0, 1, 2]
-    assert [unit_of(g) for g in (None, [None, ""], ["a", None])] == ["image", "image", "patient"]
+    assert [bootstrap_unit(g) for g in (None, [None, ""], ["a", None])] == ["image", "image", "patient"]
     with pytest.raises(ValueError, match="2 values for 3 images"):
         encode_groups([1, 2], 3)
     assert take_groups(["a", None, "b"], [2, 0]).tolist() == ["b", "a"]
@@ -161,22 +161,22 @@ def test_one_patient_has_no_interval_and_texts_tell_what_intervals_are_over():
     one = bootstrap_ci(lambda chosen: 0.5, 9, groups=["a"] * 9)
     assert one == {"mean": 0.5, "interval": None, "patients": 1}
     assert format_ci(one) == "0.50 (no interval: one patient)"
-    assert over(one, 9) == "95% CI, bootstrap over 1 patient"
-    assert over(bootstrap_mean_ci(np.arange(9.0), groups=list("aabbccddd")), 9) == "95% CI, bootstrap over 4 patients"
-    assert over(bootstrap_mean_ci(np.arange(9.0)), 9) == "95% CI, bootstrap over 9 images"
+    assert describe_ci(one, 9) == "95% CI, bootstrap over 1 patient"
+    assert describe_ci(bootstrap_mean_ci(np.arange(9.0), groups=list("aabbccddd")), 9) == "95% CI, bootstrap over 4 patients"
+    assert describe_ci(bootstrap_mean_ci(np.arange(9.0)), 9) == "95% CI, bootstrap over 9 images"
 
 
 def test_evaluation_is_over_patients(images):
     from medzoo.evaluation.markdown import _interval
     from medzoo.evaluation.reconstruction import pca_baseline, similarity
-    from medzoo.evaluation.robustness import perturbations
+    from medzoo.evaluation.robustness import evaluate_robustness
 
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
     groups = np.arange(32) // 4
     made = similarity(images, model.reconstruct(images), groups)
     assert made["psnr"]["patients"] == 8
     assert pca_baseline(model, images, images, groups)["psnr"]["patients"] == 8
-    assert perturbations(model, images, most=8, groups=groups)["gamma 0.7"]["psnr"]["patients"] == 8
+    assert evaluate_robustness(model, images, max_images=8, groups=groups)["gamma 0.7"]["psnr"]["patients"] == 8
     facts = {"images": 32, "bootstrap_unit": "patient"}
     assert _interval(facts, made["psnr"]) == "95% CI, bootstrap over 8 patients"
 
@@ -343,17 +343,17 @@ def test_adapt_holds_out_patients_of_both_hospitals_together(tmp_path, preset, m
     from medzoo.tasks import adapt as module
 
     images, seen = marked(side=16), {}
-    monkeypatch.setattr(module, "adapt", lambda model, new, old, **_: seen.update(new=new, old=old) or model)
-    monkeypatch.setattr(module, "summary", lambda values, groups: set(groups))
-    new = write_pngs(tmp_path / "new", images[:28])  # patients 0 to 6
-    old = write_pngs(tmp_path / "old", images[16:], [f"{4 + i // 4}-{i % 4}" for i in range(24)])  # patients 4 to 9
-    groups = [[f.name.split("-")[0] for f in files] for files in (new, old)]
-    found = module.adapt_folders(preset, new, old, tmp_path / "out", size=16, groups=groups)
+    monkeypatch.setattr(module, "adapt", lambda model, source, target, **_: seen.update(source=source, target=target) or model)
+    monkeypatch.setattr(module, "bootstrap_mean_ci", lambda values, groups: set(groups))
+    target = write_pngs(tmp_path / "target", images[:28])  # patients 0 to 6
+    source = write_pngs(tmp_path / "source", images[16:], [f"{4 + i // 4}-{i % 4}" for i in range(24)])  # patients 4 to 9
+    groups = [[f.name.split("-")[0] for f in files] for files in (source, target)]
+    found = module.adapt_folders(preset, source, target, tmp_path / "out", size=16, groups=groups)
     held_out = set().union(*({int(p) for p in after} for _, after, _ in found.values()))
-    assert apart(held_out, whose(seen["new"]) | whose(seen["old"]))
-    assert len(held_out) + len(whose(seen["new"]) | whose(seen["old"])) == 10
+    assert apart(held_out, whose(seen["source"]) | whose(seen["target"]))
+    assert len(held_out) + len(whose(seen["source"]) | whose(seen["target"])) == 10
     with pytest.raises(ValueError, match="28 images of 1 patients"):
-        module.adapt_folders(preset, new, old, tmp_path / "no", size=16, groups=[["a"] * 28, groups[1]])
+        module.adapt_folders(preset, source, target, tmp_path / "no", size=16, groups=[groups[0], ["a"] * 28])
 
 
 def test_adapt_without_groups_holds_out_a_fifth_of_the_images_as_before():
@@ -368,10 +368,10 @@ def test_adapt_without_groups_holds_out_a_fifth_of_the_images_as_before():
 def test_the_adapt_command_tells_what_its_intervals_are_over(tmp_path, preset, monkeypatch):
     from medzoo.tasks import adapt as module
 
-    monkeypatch.setattr(module, "adapt", lambda model, new, old, **_: model)
-    for folder in ("new", "old"):
+    monkeypatch.setattr(module, "adapt", lambda model, source, target, **_: model)
+    for folder in ("source", "target"):
         write_pngs(tmp_path / folder, marked(), [f"{folder}{i // 4}-{i}" for i in range(40)])
-    arguments = ["adapt", preset, tmp_path / "new", tmp_path / "old", "--size", 16, "-o", tmp_path / "out"]
+    arguments = ["adapt", preset, tmp_path / "source", tmp_path / "target", "--size", 16, "-o", tmp_path / "out"]
     result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--group", r"^[a-z]+\d+"]])
     assert result.exit_code == 0, result.output
     assert result.output.count("on 8 held-out images (95% CI, bootstrap over 2 patients)") == 2

@@ -1,1 +1,1 @@
-"""The reports behind every published number."""
+"""Evaluation of presets: reconstruction, latent space, robustness, linear probe, throughput, and model cards."""

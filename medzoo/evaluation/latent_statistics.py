@@ -1,6 +1,7 @@
-"""What a model's latents look like: how many are used, how far they are from the prior, how many bits they cost."""
+"""Statistics of a model's latents: active units, distance to the prior, codebook usage, bits per pixel."""
 
 import math
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -10,20 +11,28 @@ from scipy.special import logsumexp
 from medzoo import losses, metrics
 from medzoo.models import VAE, VQVAE, Codec
 
-ACTIVE = 0.01  # a latent whose posterior mean varies by more than this over images is in use (Burda et al. 2016)
+if TYPE_CHECKING:
+    from medzoo.models.base import Autoencoder
+
+ACTIVE = 0.01  # variance of the posterior mean over images above which a latent is active (Burda et al. 2016)
 
 
-def latent_statistics(model, images, train=None):
-    """JSON-ready facts about the latents of `images`; which ones depends on the family.
+def latent_statistics(model: "Autoencoder", images: np.ndarray, train: np.ndarray | None = None) -> dict:
+    """Return statistics of the latents of images, which depend on the model family.
 
     Args:
-        model: a medzoo model.
-        images: float32 `(N, height, width, 1)`, a test set.
-        train: training images; a VQ-VAE's bits are counted with the code frequencies of these.
+        model: A medzoo model.
+        images: float32 array of shape `(N, height, width, 1)` with values in [0, 1], a test set.
+        train: Training images; the entropy-coded bits of a VQ-VAE are computed with the code frequencies of these.
+            Default: `images`.
+
+    Returns:
+        Dict, serializable as JSON, with `"latent_size"` (elements per image), `"compression_ratio"` and the statistics
+        of the family.
     """
     pixels = math.prod(images.shape[1:])
-    numbers = math.prod(model.latent_shape(images.shape[1:]))
-    common = {"numbers": numbers, "compression_ratio": round(pixels / numbers, 2)}
+    size = math.prod(model.latent_shape(images.shape[1:]))
+    common = {"latent_size": size, "compression_ratio": round(pixels / size, 2)}
     if isinstance(model, VQVAE):
         return {**common, **_codes(model, images, train)}
     if isinstance(model, VAE):
@@ -31,20 +40,20 @@ def latent_statistics(model, images, train=None):
     if isinstance(model, Codec):
         return {**common, "qualities": _qualities(model, images)}
     latents = model.encode(images).reshape(-1, model.latent_dim)
-    deviation = latents.std(axis=0)
+    std = latents.std(axis=0)
     return {
         **common,
-        "standard_deviation": _spread(deviation),
-        "hoyer_sparsity": round(float(_hoyer(latents / np.maximum(deviation, 1e-12)).mean()), 4),
+        "standard_deviation": _range(std),
+        "hoyer_sparsity": round(float(_hoyer(latents / np.maximum(std, 1e-12)).mean()), 4),
     }
 
 
-def _spread(values):
+def _range(values):
     return {name: round(float(f(values)), 4) for name, f in (("least", np.min), ("mean", np.mean), ("most", np.max))}
 
 
 def _hoyer(latents):
-    """Sparsity of each row, 0 (all alike) to 1 (all but one zero); Hoyer 2004. Normal numbers: about 0.2."""
+    """Sparsity of each row from 0 (all equal) to 1 (all but one zero); Hoyer 2004. Gaussian values: about 0.2."""
     root = math.sqrt(latents.shape[1])
     ratio = np.abs(latents).sum(axis=1) / np.maximum(np.linalg.norm(latents, axis=1), 1e-12)
     return (root - ratio) / max(root - 1, 1e-12)
@@ -55,8 +64,9 @@ def _codes(model, images, train):
     size = model.quantizer.codebook_size
     counts = np.bincount(codes.ravel(), minlength=size)
     p = counts[counts > 0] / counts.sum()
-    seen = np.bincount(model.encode(train).ravel(), minlength=size) if train is not None else counts
-    bits = -np.log2((seen + 1) / (seen.sum() + size))  # an ideal arithmetic coder with the training set's frequencies
+    frequencies = np.bincount(model.encode(train).ravel(), minlength=size) if train is not None else counts
+    # Code lengths of an ideal arithmetic coder with the frequencies of the training set.
+    bits = -np.log2((frequencies + 1) / (frequencies.sum() + size))
     pixels = math.prod(images.shape[1:-1])
     return {
         "codebook_size": size,
@@ -68,23 +78,31 @@ def _codes(model, images, train):
 
 
 def _qualities(model, images, batch_size=16):
-    """Bits per pixel by the model's own prior, and the PSNR they buy, for some qualities."""
-    found = []
+    """Bits per pixel under the model's entropy model, and PSNR, at several qualities."""
+    rows = []
     for quality in (0, 25, 50, 75, 100):
         latents = model.encode(images, quality)
         parts = (latents[i : i + batch_size].astype("float32") for i in range(0, len(latents), batch_size))
         nats = [
-            ops.convert_to_numpy(model.prior.nats(x, ops.full((len(x),), model.place(quality), "float32")))
+            ops.convert_to_numpy(model.prior.nats(x, ops.full((len(x),), model.quality_index(quality), "float32")))
             for x in parts
         ]
         bits = np.concatenate(nats).mean() / math.log(2) / math.prod(images.shape[1:3])
         psnr = np.mean(ops.convert_to_numpy(metrics.psnr(images, model.decode(latents, quality))))
-        found.append({"quality": quality, "bits_per_pixel": round(float(bits), 4), "psnr": round(float(psnr), 4)})
-    return found
+        rows.append({"quality": quality, "bits_per_pixel": round(float(bits), 4), "psnr": round(float(psnr), 4)})
+    return rows
 
 
-def kl_per_latent(model, images):
-    """KL(q(z|x) || p(z)) of each latent (vector) or channel (spatial, summed over positions), nats an image."""
+def kl_per_latent(model: "Autoencoder", images: np.ndarray) -> np.ndarray:
+    """Return KL(q(z|x) || p(z)) of each latent, averaged over images.
+
+    Args:
+        model: A VAE.
+        images: float32 array of shape `(N, height, width, 1)` with values in [0, 1].
+
+    Returns:
+        Array of shape `(latent_dim,)` in nats per image; of spatial latents, summed over positions.
+    """
     return _kl_per_latent(*model.posteriors(images))
 
 
@@ -98,29 +116,40 @@ def _posterior(model, images):
     kl = _kl_per_latent(mean, log_var)
     z, variance = (x.reshape(-1, model.latent_dim) for x in (mean, np.exp(log_var)))
     covariance = np.cov(z.T, bias=True).reshape(model.latent_dim, -1) + np.diag(variance.mean(axis=0))
-    centre = z.mean(axis=0)
+    center = z.mean(axis=0)
     _, log_det = np.linalg.slogdet(covariance)
-    gap = 0.5 * (np.trace(covariance) + centre @ centre - model.latent_dim - log_det)
+    gap = 0.5 * (np.trace(covariance) + center @ center - model.latent_dim - log_det)
     return {
         "active_units": int((z.var(axis=0) > ACTIVE).sum()),
         "latent_dim": model.latent_dim,
         "kl": round(float(kl.sum()), 3),
         "kl_per_latent": [round(float(v), 3) for v in np.sort(kl)[::-1]],
         "aggregate_posterior": {
-            "variance": _spread(np.diag(covariance)),
-            "largest_mean": round(float(np.abs(centre).max()), 4),
+            "variance": _range(np.diag(covariance)),
+            "largest_mean": round(float(np.abs(center).max()), 4),
             "kl_to_prior_as_gaussian": round(float(gap), 4),
         },
     }
 
 
-def log_likelihood(model, images, samples=64, seed=0):
-    """Importance-weighted bound on log p(x), nats an image (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519).
+def log_likelihood(
+    model: "Autoencoder", images: np.ndarray, samples: int = 64, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the importance-weighted bound on log p(x) of each image.
 
-    log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x): the evidence lower bound for K = 1, and never smaller, in
-    expectation, for more. A density of pixel values in [0, 1], so it may be positive.
+    The bound (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519) is `log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x)` with
+    `z_k ~ q(z|x)`. For K = 1 it is the evidence lower bound, and its expectation does not decrease with K. It is a
+    density of pixel values in [0, 1], so it may be positive.
 
-    Returns: two float64 arrays `(N,)`: the bound, and the evidence lower bound from the same samples.
+    Args:
+        model: A VAE.
+        images: float32 array of shape `(N, height, width, 1)` with values in [0, 1].
+        samples: int. Number K of samples per image. Default: 64.
+        seed: int. Seed of the samples. Default: 0.
+
+    Returns:
+        Two float64 arrays of shape `(N,)`, in nats per image: the bound, and the evidence lower bound from the same
+        samples.
     """
     rng = np.random.default_rng(seed)
     variance = float(ops.convert_to_numpy(model.variance))
@@ -139,5 +168,5 @@ def log_likelihood(model, images, samples=64, seed=0):
 
 
 def _decode(model, z):
-    """The decoder's mean, not clipped: the Gaussian of the loss is about this one."""
+    """The decoder's mean without clipping, as in the Gaussian likelihood of the loss."""
     return keras.ops.convert_to_numpy(model.decoder(ops.convert_to_tensor(z)))

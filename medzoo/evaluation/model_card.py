@@ -1,101 +1,119 @@
-"""Model cards in the hub's format, written from a preset's own JSON files."""
+"""Model cards in the format of the Hugging Face Hub, generated from the JSON files of a preset."""
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medzoo import visualization as plots
-from medzoo.evaluation.markdown import baseline_name, sections
+from medzoo.evaluation.markdown import baseline_name, images_word, sections
 from medzoo.io.intensity import center_crop_resize
 from medzoo.models import VAE
 from medzoo.recipes import recipe
-from medzoo.recipes.datasets import STARTS, source_of
+from medzoo.recipes.datasets import PRETRAINED, source_of
 from medzoo.tasks.reconstruct import input_and_reconstruction
 from medzoo.zoo.presets import load
 
-PRIOR = "Drawn from the prior: none of these patients exists."
-PHANTOMS = "Above, drawn phantoms (no patients); below, their reconstructions."
-HIDDEN = "Above, drawn phantoms (no patients), six in ten of their blocks hidden; below, what these are filled with."
-SMALL = 128  # pixels, up to which images show shapes only
-LICENCES = ("apache-2.0", "cc-by-4.0", "cc-by-sa-4.0", "other")  # from the freest to the strictest
+if TYPE_CHECKING:
+    from medzoo.training.recipe import Recipe
+
+SAMPLES = "Images generated with the learned prior. Generated images do not depict real patients."
+PHANTOMS = "Top: synthetic phantoms (no patient data). Bottom: their reconstructions."
+MASKED = "Top: synthetic phantoms (no patient data) with 60% of the blocks masked. Bottom: their reconstructions."
+SMALL = 128  # pixels; in images up to this size, small findings are not visible
+LICENSES = ("apache-2.0", "cc-by-4.0", "cc-by-sa-4.0", "other")  # from permissive to restrictive
 FAMILIES = {
     "ConvAutoencoder": "Convolutional autoencoder",
     "VAE": "Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) with a learned decoder variance "
     "(Rybkin et al. 2021, arXiv:2006.13202)",
-    "VQVAE": "Vector-quantised autoencoder (van den Oord et al. 2017, arXiv:1711.00937)",
+    "VQVAE": "Vector-quantized autoencoder (VQ-VAE; van den Oord et al. 2017, arXiv:1711.00937)",
     "MaskedAutoencoder": "Masked autoencoder (He et al. 2022, arXiv:2111.06377)",
-    "Codec": "Autoencoder for compression, trained for rate and distortion (Ballé et al. 2017, arXiv:1611.01704)",
+    "Codec": "Learned image codec, trained for rate and distortion (Ballé et al. 2017, arXiv:1611.01704)",
+}
+TASKS = {
+    "reconstruct": "reconstruction",
+    "classify": "image classification",
+    "anomaly": "anomaly detection",
+    "segment": "segmentation",
+    "generate": "image generation",
+    "encode": "training on latents",
+    "retrieve": "feature extraction and image retrieval",
+    "compress": "image compression",
+    "denoise": "denoising",
 }
 
 
-def read_json(folder, name):
-    """A JSON file of a preset folder."""
+def read_json(folder: str | os.PathLike, name: str) -> dict:
+    """Return the content of a JSON file in a preset folder."""
     return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
 
 
-def write_card(folder):
-    """Writes `README.md` and `samples.png` of a preset folder; not of one that was never measured, and says so."""
+def write_card(folder: str | os.PathLike) -> bool:
+    """Write `README.md` and `samples.png` of a preset folder.
+
+    Args:
+        folder: A preset folder.
+
+    Returns:
+        `False` if the preset was not evaluated yet and nothing was written.
+    """
     folder = Path(folder)
     if not (folder / "metrics.json").is_file():
         return False
-    (folder / "README.md").write_text(card(folder), encoding="utf-8")
+    (folder / "README.md").write_text(render_card(folder), encoding="utf-8")
     _write_samples(folder)
     return True
 
 
-def card(folder):
-    """The text of the card."""
+def render_card(folder: str | os.PathLike) -> str:
+    """Return the text of a model card.
+
+    Args:
+        folder: A preset folder with `config.json`, `metrics.json` and `training.json`.
+
+    Returns:
+        Markdown text with the metadata of the Hugging Face Hub.
+    """
     folder = Path(folder)
     config, measured, trained = (read_json(folder, f"{n}.json") for n in ("config", "metrics", "training"))
     name = trained["recipe"]
-    sources = [source_of(data) for data in trained["data"]]
-    begun = STARTS.get(trained.get("start"))
-    family = config["model"]["class_name"]
-    shape = config["model"]["config"]["image_shape"]
-    net = config["model"]["config"]
-    noise = ", with noise added" if max(*net.get("noise_std", (0, 0))) > 0 else ""
-    active = net.get("active")
-    sparse = f", k-sparse (Makhzani & Frey 2013, arXiv:1312.5663; {active} latents an image)," if active else ""
-    crop = recipe(name).augment.get("crop")
-    how = (
-        f"crops of {crop}×{crop} pixels at different scales and exposures"
-        if crop
-        else "images shifted, turned, scaled and exposed a little differently each time"
-    )
-    probe = recipe(name).probe
-    probed = f"\n\nThe features were measured on:\n\n{probe['cite']}" if probe and "probe" in measured else ""
-    minutes = trained["seconds"] / 60
-    flat = convergence_note(trained)
-    alone = trained.get("prior_epochs")
-    epochs = f"{trained['best_epoch']} of {alone or trained['epochs']}"
-    epochs += f" of the prior alone, after {trained['epochs']} of the whole" if alone else ""
-    start = f"the weights of `{trained['start']}`" if trained.get("start") else "the PCA of the training images"
-    backend = "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
-    drawn = family == "VAE" and (None not in shape or net.get("prior"))
-    caption = PRIOR if drawn else HIDDEN if family == "MaskedAutoencoder" else PHANTOMS
-    if None in shape:
-        f = measured["image_size"][0] // measured["latent_shape"][0]
-        sides = "any height and width" if len(shape) == 3 else "any depth, height and width"
-        size = f"{sides} that are multiples of {f} (made for {training_size(recipe(name), measured)})"
-    else:
-        size = size_of(measured)
-    example = {3: '"film.png")  # or .dcm, .jpg, .npy', 4: '"scan.nii.gz")  # or a folder of DICOM'}[len(shape)]
-    data = "\n\n".join(f"{source['text']}\n\nLicence of the data: {source['licence']}." for source in sources)
-    data += f"\n\n{begun['text']}" if begun else ""
-    cited = [*sources, begun] if begun else sources
-    cite = "\n".join(dict.fromkeys(line for source in cited for line in source["cite"].split("\n")))
+    own, sources = recipe(name), [source_of(data) for data in trained["data"]]
+    pretrained = PRETRAINED.get(trained.get("initial_weights"))
+    family, network = config["model"]["class_name"], config["model"]["config"]
+    shape = network["image_shape"]
+    data = "\n\n".join(f"{source['text']}\n\nLicense of the data: {source['license']}." for source in sources)
+    data += f"\n\n{pretrained['text']}" if pretrained else ""
+    cited = [*sources, pretrained] if pretrained else sources
+    citation = "\n".join(dict.fromkeys(line for source in cited for line in source["citation"].split("\n")))
+    if own.probe and "probe" in measured:
+        citation += f"\n\nDataset of the linear probe:\n\n{own.probe['citation']}"
+    generates = family == "VAE" and (None not in shape or network.get("prior"))
+    caption = SAMPLES if generates else MASKED if family == "MaskedAutoencoder" else PHANTOMS
+    example = {3: '"image.png")  # or .dcm, .jpg, .npy', 4: '"scan.nii.gz")  # or a DICOM folder'}[len(shape)]
+    top_k = network.get("top_k")
+    sparse = f", k-sparse (Makhzani & Frey 2013, arXiv:1312.5663; {top_k} latents per image)," if top_k else ""
     return f"""---
-license: {strictest(sources)}
+license: {strictest_license(sources)}
 library_name: keras
 tags: [medzoo, autoencoder, medical-imaging, {family.lower()}]
 ---
 
 # {name}
 
-{FAMILIES[family]}{sparse} for {recipe(name).domain}, {size}, one channel, values in [0, 1].
+## Model description
 
-For: {recipe(name).description}
+{FAMILIES[family]}{sparse} for {own.domain}. {own.description}
+
+- Input: {_input(shape, own, measured)}, one channel, values in [0, 1].
+- Latent shape: {"×".join(map(str, measured["latent_shape"]))} at {size_of(measured)}, compression ratio \
+{measured["latents"]["compression_ratio"]:g}:1.
+- Parameters: {measured["parameters"]:,}; weights {config["weights"]["size"] / 2**20:.1f} MiB. Storing the weights as \
+float16 costs {trained["float16_cost_db"]:.4f} dB PSNR.
+
+## Usage
 
 ```python
 import medzoo
@@ -103,156 +121,235 @@ import medzoo
 model = medzoo.load("{name}")
 x = model.preprocess({example}, or an array
 z = model.encode(x)  # shape {(1, *measured["latent_shape"])}
-model.decode(z)  # the reconstruction, equal to model(x)
+y = model.decode(z)  # the reconstruction, equal to model(x)
 ```
 
 ![samples](samples.png)
 
 {caption}
 
-## Measured
+## Intended use
 
-On images that the training did not see. {pca_comparison(measured, family, net)}
+Intended tasks: {", ".join(TASKS[task] for task in own.tasks)}.
+
+Research use only. The model is not a medical device and must not be used for diagnosis or treatment.
+
+## Evaluation
+
+Evaluated on the held-out {measured["split"]} split. {pca_comparison(measured, family, network)}
+
 {sections(measured)}
-
-Weights: {config["weights"]["size"] / 2**20:.1f} MiB for {measured["parameters"]:,} parameters; storing them as \
-float16 cost {trained["float16_cost_db"]:.4f} dB.
 
 ## Training
 
-{training_data_note(trained)} ({trained["validation_images"]} more for choosing the epoch: \
-{epochs}), {minutes:.0f} minutes on a machine with {trained["device"]} \
-(Keras {trained["keras"]}, {trained["backend"]} backend), seed {trained["seed"]}, Adam, batch {trained["batch_size"]}, \
-learning rate {trained["learning_rate"]:g} with warm-up and cosine decay, started from {start}; {how}{noise}.{flat}
+{_training(own, trained, network)}
 
-Command: `{backend}{trained["command"]}`
+Command: `{_backend(trained)}{trained["command"]}`
 {prior_section(folder)}
-## Data
+## Training data
 
 {data}
 
-## Limits
+## Limitations
 
-- For research. Not a medical device, not for diagnosis or treatment.
-{limits(recipe(name), measured, None in shape)}
-- A reconstruction shows what is usual in the training data: small or rare findings may vanish, and structures may \
-appear that the patient does not have. Never read a reconstruction in place of the image.
-- Only images like those of the training data are meant: other views, ages, devices or hospitals reconstruct worse.
+{limitations(own, measured, None in shape)}
+- Reconstructions are biased towards the training distribution: small or rare findings may be lost, and structures may \
+appear that are not present in the patient. Do not interpret a reconstruction instead of the original image.
+- Reconstruction quality decreases on views, age groups, scanners and populations outside the training data.
 
-## Cite
+## Citation
 
-{cite}{probed}
+{citation}
 """
 
 
-def convergence_note(trained):
-    """Whether the training went on until little more was to be had."""
-    share = 2 if "last_fifth" in trained else 1  # tenths of the steps
-    gained = trained.get("last_fifth") or trained.get("a_tenth_more")
-    if gained is None:
-        return ""
-    flat = gained["psnr"] < 0.025 * share or gained["loss"] < 0.0025 * share
-    when = "In the last fifth of the steps it gained" if share == 2 else "Trained on for a tenth of the steps it gains"
+def _input(shape, own, measured):
+    """Size of the input images, in words."""
+    if None not in shape:
+        return size_of(measured)
+    factor = measured["image_size"][0] // measured["latent_shape"][0]
+    sides = "any height and width" if len(shape) == 3 else "any depth, height and width"
+    return f"{sides} that are multiples of {factor} (recommended: {training_size(own, measured)})"
+
+
+def _training(own, trained, network):
+    """The paragraph on the training."""
+    alone = trained.get("prior_epochs")
+    epochs = f"epoch {trained['best_epoch']} of {alone or trained['epochs']}"
+    epochs += f" that train the entropy model only, after {trained['epochs']} epochs of the full model" if alone else ""
+    weights = trained.get("initial_weights")
+    start = f"the weights of `{weights}`" if weights else "the PCA of the training images"
+    noise = " Noise was added to the input images." if max(*network.get("noise_std", (0, 0))) > 0 else ""
     return (
-        f" {when} {gained['psnr']:.3f} dB and {gained['loss']:.2%} of the loss on validation images: "
-        f"{'flat' if flat else 'not flat yet'} (less than {0.025 * share:g} dB or {0.25 * share:g}% is)."
+        f"The model was trained on {training_data_note(trained)}; the weights with the lowest loss on "
+        f"{trained['validation_images']} validation images were kept ({epochs}). Initialization: {start}. Optimizer: "
+        f"Adam, batch size {trained['batch_size']}, peak learning rate {trained['learning_rate']:g} with linear "
+        f"warm-up and cosine decay, seed {trained['seed']}. Augmentation: {_augmentation(own.augment)}.{noise} "
+        f"Duration: {trained['seconds'] / 60:.0f} minutes on {trained['device']} (Keras {trained['keras']}, {trained['backend']} "
+        f"backend).{convergence_note(trained)}"
     )
 
 
-def prior_section(folder):
-    """How the prior was fitted, if there is one."""
+def _augmentation(augment):
+    """The augmentation, in words."""
+    if crop := augment.get("crop"):
+        scaled = " at random scales" if augment.get("zoom", 2) != 1 else ""
+        changes = [f"random crops of {crop}×{crop} pixels{scaled}"]
+    else:
+        changes = ["random translation, rotation and scaling"]
+    changes += ["random contrast", *(["random horizontal flips"] if augment.get("flip") else [])]
+    return ", ".join(changes)
+
+
+def _backend(trained):
+    return "" if trained["backend"] == "tensorflow" else f"KERAS_BACKEND={trained['backend']} "
+
+
+def convergence_note(trained: dict) -> str:
+    """Return a sentence on the improvement over the last steps, or an empty string if it was not recorded.
+
+    Args:
+        trained: Content of `training.json`.
+
+    Returns:
+        Text that starts with a space.
+    """
+    tenths = 2 if "final_20_percent" in trained else 1  # of the steps
+    gained = trained.get("final_20_percent") or trained.get("extra_10_percent")
+    if gained is None:
+        return ""
+    psnr, loss = 0.025 * tenths, 0.0025 * tenths
+    converged = "converged" if gained["psnr"] < psnr or gained["loss"] < loss else "not fully converged"
+    when = "Over the final 20% of the steps" if tenths == 2 else "With 10% additional steps"
+    return (
+        f" {when}, PSNR on the validation images changed by {gained['psnr']:+.3f} dB and the loss by "
+        f"{0.0 - gained['loss']:+.2%}: {converged} (criterion: PSNR gain below {psnr:g} dB or loss reduction below "
+        f"{100 * loss:g}%)."
+    )
+
+
+def prior_section(folder: str | os.PathLike) -> str:
+    """Return the section on the training of the learned prior, or an empty string if there is none."""
+    folder = Path(folder)
     if not (folder / "prior.json").is_file():
         return ""
     fitted = read_json(folder, "prior.json")
     losses = fitted["validation_loss_per_latent"]
     classes = [f"\n- {i}: {name}" for i, name in enumerate(fitted["classes"])]
-    labels = f" Labels:\n{''.join(classes)}" if len(classes) > 1 else ""
+    labels = f"\n\nLabels of the prior:\n{''.join(classes)}" if len(classes) > 1 else ""
     before = losses[-1 - len(losses) // 5]
-    things, points = ("volumes", "voxels") if len(fitted["size"]) == 3 else ("images", "pixels")
+    images, points = images_word(fitted["size"]), "voxels" if len(fitted["size"]) == 3 else "pixels"
     return f"""
-## Prior
+### Learned prior
 
-`model.sample(n{", label=..." if labels else ""})` draws from a prior of {fitted["parameters"]:,} parameters over the \
-latents of {things} of {"×".join(map(str, fitted["size"]))} {points} (flow matching, Lipman et al. 2023, \
-arXiv:2210.02747), fitted to {sum(fitted["images"]):,} {things} in {fitted["steps"]:,} steps of \
-{fitted["batch_size"]}, {fitted["seconds"] / 60:.1f} minutes on a machine with {fitted["device"]} \
-({fitted["backend"]} backend). Its loss on validation images is {losses[-1]:.4f} for each latent, \
-{before:.4f} a fifth of the training before.{labels}
+`model.sample(n{", label=..." if labels else ""})` samples from a prior with {fitted["parameters"]:,} parameters over \
+the latents of {images} of {"×".join(map(str, fitted["size"]))} {points} (flow matching, Lipman et al. 2023, \
+arXiv:2210.02747). The prior was trained on {sum(fitted["images"]):,} {images} in {fitted["steps"]:,} steps with batch \
+size {fitted["batch_size"]}, {fitted["seconds"] / 60:.1f} minutes on {fitted["device"]} ({fitted["backend"]} backend). \
+Validation loss per latent element: {losses[-1]:.4f}; 20% of the training earlier: {before:.4f}.{labels}
 """
 
 
-def pca_comparison(measured, family, net):
-    """How the model stands beside a PCA, in words."""
-    text = ""
+def pca_comparison(measured: dict, family: str, network: dict) -> str:
+    """Return a comparison of the model with PCA at equal latent size.
+
+    Args:
+        measured: Content of `metrics.json`.
+        family: Class name of the model.
+        network: Configuration of the model.
+
+    Returns:
+        One or more sentences, or an empty string for models without a PCA baseline.
+    """
+    sentences = []
     if "pca" in measured:
         pca = measured["pca"]
         gain = measured["psnr"]["mean"] - pca["psnr"]["mean"]
-        what = "the posterior mean" if family == "VAE" else "the model"
-        text = (
-            f"With as many numbers, {what} reconstructs {abs(gain):.2f} dB {'better' if gain >= 0 else 'worse'} "
-            f"than a {baseline_name(pca)}, fitted to the same training images.\n"
+        what = "the PSNR of the posterior-mean reconstruction" if family == "VAE" else "the PSNR of the reconstruction"
+        sentences.append(
+            f"At equal latent size, {what} is {abs(gain):.2f} dB {'higher' if gain >= 0 else 'lower'} than that of "
+            f"{baseline_name(pca)} fitted to the same training images."
         )
-        if net.get("active"):
-            text += f"The PCA uses all of its numbers for each image, the model {net['active']}.\n"
-    if max(*net.get("noise_std", (0, 0))) > 0:
-        text += "It was trained to remove noise: see the noisy rows under other exposures.\n"
-    return text
+        if network.get("top_k"):
+            sentences.append(f"The PCA uses all components for each image, the model {network['top_k']} latents.")
+    if max(*network.get("noise_std", (0, 0))) > 0:
+        sentences.append("The model was trained for denoising; results on noisy images are given under Robustness.")
+    return " ".join(sentences)
 
 
-def limits(recipe, measured, any_size):
-    """What a model cannot do because of the size it was trained at, and what its recipe knows besides, as a list."""
-    lines = [recipe.limits] if recipe.limits else []
+def limitations(recipe: "Recipe", measured: dict, any_size: bool) -> str:
+    """Return the limitations of a preset as a Markdown list.
+
+    Args:
+        recipe: The preset's recipe.
+        measured: Content of `metrics.json`.
+        any_size: Whether the model accepts images of any size.
+
+    Returns:
+        Markdown list: the limitations of the recipe, and those that follow from the size of the training images.
+    """
+    lines = [recipe.limitations] if recipe.limitations else []
     if any_size:
         lines.append(
-            f"It was trained on images of {training_size(recipe, measured)}; it takes larger ones, but has not seen the "
-            "grain of an image at its full resolution."
+            f"The model was trained on images of {training_size(recipe, measured)}. It accepts larger images, but "
+            "their noise texture at full resolution was not part of the training data."
         )
     if max(measured["image_size"]) <= SMALL:
-        lines.append(f"At {size_of(measured)} shapes can be seen, small findings cannot.")
+        lines.append(f"At {size_of(measured)} small findings are not visible.")
     return "\n".join(f"- {line}" for line in lines)
 
 
-def strictest(sources):
-    """The licence of weights that learned from all of these data, as the hub writes it."""
-    return max((source["weights_licence"] for source in sources), key=LICENCES.index)
+def strictest_license(sources: Sequence[dict]) -> str:
+    """Return the license of weights trained on several datasets, as an identifier of the Hugging Face Hub.
+
+    Args:
+        sources: Descriptions of the datasets, see `medzoo.recipes.datasets`.
+
+    Returns:
+        The most restrictive of their `"weights_license"`.
+    """
+    return max((source["weights_license"] for source in sources), key=LICENSES.index)
 
 
-def training_data_note(trained):
-    """How many images of what, in words."""
+def training_data_note(trained: dict) -> str:
+    """Return the numbers of training images per dataset, in words.
+
+    Args:
+        trained: Content of `training.json`.
+
+    Returns:
+        E.g. `7,999 images`, or the number of images and percentage of the batches of each dataset.
+    """
     counts = trained["train_images"]
     if len(counts) == 1:
         return f"{counts[0]:,} images"
-    named = zip(counts, trained["data"], trained["shares"], strict=True)
-    parts = ", ".join(
-        f"{n:,} of `{data}` ({share / sum(trained['shares']):.0%} of the batches)" for n, data, share in named
-    )
-    return f"{sum(counts):,} images, {parts}"
+    named = zip(counts, trained["data"], trained["sampling_weights"], strict=True)
+    total = sum(trained["sampling_weights"])
+    parts = ", ".join(f"`{data}` ({n:,} images, {weight / total:.0%} of the batches)" for n, data, weight in named)
+    return f"{sum(counts):,} images: {parts}"
 
 
-def size_of(measured):
-    """`64×64 pixels`."""
+def size_of(measured: dict) -> str:
+    """Return the size of the evaluated images, e.g. `64×64 pixels`."""
     sides = measured["image_size"]
     return "×".join(map(str, sides)) + (" pixels" if len(sides) == 2 else " voxels")
 
 
-def training_size(recipe, measured):
-    """Size of the training images: the one they were brought to, or that of the images it was measured on."""
+def training_size(recipe: "Recipe", measured: dict) -> str:
+    """Return the size of the training images, e.g. `256×256 pixels`."""
     return f"{recipe.size}×{recipe.size} pixels" if recipe.size else size_of(measured)
 
 
 def _write_samples(folder):
     model = load(folder)
     if isinstance(model, VAE) and model.can_sample:
-        images, title = model.sample(32, seed=0), f"{model.name}: samples, seed 0"
-    else:  # no prior to draw from, and no patient's image goes into a card
-        draw = recipe(read_json(folder, "training.json")["recipe"]).example_images
-        drawn = np.stack([draw[i % len(draw)](256, i) for i in range(8)])
-        drawn = (
-            drawn
-            if model.spatial_dims == 3
-            else center_crop_resize(drawn, tuple(side or 256 for side in model.image_shape[:2]))
-        )
-        images, title = np.concatenate(input_and_reconstruction(model, drawn)), model.name
+        images, title = model.sample(32, seed=0), f"{model.name}: generated images, seed 0"
+    else:  # without a prior: synthetic phantoms, since no patient's image is part of a card
+        phantoms = recipe(read_json(folder, "training.json")["recipe"]).example_images
+        examples = np.stack([phantoms[i % len(phantoms)](256, i) for i in range(8)])
+        if model.spatial_dims == 2:
+            examples = center_crop_resize(examples, tuple(side or 256 for side in model.image_shape[:2]))
+        images, title = np.concatenate(input_and_reconstruction(model, examples)), model.name
     if images.ndim == 5:
         images = plots.three_planes(images[:16])
     plots.save_grid(folder / "samples.png", images, title=title)

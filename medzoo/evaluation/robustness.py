@@ -1,4 +1,7 @@
-"""How reconstructions hold up when a film is exposed, processed or resized in another way."""
+"""Reconstruction of images with changed intensity, orientation or noise."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -6,8 +9,11 @@ from medzoo import metrics
 from medzoo.metrics.bootstrap import bootstrap_mean_ci
 from medzoo.utils.groups import take_groups
 
+if TYPE_CHECKING:
+    import keras
 
-def _noisy(std):
+
+def _add_noise(std):
     def change(x):
         rng = np.random.default_rng(0)
         return np.clip(x + std * rng.standard_normal(x.shape).astype("float32"), 0, 1)
@@ -15,7 +21,7 @@ def _noisy(std):
     return change
 
 
-# name: (what the model sees, what its reconstruction is compared with)
+# name: (function that changes the input, the image that the reconstruction is compared with if not the input)
 PERTURBATIONS = {
     "none": (lambda x: x, None),
     "brightness +0.1": (lambda x: np.clip(x + 0.1, 0, 1), None),
@@ -25,31 +31,37 @@ PERTURBATIONS = {
     "gamma 0.7": (lambda x: x**0.7, None),
     "gamma 1.5": (lambda x: x**1.5, None),
     "mirrored": (lambda x: x[..., ::-1, :], None),
-    "noise 0.02": (_noisy(0.02), "clean"),
-    "noise 0.05": (_noisy(0.05), "clean"),
-    "noise 0.10": (_noisy(0.10), "clean"),
+    "noise 0.02": (_add_noise(0.02), "clean"),
+    "noise 0.05": (_add_noise(0.05), "clean"),
+    "noise 0.10": (_add_noise(0.10), "clean"),
 }
 
 
-def perturbations(model, images, most=300, groups=None):
-    """PSNR of reconstructions of changed images, JSON-ready: `{name: {"psnr": ..., "input_psnr": ...}}`.
+def evaluate_robustness(
+    model: "keras.Model", images: np.ndarray, max_images: int = 300, groups: Sequence | None = None
+) -> dict[str, dict]:
+    """Return the PSNR of reconstructions of perturbed images.
 
-    Reconstructions are compared with the changed image; where noise was added, with the image before, and `input_psnr`
-    says how far the noisy one was from it.
+    Reconstructions are compared with the perturbed image; of images with added noise, with the image before the noise.
 
     Args:
-        model: a medzoo model.
-        images: float32 `(N, height, width, 1)`; of more than `most` every n-th is taken.
-        groups: `(N,)`, whatever tells patients apart, see `bootstrap_ci`.
+        model: A medzoo model.
+        images: float32 array of shape `(N, height, width, 1)` with values in [0, 1].
+        max_images: int. If there are more images, every n-th one is used. Default: 300.
+        groups: Sequence of length N that identifies patients, see `bootstrap_ci`, or `None`.
+
+    Returns:
+        Dict of `PERTURBATIONS`, serializable as JSON: `{name: {"psnr": ..., "input_psnr": ...}}`. `"input_psnr"`, of
+        noisy images only, is the PSNR of the noisy input in dB.
     """
-    some = slice(None, None, -(-len(images) // most))
-    images, groups = images[some], take_groups(groups, some)
+    chosen = slice(None, None, -(-len(images) // max_images))
+    images, groups = images[chosen], take_groups(groups, chosen)
     result = {}
     for name, (change, target) in PERTURBATIONS.items():
-        seen = change(images).astype("float32")
-        reference = images if target == "clean" else seen
-        psnr = metrics.per_image(metrics.psnr, reference, model.reconstruct(seen))
+        inputs = change(images).astype("float32")
+        reference = images if target == "clean" else inputs
+        psnr = metrics.per_image(metrics.psnr, reference, model.reconstruct(inputs))
         result[name] = {"psnr": bootstrap_mean_ci(psnr, groups=groups)}
         if target == "clean":
-            result[name]["input_psnr"] = round(float(metrics.per_image(metrics.psnr, images, seen).mean()), 2)
+            result[name]["input_psnr"] = round(float(metrics.per_image(metrics.psnr, images, inputs).mean()), 2)
     return result
