@@ -1,42 +1,47 @@
-"""Scores, heat maps and boxes of many files, as a table and pictures."""
+"""Anomaly detection in image files, written as a table and figures."""
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medzoo.io.image import read_image
-from medzoo.tasks.anomaly.detector import find_boxes
-from medzoo.utils.files import written_whole
+from medzoo.tasks.anomaly.detector import AnomalyDetector
+from medzoo.tasks.anomaly.maps import find_boxes
+from medzoo.utils.files import atomic_write
 from medzoo.utils.progress import track
-from medzoo.visualization import save_heat_map
+from medzoo.visualization import save_anomaly_map
 
-PICTURE = 256  # pixels a side of the pictures
+FIGURE_SIZE = 256  # side length of the images in figures, in pixels
 COLUMNS = ("file", "score", "anomaly", "boxes (top, left, bottom, right)")
 
 
-def find_anomalies(detector, files, out):
-    """Writes `scores.csv` and for each file a picture with its heat map and boxes.
+def find_anomalies(detector: AnomalyDetector, files: Sequence[str | Path], out: str | Path) -> list[dict[str, Any]]:
+    """Score image files and write `scores.csv` and one figure with anomaly map and bounding boxes per file.
 
     Args:
-        detector: a fitted `AnomalyDetector`.
-        files: image files.
-        out: folder to write to; made if it is not there.
+        detector: A fitted `AnomalyDetector`.
+        files: Paths of image files.
+        out: Folder to write to; it is created if it does not exist.
 
-    Returns: list of dicts `{"file", "score", "anomaly" (bool), "boxes"}`, in the files' order.
+    Returns:
+        One dict per file, in the order of the files, with `"file"`, `"score"`, `"anomaly"` (bool) and `"boxes"` (lists
+        of top, left, bottom, right in pixels of the figure's image).
     """
     out, rows = Path(out), []
     out.mkdir(parents=True, exist_ok=True)
-    called = detector.predict(files)  # warns of images from elsewhere
-    for number, file in enumerate(track(files, "looking for anomalies")):
+    decisions = detector.predict(files)  # warns of an acquisition shift
+    for number, file in enumerate(track(files, "detecting anomalies")):
         score = float(detector.anomaly_scores([file])[0])
-        image = read_image(file, PICTURE, detector.model_.preprocess.window)
-        heat = detector.anomaly_map([file], image.shape[:2])[0]
-        strange = called[number] < 0
-        boxes = [[int(n) for n in box] for box in find_boxes(heat)]
-        title = f"{Path(file).name}: {score:.2f} ({'above' if strange else 'below'} {detector.threshold_:.2f})"
-        save_heat_map(out / f"{number:05d}-{Path(file).stem}.png", image, heat, boxes, title)
-        rows.append({"file": str(file), "score": score, "anomaly": bool(strange), "boxes": boxes})
-    with written_whole(out / "scores.csv") as part, open(part, "w", newline="", encoding="utf-8") as table:
+        image = read_image(file, FIGURE_SIZE, detector.model_.preprocess.window)
+        anomaly_map = detector.anomaly_map([file], image.shape[:2])[0]
+        anomalous = decisions[number] < 0
+        boxes = [[int(n) for n in box] for box in find_boxes(anomaly_map)]
+        title = f"{Path(file).name}: {score:.2f} ({'above' if anomalous else 'below'} {detector.threshold_:.2f})"
+        save_anomaly_map(out / f"{number:05d}-{Path(file).stem}.png", image, anomaly_map, boxes, title)
+        rows.append({"file": str(file), "score": score, "anomaly": bool(anomalous), "boxes": boxes})
+    with atomic_write(out / "scores.csv") as part, open(part, "w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         writer.writerow(COLUMNS)
         writer.writerows([r["file"], f"{r['score']:.4f}", int(r["anomaly"]), json.dumps(r["boxes"])] for r in rows)
