@@ -92,7 +92,7 @@ def test_generate_command_samples_the_prior_and_the_distribution_of_reference_im
     (tmp_path / "dark").mkdir()
     for i, image in enumerate(images[:40]):
         Image.fromarray(np.round(100 * image[..., 0]).astype("uint8")).save(tmp_path / "dark" / f"{i}.png")
-    for out, more in (("prior", ()), ("like", ("--reference", tmp_path / "dark"))):
+    for out, more in (("prior", ()), ("reference", ("--reference", tmp_path / "dark"))):
         result = run("vae-chestxray-64", "-o", tmp_path / out, "-n", 4, *more)
         assert result.exit_code == 0, result.output
         assert len(list((tmp_path / out).glob("0*.png"))) == 4
