@@ -1,4 +1,4 @@
-"""What scikit-learn and Keras ask of their own estimators and layers, asked of ours."""
+"""Estimators and layers pass the checks that scikit-learn and Keras apply to their own."""
 
 import copy
 import pickle
@@ -20,8 +20,8 @@ from medzoo.tasks.retrieval import ImageRetriever
 
 
 @keras.saving.register_keras_serializable("medzoo-tests")
-class AnyTable:
-    """Stands for `Preprocessor`: draws a table's rows as images, so that checks made for tables reach an estimator."""
+class TableToImages:
+    """Replacement of `Preprocessor` that turns table rows into images, so that checks with tables reach an estimator."""
 
     model = None
 
@@ -44,12 +44,12 @@ class AnyTable:
 
 def model_of_tables():
     model = ConvAutoencoder((16, 16, 1), latent_dim=3, filters=(4, 4), blocks_per_stage=1, seed=0)
-    model.preprocess = AnyTable()
+    model.preprocess = TableToImages()
     return model
 
 
 class Shared:
-    """The name of one model, so that `clone` and `set_params` meet what people pass: something small and fixed."""
+    """One model for all estimators, so that `clone` and `set_params` receive a name as in real use."""
 
     model = None
 
@@ -61,18 +61,15 @@ class Shared:
 
 @pytest.fixture(autouse=True)
 def _tables(monkeypatch):
-    from medzoo.tasks import features
-    from medzoo.tasks import retrieval as similar
+    from medzoo.tasks import features, retrieval
     from medzoo.tasks.anomaly import detector
 
-    for module in (features, detector, similar):
+    for module in (features, detector, retrieval):
         monkeypatch.setattr(module, "loaded", lambda name: Shared.get())
 
 
-IMAGES = (
-    "images have a shape that the preset knows, not a number of columns; fit of a transformer only loads the preset"
-)
-FEW = "20 normal images or more, so that some can be held out for the threshold"
+IMAGES = "images have a shape, not a number of columns; fit of the transformer only loads the preset"
+FEW = "20 normal images or more are required, so that some can be held out for the threshold"
 EXCEPTIONS = {
     "FeatureExtractor": dict.fromkeys(
         (
@@ -107,7 +104,7 @@ EXCEPTIONS = {
 
 
 class DetectorOfTables(medzoo.AnomalyDetector):
-    """Checks bring tables where a detector would bring images to its model's size."""
+    """Detector whose inputs are table rows instead of images of the model's size."""
 
     def _prepare(self, X):
         return self.model_.preprocess(X)
@@ -120,16 +117,16 @@ class DetectorOfTables(medzoo.AnomalyDetector):
     ],
     expected_failed_checks=lambda estimator: EXCEPTIONS.get(type(estimator).__name__, {}),
 )
-def test_scikit_learns_checks(estimator, check):
+def test_estimators_pass_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
 @parametrize_with_checks(
-    [DetectorOfTables("tables", augment=0, held_out=0.5)],
+    [DetectorOfTables("tables", n_augmented=0, validation_fraction=0.5)],
     expected_failed_checks=lambda estimator: EXCEPTIONS["DetectorOfTables"],
 )
-def test_scikit_learns_checks_of_the_detector(estimator, check):
+def test_anomaly_detector_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
@@ -139,27 +136,27 @@ def test_scikit_learns_checks_of_the_detector(estimator, check):
         lambda: medzoo.FeatureExtractor("vae-chestxray-64"),
         lambda: medzoo.AnomalyDetector("vae-chestxray-64", train_steps=2, n_augmented=0),
         lambda: ImageRetriever("vae-chestxray-64"),
-        lambda: GaussianMixtureSampler("vae-chestxray-64", components=2),
+        lambda: GaussianMixtureSampler("vae-chestxray-64", n_components=2),
     ],
 )
-def test_fitted_estimators_survive_pickle_and_deepcopy(make, monkeypatch):
+def test_fitted_estimators_can_be_pickled_and_copied(make, monkeypatch):
     from medzoo.data.phantom import chest_phantom
 
     monkeypatch.undo()
-    films = np.stack([chest_phantom(64, seed) for seed in range(40)])
-    fitted = make().fit(films)
+    images = np.stack([chest_phantom(64, seed) for seed in range(40)])
+    fitted = make().fit(images)
     for twin in (pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)):
-        for method in ("transform", "score_samples", "query", "sample"):
+        for method in ("transform", "score_samples", "search", "sample"):
             if hasattr(fitted, method):
-                argument = 3 if method == "sample" else films[:5]
+                argument = 3 if method == "sample" else images[:5]
                 ours, theirs = (getattr(e, method)(argument) for e in (fitted, twin))
-                ours, theirs = (x[1] if isinstance(x, tuple) else x for x in (ours, theirs))
+                ours, theirs = (x[0] if isinstance(x, tuple) else x for x in (ours, theirs))
                 if method != "sample":
                     assert theirs == pytest.approx(ours, abs=1e-5)
                 assert theirs.shape == ours.shape
 
 
-def test_preprocessing_belongs_to_the_model(tmp_path):
+def test_preprocessor_is_saved_and_copied_with_the_model(tmp_path):
     model = medzoo.load("vae-chestxray-64")
     model.save(tmp_path / "model.keras")
     copies = [
@@ -173,19 +170,19 @@ def test_preprocessing_belongs_to_the_model(tmp_path):
     assert model.preprocess.model is model
 
 
-def test_features_have_names_and_come_as_a_table_on_request(monkeypatch):
+def test_features_have_names_and_can_be_returned_as_a_data_frame(monkeypatch):
     pandas = pytest.importorskip("pandas")
     extractor = medzoo.FeatureExtractor("tables", feature_type="both").set_output(transform="pandas")
     X = np.random.default_rng(0).normal(size=(4, 256))
     table = extractor.fit_transform(X)
     assert isinstance(table, pandas.DataFrame)
     assert list(table.columns) == list(extractor.get_feature_names_out())
-    assert list(table.columns[:4]) == ["latent0", "latent1", "latent2", "deep0"]
+    assert list(table.columns[:4]) == ["latent0", "latent1", "latent2", "encoder0"]
 
 
 # --- Keras ----------------------------------------------------------------------------------------------------------
 
-SMALL = {"filters": (8, 8), "blocks_per_stage": 1, "patch": 2}
+SMALL = {"filters": (8, 8), "blocks_per_stage": 1, "patch_size": 2}
 
 
 @pytest.mark.parametrize(
@@ -198,13 +195,13 @@ SMALL = {"filters": (8, 8), "blocks_per_stage": 1, "patch": 2}
         (Decoder, {"image_shape": (None, None, 1), "bottleneck": "spatial", **SMALL}, (2, 2, 3, 3), (2, 8, 12, 1)),
     ],
 )
-def test_keras_own_layer_test(layer, arguments, shape, output):
-    # A pass of its own for every dtype policy, by Keras' `run_mixed_precision_check`.
+def test_layers_pass_the_layer_test_of_keras(layer, arguments, shape, output):
+    # Includes every dtype policy, see `run_mixed_precision_check` of Keras.
     case = testing.TestCase()
     case.run_layer_test(layer, arguments, input_shape=shape, expected_output_shape=output)
 
 
-def test_keras_own_layer_test_of_layers_with_several_inputs_or_outputs():
+def test_layers_with_several_inputs_or_outputs_pass_the_serialization_test_of_keras():
     case = testing.TestCase()
     for layer in (VectorQuantizer(8, seed=0), Sampling(seed=0), InterlacedEntropyModel((2,), hidden=4)):
         case.run_class_serialization_test(layer)
