@@ -259,10 +259,10 @@ def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_pat
     result = CliRunner().invoke(main, [str(a) for a in trained])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "more" / "predictions.csv").read_text() == (tmp_path / "out" / "predictions.csv").read_text()
-    result = CliRunner().invoke(main, [str(a) for a in [*trained, "--data", tmp_path / "t.csv", "--retaken"]])
+    result = CliRunner().invoke(main, [str(a) for a in [*trained, "--data", tmp_path / "t.csv", "--augment", "acquisition"]])
     assert result.exit_code == 2
-    assert "--data, --retaken: " in result.output
-    assert "is trained already" in result.output
+    assert "--data, --augment: " in result.output
+    assert "is already trained" in result.output
     (tmp_path / "cut.keras").write_bytes((tmp_path / "out" / "classifier.keras").read_bytes()[:5000])
     result = CliRunner().invoke(main, ["classify", str(tmp_path / "cut.keras"), "-o", str(tmp_path / "cut")])
     assert result.exit_code == 1
@@ -278,7 +278,7 @@ def test_command_writes_classifier_and_report(preset, tmp_path):
     from medzoo.cli import main
 
     data = write_archive(tmp_path / "films.npz", size=28, counts=(64, 16, 24))
-    arguments = ["classify", preset, "--data", data, "-o", tmp_path / "out", "--epochs", "5,0", "--retaken"]
+    arguments = ["classify", preset, "--data", data, "-o", tmp_path / "out", "--epochs", "5,0", "--augment", "acquisition"]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "report.json").read_text())

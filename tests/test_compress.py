@@ -20,7 +20,7 @@ from medzoo.layers.entropy_model import SCALES, InterlacedEntropyModel, logistic
 from medzoo.models import Codec
 from medzoo.tasks.compress import compress, decompress, exact, streams
 from medzoo.tasks.compress.files import contents
-from medzoo.utils.parallel import cores, in_order
+from medzoo.utils.parallel import cores, map_in_order
 
 pytest.importorskip("constriction")
 pytest.importorskip("imagecodecs")
@@ -61,12 +61,12 @@ def test_work_on_several_cores_keeps_its_order_and_reads_few_items_ahead():
             drawn.append(i)
             yield i
 
-    squares = in_order(lambda i: i * i, items())
+    squares = map_in_order(lambda i: i * i, items())
     assert [next(squares) for _ in range(3)] == [0, 1, 4]
     assert len(drawn) <= 3 + 1 + cores()
     assert list(squares) == [i * i for i in range(3, 100)]
     with pytest.raises(ZeroDivisionError):
-        list(in_order(lambda i: 1 // i, [1, 0, 1]))
+        list(map_in_order(lambda i: 1 // i, [1, 0, 1]))
 
 
 IMAGES = {
@@ -143,7 +143,7 @@ def test_the_file_is_as_long_as_the_prior_says():
     model = medzoo.load("codec-chestxray")
     image = film(256, 256, noise=0)
     latents = model.encode(image[None, ..., None].astype("float32") / 255, 70)
-    nats = float(model.prior.nats(latents.astype("float32"), np.array([model.place(70)], "float32"))[0])
+    nats = float(model.prior.nats(latents.astype("float32"), np.array([model.quality_index(70)], "float32"))[0])
     head = 33
     assert len(compress([image], model, 70)) - head == pytest.approx(nats / np.log(2) / 8, rel=0.03)
 
@@ -305,7 +305,7 @@ def test_whole_numbers_follow_the_float_model(codec, quality):
     wanted = 255 * model.decode(latents, quality)[0, ..., 0]
     assert np.abs(whole.picture(latents[0].astype(float), quality) - wanted).max() < 1.2
     context = np.concatenate([latents[0][..., :3], np.ones_like(latents[0][..., :1])], axis=-1).astype("float32")
-    place = np.array([model.place(quality)], "float32")
+    place = np.array([model.quality_index(quality)], "float32")
     mean, log_scale = (np.asarray(p)[0] for p in model.prior.parameters(1, context[None], 3, place))
     places = np.nonzero(np.ones(context.shape[:2]))
     found_mean, step = (v.reshape(mean.shape) for v in whole.parameters(1, context.astype(float), places, 3, quality))
@@ -358,7 +358,7 @@ def test_grey_in_three_channels_is_taken_and_all_that_cannot_be_is_named_at_once
     assert "2 of 3 images cannot be used" in refused.output
     assert "colour.png: mode RGB, in colour" in refused.output
     assert not (tmp_path / "x.mzc").exists()
-    result = CliRunner().invoke(main, [*map(str, arguments), "--skip-broken"])
+    result = CliRunner().invoke(main, [*map(str, arguments), "--skip-invalid"])
     assert result.exit_code == 0, result.output
     assert "broken.png" in (tmp_path / "x.mzc-skipped.txt").read_text()
     (back,) = decompress((tmp_path / "x.mzc").read_bytes(), codec)
@@ -371,7 +371,7 @@ def test_a_file_for_each_image_and_what_is_in_them(codec, tmp_path):
     for where in ("a", "b"):
         (tmp_path / where).mkdir()
         Image.fromarray(IMAGES["odd sizes"]).save(tmp_path / where / "film.png")
-    arguments = ["compress", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out", "--model", codec, "--each"]
+    arguments = ["compress", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out", "--model", codec, "--one-file-per-image"]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     files = sorted((tmp_path / "out").iterdir())
@@ -401,7 +401,7 @@ def test_technical_tags_come_back_in_a_dicom_file_without_a_patient(codec, tmp_p
     source.PatientName, source.PatientComments, source.RescaleIntercept = "Doe^Jane", "Jane's knee", "-5"
     source.SmallestImagePixelValue = source.LargestImagePixelValue = 0
     source.save_as(tmp_path / "jane.dcm")
-    arguments = ["compress", tmp_path / "jane.dcm", "-o", tmp_path / "x.mzc", "--keep-tags", "--no-names", *how]
+    arguments = ["compress", tmp_path / "jane.dcm", "-o", tmp_path / "x.mzc", "--keep-tags", "--no-filenames", *how]
     result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--model", codec]])
     assert result.exit_code == 0, result.output
     arguments = ["decompress", tmp_path / "x.mzc", "-o", tmp_path / "out", "--model", codec]

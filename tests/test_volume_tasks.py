@@ -87,7 +87,7 @@ def test_a_volume_is_most_similar_to_itself(heads, tmp_path):
     search = ImageRetriever(NAME).fit(files)
     _, found = search.search(files[2:4], k=2)
     assert found[:, 0].tolist() == [2, 3]
-    result = run("similar", NAME, heads, files[4], "-o", tmp_path / "s.png")
+    result = run("retrieve", NAME, heads, files[4], "-o", tmp_path / "s.png")
     assert result.exit_code == 0, result.output
     assert "4.nii.gz" in result.output.splitlines()[1]
     assert (tmp_path / "s.png").is_file()

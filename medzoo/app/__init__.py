@@ -1,1 +1,1 @@
-"""The web demo, `medzoo app`: needs `pip install "medzoo[app]"`."""
+"""Web application, served by `medzoo app`; requires `pip install "medzoo[app]"`."""

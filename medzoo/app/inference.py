@@ -1,30 +1,61 @@
-"""What the web demo shows of one image or volume; knows nothing of the web."""
+"""Analysis and generation of single images or volumes, independent of the web framework."""
 
 import base64
 import io
+import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medzoo.visualization import save_analysis, save_neighbours, save_planes
+from medzoo.visualization import save_analysis, save_planes, save_similar_images
 
-LARGEST = 1024  # pixels a side; larger images are made smaller first
-MOST_VOXELS = 2**25  # of a volume: a third of a minute for a preset of volumes
-DRAWN = 4  # images at once
+if TYPE_CHECKING:
+    import keras
+
+MAX_SIDE = 1024  # pixels; larger images are downsampled before they are analyzed
+MAX_VOXELS = 2**25  # a preset for volumes takes about 20 s for a volume of this size
+N_PHANTOMS = 64
+N_GENERATED = 4
+N_NEIGHBORS = 5
+
+
+class InputFile(NamedTuple):
+    """An image or volume that was read from a file.
+
+    Attributes:
+        name: File name.
+        file_size: Size of the file in bytes.
+        values: float32 array of shape `(H, W, 1)`, or for volumes `(D, H, W, 1)`, with values in [0, 1].
+        spacing: Voxel spacing of a volume in mm, or `None` for images.
+    """
+
+    name: str
+    file_size: int
+    values: np.ndarray
+    spacing: tuple[float, float, float] | None = None
 
 
 class InferenceSession:
-    """All that the zoo says about one image, beside a set of images to compare it with.
+    """Loaded presets and reference images that analyze and generate images.
 
     Args:
-        folder: normal images of the same kind, 20 or more: what is unlike them is an anomaly, and neighbours are looked
-            for among them. `None`: 64 drawn chest films, for a first impression only.
+        folder: Folder of 20 or more normal images of the same kind as the images to analyze. They are the reference set
+            of the anomaly detector and of the retrieval of similar images. `None`: 64 synthetic chest X-ray phantoms,
+            for demonstration only.
+
+    Attributes:
+        reference_images: Array of shape `(N, 64, 64, 1)`.
+        reference_names: One name per reference image.
+        detector: `medzoo.AnomalyDetector` fitted to the reference images.
+        retriever: `medzoo.tasks.retrieval.ImageRetriever` fitted to the reference images.
     """
 
     detector_preset, codec_preset = "ae-chestxray-64", "codec-chestxray"
 
-    def __init__(self, folder=None):
+    def __init__(self, folder: str | Path | None = None):
         from medzoo.data.patients import patients_of_files
         from medzoo.data.phantom import chest_phantom
         from medzoo.io.listing import list_images
@@ -34,34 +65,40 @@ class InferenceSession:
 
         encoder, groups = load(self.detector_preset), None
         if folder is None:
-            self.names = [f"drawn {seed}" for seed in range(64)]
-            self.images = np.stack([chest_phantom(64, seed) for seed in range(64)]).astype("float32")
-            self.compared = "64 drawn chest films, no patients (for your own: medzoo app --images FOLDER)"
+            self.reference_names = [f"Phantom {seed}" for seed in range(N_PHANTOMS)]
+            phantoms = [chest_phantom(64, seed) for seed in range(N_PHANTOMS)]
+            self.reference_images = np.stack(phantoms).astype("float32")
+            self.reference = f"{N_PHANTOMS} synthetic phantoms (for other images: medzoo app --images FOLDER)"
         else:
             files = list_images(folder)
-            self.names = [file.name for file in files]
-            self.images, groups = encoder.preprocess(files), patients_of_files(files)
-            self.compared = f"the {len(files)} images of {Path(folder).name}"
-        detector = AnomalyDetector(encoder, ("knn",), "features", n_augmented=0)
-        self.detector = detector.fit(self.images, groups=groups)
-        self.search = ImageRetriever(encoder).fit(self.images)
+            self.reference_names = [file.name for file in files]
+            self.reference_images, groups = encoder.preprocess(files), patients_of_files(files)
+            self.reference = f"the {len(files)} images of {Path(folder).name}"
+        detector = AnomalyDetector(encoder, ("knn",), "padim", n_augmented=0)
+        self.detector = detector.fit(self.reference_images, groups=groups)
+        self.retriever = ImageRetriever(encoder).fit(self.reference_images)
         self.models = {}
 
-    def model(self, name):
-        """A preset, loaded once: TensorFlow gives back little of what a model has held, and there are few."""
+    def model(self, preset: str) -> "keras.Model":
+        """Return a preset, loaded on first use and kept: TensorFlow releases little of the memory of a model."""
         from medzoo.zoo.presets import load
 
-        if name not in self.models:
-            self.models[name] = load(name)
-        return self.models[name]
+        if preset not in self.models:
+            self.models[preset] = load(preset)
+        return self.models[preset]
 
     @staticmethod
-    def read(path):
-        """`(name, bytes of the file, image, None)` of an image file, at most `LARGEST` pixels a side; of a NIfTI file
-        the volume `(D, H, W, 1)`, and in the place of `None` its voxels' millimetres.
+    def read(path: str | Path) -> InputFile:
+        """Read an image file, or a NIfTI volume.
+
+        Args:
+            path: File. Images with a side of more than `MAX_SIDE` pixels are downsampled.
+
+        Returns:
+            The file's content.
 
         Raises:
-            ImageError: a file that cannot be used, or a volume of more than `MOST_VOXELS`.
+            ImageError: If the file is invalid, or a volume has more than `MAX_VOXELS` voxels.
         """
         from medzoo.errors import ImageError
         from medzoo.io.image import read_image
@@ -72,157 +109,214 @@ class InferenceSession:
         path = Path(path)
         if is_nifti(path):
             volume = read_volume(path)
-            if volume.values.size > MOST_VOXELS:
-                raise ImageError(f"{path}: {volume.values.shape} voxels; this page takes {MOST_VOXELS:,} at most.")
-            return path.name, path.stat().st_size, volume.images(), volume.spacing
+            if volume.values.size > MAX_VOXELS:
+                raise ImageError(
+                    f"{path}: the volume is too large. Expected at most {MAX_VOXELS:,} voxels, got "
+                    f"{_shape(volume.values.shape)}."
+                )
+            return InputFile(path.name, path.stat().st_size, volume.to_images(), volume.spacing)
         image = read_image(path)
         height, width = image.shape[:2]
-        if max(height, width) > LARGEST:
-            scale = LARGEST / max(height, width)
+        if max(height, width) > MAX_SIDE:
+            scale = MAX_SIDE / max(height, width)
             image = center_crop_resize(image, (round(height * scale), round(width * scale)))
-        return path.name, path.stat().st_size, image, None
+        return InputFile(path.name, path.stat().st_size, image)
 
-    def look(self, film, preset, place=0.5, rate=0.05):
-        """What one preset makes of what `read` gave.
+    def analyze(
+        self, file: InputFile, preset: str, slice_position: float = 0.5, false_positive_rate: float = 0.05
+    ) -> dict:
+        """Reconstruct an image or volume and compare it with the reference images.
 
         Args:
-            rate: share of normal images whose anomaly score may lie above the threshold.
-            place: of a volume, which slices are shown: 0 the lowest, 1 the highest. A preset of images takes the axial
-                one.
+            file: Result of `read`.
+            preset: Name of a preset.
+            slice_position: float from 0 (first slice) to 1 (last slice). Position of the displayed planes of a volume.
+                A preset for images analyzes the axial slice at this position.
+            false_positive_rate: float in (0, 1). Fraction of normal images whose anomaly score may exceed the
+                threshold.
 
-        Returns: dict with `figure` (PNG, bytes), `facts`, lines of text, and of images `neighbours` (PNG).
+        Returns:
+            Dict with `figure` (PNG, bytes), `metrics` (list of pairs of name and text) and, for images, `neighbors`
+            (PNG, bytes).
 
         Raises:
-            ValueError: an image, for a preset of volumes.
+            ValueError: If the preset is for volumes and the file is an image.
         """
-        (name, stored, image, spacing), model = film, self.model(preset)
-        if image.ndim == 4 and model.spatial_dims == 3:
-            return self._look_through(name, image, spacing, model, place)
-        if image.ndim == 4:
-            number = round(place * (len(image) - 1))
-            return self._look_at(f"{name}, axial slice {number} of {len(image)}", stored, image[number], model, rate)
+        model, values = self.model(preset), file.values
+        if values.ndim == 4 and model.spatial_dims == 3:
+            return self._analyze_volume(file, model, slice_position)
+        if values.ndim == 4:
+            number = round(slice_position * (len(values) - 1))
+            title = f"{file.name}, axial slice {number} of {len(values)}"
+            return self._analyze_image(file._replace(name=title, values=values[number]), model, false_positive_rate)
         if model.spatial_dims == 3:
-            raise ValueError(f"{preset} takes volumes (NIfTI); {name} is an image.")
-        return self._look_at(name, stored, image, model, rate)
+            raise ValueError(f"{preset}: Expected a volume (NIfTI), got {file.name}, which is an image.")
+        return self._analyze_image(file, model, false_positive_rate)
 
-    def draw(self, preset, label=None, seed=0, count=DRAWN):
-        """Images of nobody, by a preset that can draw, as `look` gives them.
+    def generate(self, preset: str, label: int | None = None, seed: int = 0, count: int = N_GENERATED) -> dict:
+        """Generate synthetic images with a preset that has a prior.
 
         Args:
-            label: class of its learned prior, or `None` for any; see `classes_of`.
+            preset: Name of a preset.
+            label: int. Class of the prior, see `prior_class_names`, or `None` for all classes.
+            seed: int. Random seed.
+            count: int. Number of images.
+
+        Returns:
+            Dict with `figure` (PNG, bytes) and `metrics`, as `analyze` returns them.
 
         Raises:
-            ValueError: a preset that cannot draw, or a class that it does not know.
+            ValueError: If the preset cannot generate images, or the class is unknown.
         """
-        from medzoo.tasks.generate import sampling as draw
-        from medzoo.visualization import flat, save_grid
+        from medzoo.tasks.generate import sample_images
+        from medzoo.visualization import middle_slices, save_grid
 
-        images = flat(draw(self.model(preset), count, seed, label=label))
+        images = middle_slices(sample_images(self.model(preset), count, seed, label=label))
         figure = _png(lambda file, x: save_grid(file, x, columns=count, title=f"{preset}, seed {seed}"), images)
-        return {"figure": figure, "facts": [f"{preset}: {count} drawn, seed {seed}; nobody's body"]}
+        metrics = [("Preset", preset), ("Generated images", f"{count} (synthetic, no real patients)")]
+        return {"figure": figure, "metrics": [*metrics, ("Seed", str(seed))]}
 
     @staticmethod
-    def _look_through(name, volume, spacing, model, place):
+    def _analyze_volume(file, model, slice_position):
         from medzoo import metrics
         from medzoo.io.volume import center_crop_or_pad
-        from medzoo.models.tiles import padded, tile_for
+        from medzoo.models.tiles import default_tile, pad_to_multiple
 
-        own = model.image_shape[:-1]
-        x = center_crop_or_pad(volume, own)[None] if own[0] else padded(volume[None], model)
-        made = model.reconstruct(x, tile=tile_for(x))
-        sides, latents = (" × ".join(map(str, shape)) for shape in (x.shape[1:4], model.latent_shape(x.shape[1:])))
-        facts = [
-            f"{name}: {' × '.join(map(str, volume.shape[:3]))} voxels, seen by {model.name} at {sides}",
-            f"reconstruction from {latents} latents: PSNR {float(metrics.psnr(x, made)[0]):.2f} dB",
+        volume, own = file.values, model.image_shape[:-1]
+        x = center_crop_or_pad(volume, own)[None] if own[0] else pad_to_multiple(volume[None], model)
+        reconstruction = model.reconstruct(x, tile=default_tile(x))
+        rows = [
+            ("File", file.name),
+            ("Input size", f"{_shape(volume.shape[:3])} voxels"),
+            ("Model input", f"{_shape(x.shape[1:4])} voxels ({model.name})"),
+            ("Latent shape", _shape(model.latent_shape(x.shape[1:]))),
+            ("PSNR", f"{float(metrics.psnr(x, reconstruction)[0]):.2f} dB"),
         ]
-        return {"figure": _png(save_planes, x[0], made[0], spacing, model.name, place), "facts": facts}
+        figure = _png(save_planes, x[0], reconstruction[0], file.spacing, model.name, slice_position)
+        return {"figure": figure, "metrics": rows}
 
-    def _look_at(self, name, stored, image, model, rate):
+    def _analyze_image(self, file, model, false_positive_rate):
         from medzoo import metrics
         from medzoo.io.intensity import center_crop_resize
 
-        x = model.preprocess.fit(image)[None]
+        image = file.values
+        x = model.preprocess.center_crop_resize(image)[None]
         reconstruction = model.reconstruct(x)
-        small = center_crop_resize(image, self.images.shape[1:3])[None]
-        strange, heat = float(self.detector.anomaly_scores(small)[0]), self.detector.anomaly_map(small)[0]
-        psnr, ssim = (float(f(x, reconstruction)[0]) for f in (metrics.psnr, metrics.ssim))
-        threshold, latents = self._threshold(rate), " × ".join(map(str, model.latent_shape(x.shape[1:])))
-        facts = [
-            f"{name}: {image.shape[0]} × {image.shape[1]} pixels, seen by {model.name} at {x.shape[1]} × {x.shape[2]}",
-            f"reconstruction from {latents} latents: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}",
-            f"anomaly score {strange:.1f}, threshold {threshold:.1f} for {self._rate(rate)} of normal images: "
-            f"{'unlike' if strange > threshold else 'like'} {self.compared}",
-            self._compressed(stored, image),
+        small = center_crop_resize(image, self.reference_images.shape[1:3])[None]
+        score, anomaly_map = float(self.detector.anomaly_scores(small)[0]), self.detector.anomaly_map(small)[0]
+        threshold = self._threshold(false_positive_rate)
+        rows = [
+            ("File", file.name),
+            ("Input size", f"{_shape(image.shape[:2])} pixels"),
+            ("Model input", f"{_shape(x.shape[1:3])} pixels ({model.name})"),
+            ("Latent shape", _shape(model.latent_shape(x.shape[1:]))),
+            ("PSNR", f"{float(metrics.psnr(x, reconstruction)[0]):.2f} dB"),
+            ("SSIM", f"{float(metrics.ssim(x, reconstruction)[0]):.4f}"),
+            ("Anomaly score", f"{score:.1f}"),
+            ("Anomaly threshold", f"{threshold:.1f} (false-positive rate {self._attained_rate(false_positive_rate)})"),
+            ("Decision", f"{'anomalous' if score > threshold else 'normal'}, relative to {self.reference}"),
+            *self._compression(file.file_size, image),
         ]
-        if said := model.is_ood(x):
-            facts.insert(1, f"this image {said}")
-        figure = _png(save_analysis, x[0], reconstruction[0], heat, model.name)
-        return {"figure": figure, "knn": self._neighbours(small), "facts": facts}
+        if warning := model.ood_warning(x):
+            rows.insert(4, ("Warning", warning))
+        figure = _png(save_analysis, x[0], reconstruction[0], anomaly_map, model.name)
+        return {"figure": figure, "neighbors": self._neighbors(small), "metrics": rows}
 
-    def _threshold(self, rate):
-        with warnings.catch_warnings():  # that few images promise no small rate, which the page says itself
+    def _threshold(self, false_positive_rate):
+        with warnings.catch_warnings():  # `_attained_rate` reports a rate that is not attainable
             warnings.simplefilter("ignore")
-            return self.detector.threshold_at(rate)
+            return self.detector.threshold_at(false_positive_rate)
 
-    def _rate(self, rate):
-        """The share of normal images that the threshold keeps, and where it is not the one asked for, why."""
-        from medzoo.data.patients import group_indices
+    def _attained_rate(self, requested):
+        """The false-positive rate of the threshold, and the reason where it is not the requested one."""
         from medzoo.tasks.anomaly import attained_rate
+        from medzoo.utils.groups import group_indices
 
         count = len(group_indices(self.detector.held_out_groups_, len(self.detector.held_out_scores_)))
-        attained = attained_rate(count, rate)
-        few = f" (the smallest that {count} held-out normal images allow, not {rate:.0%})" if attained > rate else ""
-        return f"{attained:.0%}{few}"
+        attained = attained_rate(count, requested)
+        if attained > requested:
+            limit = f"smallest attainable with {count} held-out normal images, {requested:.0%} requested"
+            return f"{attained:.0%}, {limit}"
+        return f"{attained:.0%}"
 
-    def _compressed(self, file_size, image):
+    def _compression(self, file_size, image):
         from medzoo import metrics
         from medzoo.tasks.compress import compress, decompress
 
         try:
             import constriction  # noqa: F401
         except ImportError:
-            return 'compressed size: needs pip install "medzoo[compress]"'
+            return [("Compressed size", 'not available: run pip install "medzoo[compress]"')]
         stored = np.round(image[..., 0] * 255).astype("uint8")
         codec = self.model(self.codec_preset)
         data = compress([stored], codec)
-        back = decompress(data, codec)[0].reshape(stored.shape)
-        psnr = float(metrics.psnr(stored[None, ..., None] / 255.0, back[None, ..., None] / 255.0)[0])
-        bits = 8 * len(data) / stored.size
-        return (
-            f"compressed by {self.codec_preset}: {len(data):,} bytes at {psnr:.1f} dB, {bits:.3f} bit per pixel; "
-            f"{stored.size:,} bytes as pixels, {file_size:,} as the file"
-        )
+        decoded = decompress(data, codec)[0].reshape(stored.shape)
+        psnr = float(metrics.psnr(stored[None, ..., None] / 255.0, decoded[None, ..., None] / 255.0)[0])
+        bpp = 8 * len(data) / math.prod(stored.shape)
+        return [
+            ("Compressed size", f"{len(data):,} bytes, {bpp:.3f} bpp at PSNR {psnr:.1f} dB ({self.codec_preset})"),
+            ("Uncompressed size", f"{stored.size:,} bytes (8-bit pixels); input file {file_size:,} bytes"),
+        ]
 
-    def _neighbours(self, small, n=5):
-        similarity, indices = self.search.search(small, n)
-        titles = [f"{self.names[i]}\n{s:.2f}" for i, s in zip(indices[0], similarity[0], strict=True)]
-        return _png(save_neighbours, self.images[indices[0]], titles)
+    def _neighbors(self, small):
+        scores, indices = self.retriever.search(small, N_NEIGHBORS)
+        titles = [
+            f"{self.reference_names[i]},\nsimilarity {score:.2f}"
+            for i, score in zip(indices[0], scores[0], strict=True)
+        ]
+        return _png(save_similar_images, self.reference_images[indices[0]], titles)
 
 
-def classes_of(preset):
-    """Names of the classes that a preset's learned prior knows; none where it has no prior, or one without classes."""
+def prior_class_names(preset: str) -> list[str]:
+    """Return the class names of a preset's prior; an empty list without a class-conditional prior.
+
+    Args:
+        preset: Name of a preset that is included in the package.
+
+    Returns:
+        List of class names; their positions are the labels.
+    """
     from medzoo.evaluation.model_card import read_json
     from medzoo.zoo.manifest import BUNDLED
 
-    own = BUNDLED / preset
-    names = read_json(own, "prior.json")["classes"] if (own / "prior.json").is_file() else []
+    folder = BUNDLED / preset
+    names = read_json(folder, "prior.json")["classes"] if (folder / "prior.json").is_file() else []
     return names if len(names) > 1 else []
 
 
-def _png(save, *arguments):
+def _shape(sides):
+    return " × ".join(map(str, sides))
+
+
+def _png(save: Callable, *arguments):
     buffer = io.BytesIO()
     save(buffer, *arguments)
     return buffer.getvalue()
 
 
-def page(result):
-    """A result as HTML that holds its pictures, so that nothing is written to disk."""
-    import html
+def render_html(result: dict) -> str:
+    """Return a result of `analyze` or `generate` as HTML with embedded images, so that nothing is written to disk.
 
-    pictures = [
+    Args:
+        result: Dict with `metrics`, `figure` and optionally `neighbors`.
+
+    Returns:
+        HTML fragment: a table of metrics, followed by the images.
+    """
+    from html import escape
+
+    images = [
         f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(result[key]).decode()}">'
-        for key, alt in (("figure", "input, reconstruction, difference, anomaly map"), ("knn", "most similar"))
+        for key, alt in (
+            ("figure", "Input, reconstruction, difference and anomaly map"),
+            ("neighbors", "Most similar reference images"),
+        )
         if key in result
     ]
-    facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in result["facts"])
-    return f'<div class="result"><ul>{facts}</ul>{"".join(pictures)}</div>'
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:left">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in result["metrics"]
+    )
+    header = '<tr><th style="text-align:left">Metric</th><th style="text-align:left">Value</th></tr>'
+    table = f"<table><thead>{header}</thead><tbody>{rows}</tbody></table>"
+    return f'<div class="result">{table}{"".join(images)}</div>'

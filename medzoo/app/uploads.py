@@ -1,27 +1,35 @@
-"""Files on their way in: each is removed soon after it was read."""
+"""Removal of uploaded files shortly after they were read."""
 
 import shutil
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-GRACE = 5.0  # seconds between an upload and the reading of it, at most
+GRACE = 5.0  # maximum number of seconds between an upload and the start of its reading
 
 
 class Uploads:
-    """Removes an upload's folder `grace` seconds after it was read last, and not before.
+    """Temporary folders of uploads, each removed `grace` seconds after its last use.
 
-    Gradio names an upload's folder after what is in the file, so the same file from two visitors is one file on disk:
-    were it removed at once, the second would find nothing.
+    Gradio names the folder of an upload after the hash of the file, so that the same file uploaded by two visitors is
+    stored once. If it were removed immediately, the second visitor's upload would be missing.
+
+    Args:
+        grace: float. Delay of the removal in seconds.
+
+    Attributes:
+        readers: Number of current readers by folder.
     """
 
-    def __init__(self, grace=GRACE):
+    def __init__(self, grace: float = GRACE):
         self.grace, self.readers, self.lock = grace, Counter(), threading.Lock()
 
     @contextmanager
-    def reading(self, path):
-        """While a file, a `Path`, is read."""
+    def reading(self, path: Path) -> Iterator[None]:
+        """Keep a file while it is read, and schedule the removal of its folder."""
         with self.lock:
             self.readers[path.parent] += 1
         try:
@@ -29,20 +37,20 @@ class Uploads:
         finally:
             with self.lock:
                 self.readers[path.parent] -= 1
-            self._later(path.parent)
+            self._schedule_removal(path.parent)
 
-    def _later(self, folder):
+    def _schedule_removal(self, folder):
         timer = threading.Timer(self.grace, self._remove, [folder])
-        timer.daemon = True  # when the server ends, all that is left goes with its folder
+        timer.daemon = True  # the server removes its whole temporary folder when it ends
         timer.start()
 
     def _remove(self, folder):
         with self.lock:
             if self.readers[folder]:
-                return  # comes here when it has read
+                return  # the current reader schedules the removal
             del self.readers[folder]
             newest = max((file.stat().st_mtime for file in folder.glob("*")), default=0.0)
             if time.time() - newest >= self.grace:
                 shutil.rmtree(folder, ignore_errors=True)
                 return
-        self._later(folder)  # uploaded again, and not read yet
+        self._schedule_removal(folder)  # uploaded again and not read yet

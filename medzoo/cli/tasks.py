@@ -33,7 +33,11 @@ TRAINED = "{}: the model is already trained. These options apply to training onl
 @click.command()
 @preset_argument
 @click.argument("new", nargs=-1, type=ImageFiles())
-@click.option("--data", type=EXISTING, help="Labeled training images: NPZ file, folder, DICOM tree or CSV file.")
+@click.option(
+    "--data",
+    type=EXISTING,
+    help="Labeled training images: NPZ file, folder, DICOM tree or CSV file.  [default: none; required to train]",
+)
 @out_option("Folder for classifier.keras, report.json, report.png and predictions.csv.")
 @dataset_options()
 @click.option(

@@ -143,12 +143,12 @@ def export(
         medzoo export ae-chestxray model.tflite --size 256 --quantize int8
     """
     from medzoo.zoo.export import export as export_model
-    from medzoo.zoo.export import typical_images
+    from medzoo.zoo.export import representative_images
     from medzoo.zoo.presets import load
 
     model = load(preset)
     if images is not None:
-        images = typical_images(model, images, size)
+        images = representative_images(model, images, size)
     export_model(model, out, endpoint, size and (size, size), quantize, images, overwrite)
     total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) if out.is_dir() else out.stat().st_size
     click.echo(f"{out}: {total / 2**20:.2f} MiB")
@@ -162,7 +162,8 @@ def export(
     "--dataset",
     "datasets",
     multiple=True,
-    help="Identifier of a training dataset on the Hugging Face Hub; repeat the option for several.",
+    help="Identifier of a training dataset on the Hugging Face Hub; repeat the option for several.  "
+    "[default: as in README.md]",
 )
 @click.option("--private", is_flag=True, help="Create a private repository.")
 @click.option("--yes", is_flag=True, help="Upload. Without this option, only list what would be uploaded.")
