@@ -21,47 +21,47 @@ from medzoo.tasks.segment import Segmenter
 
 
 @pytest.fixture(scope="module")
-def labelled():
-    films = np.stack([chest_phantom(32, seed) for seed in range(48)])
+def labeled():
+    images = np.stack([chest_phantom(32, seed) for seed in range(48)])
     labels = np.arange(48) % 2
-    films[labels == 1, 8:16, 8:16] = 1.0
-    return films, labels
+    images[labels == 1, 8:16, 8:16] = 1.0
+    return images, labels
 
 
-def test_head_learns_while_the_encoder_stays_then_everything_moves(labelled, preset):
-    films, labels = labelled
+def test_encoder_is_frozen_until_unfreeze(labeled, preset):
+    images, labels = labeled
     classifier = Classifier.from_pretrained(preset, 2)
     encoder = classifier.encoder.get_weights()
     classifier.compile(keras.optimizers.Adam(0.02))
-    classifier.fit(films, labels, epochs=12, batch_size=16, verbose=0)
-    assert classifier.evaluate(films, labels, verbose=0, return_dict=True)["accuracy"] > 0.95
+    classifier.fit(images, labels, epochs=12, batch_size=16, verbose=0)
+    assert classifier.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"] > 0.95
     assert all(np.array_equal(a, b) for a, b in zip(encoder, classifier.encoder.get_weights(), strict=True))
     kernel = classifier.encoder.stages[0].get_weights()[0]
     classifier.unfreeze()
     classifier.compile(keras.optimizers.Adam(1e-4))
-    classifier.fit(films, labels, verbose=0)
+    classifier.fit(images, labels, verbose=0)
     assert not np.array_equal(kernel, classifier.encoder.stages[0].get_weights()[0])
 
 
-def test_starts_from_the_encoder_of_a_segmenter_and_leaves_it_as_it_was(labelled, preset):
-    films, labels = labelled
+def test_classifier_copies_the_encoder_of_a_segmenter(labeled, preset):
+    images, labels = labeled
     segmenter = Segmenter.from_pretrained(preset, 2)
     segmenter.compile(keras.optimizers.Adam(0.01))
-    segmenter.fit(films[:8], (films[:8] > 0.5).astype("uint8"), verbose=0)
+    segmenter.fit(images[:8], (images[:8] > 0.5).astype("uint8"), verbose=0)
     learned = segmenter.encoder.get_weights()
     classifier = Classifier.from_pretrained(segmenter, 2)
     assert all(np.array_equal(a, b) for a, b in zip(classifier.encoder.get_weights(), learned, strict=True))
-    fine_tune(classifier, films, labels, (films, labels), epochs=(0, 1))
+    fine_tune(classifier, images, labels, (images, labels), epochs=(0, 1))
     assert len(classifier.encoder.trainable_weights) == len(learned)
     assert all(np.array_equal(a, b) for a, b in zip(segmenter.encoder.get_weights(), learned, strict=True))
 
 
-def test_untrained_classifier_is_undecided_and_probabilities_add_up(labelled, preset):
+def test_untrained_classifier_predicts_equal_probabilities(labeled, preset):
     classifier = Classifier.from_pretrained(preset, 3)
-    assert classifier.predict(labelled[0], verbose=0) == pytest.approx(1 / 3, abs=1e-6)
+    assert classifier.predict(labeled[0], verbose=0) == pytest.approx(1 / 3, abs=1e-6)
 
 
-def test_without_pretraining_the_network_is_the_same_but_not_its_weights():
+def test_pretrained_false_gives_the_same_architecture_with_random_weights():
     a, b = (Classifier.from_pretrained("vqvae-chestxray-64", 2, pretrained=p) for p in (True, False))
     assert a.count_params() == b.count_params()
     assert (a.encoder.trainable, b.encoder.trainable) == (False, True)
@@ -70,56 +70,56 @@ def test_without_pretraining_the_network_is_the_same_but_not_its_weights():
     assert not np.array_equal(kernels[0], kernels[1])
 
 
-def test_keras_file_round_trip(labelled, preset, tmp_path):
-    films, labels = labelled
+def test_keras_file_round_trip(labeled, preset, tmp_path):
+    images, labels = labeled
     classifier = Classifier.from_pretrained(preset, 2)
-    fine_tune(classifier, films, labels, (films, labels), epochs=(2, 1))
+    fine_tune(classifier, images, labels, (images, labels), epochs=(2, 1))
     classifier.save(tmp_path / "classifier.keras")
     copy = keras.saving.load_model(tmp_path / "classifier.keras")
-    assert np.array_equal(copy.predict(films, verbose=0), classifier.predict(films, verbose=0))
+    assert np.array_equal(copy.predict(images, verbose=0), classifier.predict(images, verbose=0))
     frozen = Classifier.from_pretrained(preset, 2)
     assert len(Classifier.from_config(frozen.get_config()).trainable_weights) == len(frozen.trainable_weights) == 4
 
 
-def test_images_are_varied_unless_told_otherwise(labelled, monkeypatch):
-    films, labels = labelled
-    seen = []
+def test_images_are_augmented_unless_augment_is_false(labeled, monkeypatch):
+    images, labels = labeled
+    differences = []
     fitted = keras.Model.fit
 
     def fit(model, x, *args, **kwargs):
-        seen.append(np.abs(x[0][0] - films[x._order()[: x.batch_size, 1]]).max())
+        differences.append(np.abs(x[0][0] - images[x._order()[: x.batch_size, 1]]).max())
         return fitted(model, x, *args, **kwargs)
 
     monkeypatch.setattr(keras.Model, "fit", fit)
     for augment in (True, "acquisition", {"translation": 1.0, "affine": 0.0, "contrast": 0.0}, False):
         model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
         classifier = Classifier.from_pretrained(model, 2, pretrained=False)
-        fine_tune(classifier, films, labels, (films, labels), epochs=(1, 0), augment=augment)
-    assert min(seen[:3]) > 0.01
-    assert seen[3] < 1e-6
-    with pytest.raises(ValueError, match="augment='more'; expected True, False, 'retaken' or a dict"):
-        fine_tune(classifier, films, labels, (films, labels), augment="more")
+        fine_tune(classifier, images, labels, (images, labels), epochs=(1, 0), augment=augment)
+    assert min(differences[:3]) > 0.01
+    assert differences[3] < 1e-6
+    with pytest.raises(ValueError, match="Expected True, False, 'acquisition' or a dict, got 'more'"):
+        fine_tune(classifier, images, labels, (images, labels), augment="more")
 
 
-def test_wrong_images_and_class_counts_are_refused(labelled):
-    films = np.stack([chest_phantom(64, seed) for seed in range(4)])
+def test_invalid_images_and_class_counts_raise(labeled):
+    images = np.stack([chest_phantom(64, seed) for seed in range(4)])
     classifier = Classifier.from_pretrained("ae-chestxray-64", 2)
     classifier.compile()
-    with pytest.raises(ValueError, match="takes 64x64 only"):
-        classifier.predict(labelled[0])
+    with pytest.raises(ValueError, match="64x64"):
+        classifier.predict(labeled[0])
     with pytest.raises(ValueError, match="Divide 8-bit images by 255"):
-        classifier.fit(films * 255, labelled[1][:4])
-    with pytest.raises(ValueError, match="num_classes=1"):
+        classifier.fit(images * 255, labeled[1][:4])
+    with pytest.raises(ValueError, match="num_classes >= 2, got 1"):
         Classifier.from_pretrained("ae-chestxray-64", 1)
 
 
-def test_class_weights_make_classes_count_alike():
+def test_class_weights_give_equal_total_weight_to_all_classes():
     labels = np.array([0] * 30 + [1] * 10)
     weights = class_weights(labels)
     assert weights[0] * 30 == pytest.approx(weights[1] * 10) == pytest.approx(20)
 
 
-def test_measures_equal_scikit_learn():
+def test_metrics_equal_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 200)
     p = rng.dirichlet(np.ones(3), 200) + 0.5 * np.eye(3)[labels]
@@ -133,82 +133,82 @@ def test_measures_equal_scikit_learn():
     assert low < result["auc"]["mean"] < high
 
 
-def test_sensitivity_at_a_specificity_is_read_off_the_roc():
+def test_sensitivity_at_specificity_is_a_point_of_the_roc_curve():
     labels = np.array([0] * 10 + [1] * 4)
     scores = np.r_[np.arange(10), 3.5, 8.5, 9.5, 10.5]
     assert sensitivity_at_specificity(scores, labels, 0.9) == pytest.approx(3 / 4)  # one of ten above 8.5
     assert sensitivity_at_specificity(scores, labels, 1.0) == pytest.approx(2 / 4)
 
 
-def test_areas_count_pairs_and_ties_by_half_as_scikit_learns():
+def test_roc_auc_with_ties_equals_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     scores, labels = rng.integers(0, 9, 120), rng.integers(0, 2, 120)
     assert roc_auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     assert np.isnan(roc_auc(scores, np.ones(120)))
 
 
-def test_calibration_error_is_zero_when_confidence_is_the_hit_rate():
+def test_calibration_error_is_zero_if_confidence_equals_accuracy():
     p = np.tile([0.75, 0.25], (400, 1))
     assert expected_calibration_error(p, np.array([0, 0, 0, 1] * 100)) == pytest.approx(0, abs=1e-9)
     assert expected_calibration_error(p, np.zeros(400, int)) == pytest.approx(0.25)
 
 
-def test_temperature_undoes_overconfidence():
+def test_temperature_scaling_corrects_overconfidence():
     rng = np.random.default_rng(0)
-    honest = rng.dirichlet((1, 1), 4000)
-    labels = (rng.random(4000) < honest[:, 1]).astype(int)
-    boasting = apply_temperature(honest, 1 / 3)
-    assert fit_temperature(boasting, labels) == pytest.approx(3, rel=0.1)
-    assert apply_temperature(boasting, 3.0) == pytest.approx(honest, abs=1e-6)
+    calibrated = rng.dirichlet((1, 1), 4000)
+    labels = (rng.random(4000) < calibrated[:, 1]).astype(int)
+    overconfident = apply_temperature(calibrated, 1 / 3)
+    assert fit_temperature(overconfident, labels) == pytest.approx(3, rel=0.1)
+    assert apply_temperature(overconfident, 3.0) == pytest.approx(calibrated, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
-def trained(labelled):
-    films, labels = labelled
+def trained(labeled):
+    images, labels = labeled
     classifier = Classifier.from_pretrained(ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL), 2, pretrained=False)
-    return fine_tune(classifier, films, labels, (films, labels), epochs=(12, 0), learning_rates=(1e-2, 0))
+    return fine_tune(classifier, images, labels, (images, labels), epochs=(12, 0), learning_rates=(1e-2, 0))
 
 
-def test_calibration_changes_how_sure_it_is_and_not_what_it_finds(trained, labelled, tmp_path):
-    films, labels = labelled
-    wrong = np.where(np.arange(48) % 4 == 0, 1 - labels, labels)  # a quarter of the labels: 75% is what it should say
-    before = trained.predict(films, verbose=0)
-    trained.calibrate(films, wrong)
-    after = trained.predict(films, verbose=0)
+def test_calibration_changes_probabilities_but_not_predicted_classes(trained, labeled, tmp_path):
+    images, labels = labeled
+    wrong = np.where(np.arange(48) % 4 == 0, 1 - labels, labels)  # a quarter of the labels: accuracy 75%
+    before = trained.predict(images, verbose=0)
+    trained.calibrate(images, wrong)
+    after = trained.predict(images, verbose=0)
     assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
     assert float(trained.temperature) > 1
     assert after.max(axis=1).mean() == pytest.approx(0.75, abs=0.05)
     trained.save(tmp_path / "c.keras")
-    assert keras.saving.load_model(tmp_path / "c.keras").predict(films, verbose=0) == pytest.approx(after, abs=1e-6)
+    assert keras.saving.load_model(tmp_path / "c.keras").predict(images, verbose=0) == pytest.approx(after, abs=1e-6)
 
 
-def test_explanation_peaks_where_the_finding_is(trained, labelled):
-    films, labels = labelled
+def test_occlusion_map_peaks_at_the_finding(trained, labeled):
+    images, labels = labeled
     inside = 0
-    for film in films[labels == 1][:8]:
-        heat = trained.occlusion_map(film, target=1)
-        assert heat.shape == (32, 32)
-        row, column = np.unravel_index(heat.argmax(), heat.shape)
+    for image in images[labels == 1][:8]:
+        occlusion = trained.occlusion_map(image, target=1)
+        assert occlusion.shape == (32, 32)
+        row, column = np.unravel_index(occlusion.argmax(), occlusion.shape)
         inside += 5 <= row <= 18 and 5 <= column <= 18
-        assert trained.occlusion_map(film, target=0) == pytest.approx(-heat, abs=1e-3)
+        assert trained.occlusion_map(image, target=0) == pytest.approx(-occlusion, abs=1e-3)
     assert inside >= 7
 
 
-def test_it_carries_what_its_images_look_like(trained, labelled, tmp_path):
-    films, _ = labelled
+def test_reference_statistics_are_saved_with_the_classifier(trained, labeled, tmp_path):
+    images, _ = labeled
     with pytest.raises(ValueError, match="fit_reference"):
-        trained.ood_pvalue(films)
-    trained.fit_reference(films)
+        trained.ood_pvalue(images)
+    trained.fit_reference(images)
     trained.save(tmp_path / "c.keras")
     copy = keras.saving.load_model(tmp_path / "c.keras")
-    assert copy.ood_pvalue(films) == pytest.approx(trained.ood_pvalue(films))
+    assert copy.ood_pvalue(images) == pytest.approx(trained.ood_pvalue(images))
     noise = np.random.default_rng(0).random((6, 32, 32, 1)).astype("float32")
-    assert copy.ood_pvalue(noise) == pytest.approx(1 / (len(films) + 1))
+    assert copy.ood_pvalue(noise) == pytest.approx(1 / (len(images) + 1))
 
 
-def test_results_are_told_apart_by_subgroup():
+def test_metrics_are_reported_by_subgroup():
     labels = np.arange(40) % 2
-    scores = np.where(np.arange(40) < 20, 0.2 + 0.6 * labels, 0.8 - 0.6 * labels)  # right in half of them
+    scores = np.where(np.arange(40) < 20, 0.2 + 0.6 * labels, 0.8 - 0.6 * labels)  # correct for half of the images
     probabilities = np.stack([1 - scores, scores], axis=1)
     columns = {
         "sex": np.array(["F"] * 20 + ["M"] * 20),
@@ -222,7 +222,7 @@ def test_results_are_told_apart_by_subgroup():
     assert found["view"]["unknown"] == {"images": 1}
 
 
-def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_path, caplog):
+def test_classify_command_reports_subgroups_and_classifies_new_images(preset, tmp_path, caplog):
     import csv
     import json
 
@@ -233,14 +233,14 @@ def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_pat
 
     lines = ["file,label,split,Patient Sex,Patient ID"]
     for i in range(48):
-        film = np.round(255 * chest_phantom(32, i)[..., 0] * (0.5 + 0.5 * (i % 2))).astype("uint8")
-        Image.fromarray(film).save(tmp_path / f"{i}.png")
+        image = np.round(255 * chest_phantom(32, i)[..., 0] * (0.5 + 0.5 * (i % 2))).astype("uint8")
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
         split = "train" if i < 24 else "val" if i < 32 else "test"
         lines.append(f"{i}.png,{('dark', 'bright')[i % 2]},{split},{'FM'[i // 2 % 2]},{i}")
     (tmp_path / "new").mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (32, 32)).astype("uint8")
     Image.fromarray(noise).save(tmp_path / "new" / "noise.png")
-    Image.fromarray(film).save(tmp_path / "new" / "film.png")
+    Image.fromarray(image).save(tmp_path / "new" / "image.png")
     (tmp_path / "t.csv").write_text("\n".join(lines))
     arguments = ["classify", preset, tmp_path / "new", "--data", tmp_path / "t.csv", "-o", tmp_path / "out"]
     result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--size", 32, "--epochs", "5,0"]])
@@ -250,26 +250,26 @@ def test_command_classifies_new_images_by_a_table_with_subgroups(preset, tmp_pat
     assert {s: own["images"] for s, own in report["subgroups"]["Patient Sex"].items()} == {"F": 8, "M": 8}
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
     assert [row["bright"] > row["dark"] for row in rows] == [True, rows[1]["bright"] > rows[1]["dark"]]
-    assert (
-        min(float(row["reference_statistics"]) for row in rows) >= 0.1111
-    )  # a rank beside 8 validation images: 1/9 or more
+    assert min(float(row["ood_pvalue"]) for row in rows) >= 0.1111  # with 8 validation images 1/9 or more
     assert "8 reference images: no p-value is below 1/9" in caplog.text
-    assert (tmp_path / "out" / "00000-film.png").is_file()
+    assert (tmp_path / "out" / "00000-image.png").is_file()
     trained = ["classify", tmp_path / "out" / "classifier.keras", tmp_path / "new", "-o", tmp_path / "more"]
     result = CliRunner().invoke(main, [str(a) for a in trained])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "more" / "predictions.csv").read_text() == (tmp_path / "out" / "predictions.csv").read_text()
-    result = CliRunner().invoke(main, [str(a) for a in [*trained, "--data", tmp_path / "t.csv", "--augment", "acquisition"]])
+    result = CliRunner().invoke(
+        main, [str(a) for a in [*trained, "--data", tmp_path / "t.csv", "--augment", "acquisition"]]
+    )
     assert result.exit_code == 2
     assert "--data, --augment: " in result.output
     assert "is already trained" in result.output
     (tmp_path / "cut.keras").write_bytes((tmp_path / "out" / "classifier.keras").read_bytes()[:5000])
     result = CliRunner().invoke(main, ["classify", str(tmp_path / "cut.keras"), "-o", str(tmp_path / "cut")])
     assert result.exit_code == 1
-    assert "cut.keras: no Classifier as its `save` writes one" in result.output
+    assert "cut.keras: not readable as a Classifier" in result.output
 
 
-def test_command_writes_classifier_and_report(preset, tmp_path):
+def test_classify_command_writes_classifier_and_report(preset, tmp_path):
     import json
 
     from click.testing import CliRunner
@@ -277,8 +277,19 @@ def test_command_writes_classifier_and_report(preset, tmp_path):
 
     from medzoo.cli import main
 
-    data = write_archive(tmp_path / "films.npz", size=28, counts=(64, 16, 24))
-    arguments = ["classify", preset, "--data", data, "-o", tmp_path / "out", "--epochs", "5,0", "--augment", "acquisition"]
+    data = write_archive(tmp_path / "images.npz", size=28, counts=(64, 16, 24))
+    arguments = [
+        "classify",
+        preset,
+        "--data",
+        data,
+        "-o",
+        tmp_path / "out",
+        "--epochs",
+        "5,0",
+        "--augment",
+        "acquisition",
+    ]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -12,7 +12,7 @@ from medzoo import metrics
 from medzoo.data.patients import patients_of_files
 from medzoo.io.image import read_image
 from medzoo.metrics.bootstrap import bootstrap_mean_ci
-from medzoo.models.checks import images_only
+from medzoo.models.checks import check_2d
 from medzoo.models.custom_loss import CustomLossMixin
 from medzoo.models.epochs import EpochDataset
 from medzoo.tasks.shared.data import SIZE
@@ -229,7 +229,7 @@ def adapt_folders(
         ValueError: If there are too few images or patients to hold some out, or as for `adapt`.
     """
     model = loaded(model)
-    images_only(model, "adapt")
+    check_2d(model, "adapt")
     sources, targets = (patients_of_files(source), patients_of_files(target)) if groups is None else groups
     files_of, groups_of = {"target": target, "source": source}, {"target": targets, "source": sources}
     parts = _hold_out_fifth([len(files) for files in files_of.values()], list(groups_of.values()), seed)

@@ -7,8 +7,8 @@ import numpy as np
 
 from medzoo.io.image import read_image
 from medzoo.io.writers import write_png
-from medzoo.models.checks import images_only
-from medzoo.models.tiles import padded
+from medzoo.models.checks import check_2d
+from medzoo.models.tiles import pad_to_multiple
 from medzoo.visualization import difference_strip
 from medzoo.zoo.presets import loaded
 
@@ -38,7 +38,7 @@ def denoise(images: np.ndarray, model: keras.Model | str | Path = DEFAULT, stren
         ```
     """
     model = loaded(model)
-    images_only(model, "denoise")
+    check_2d(model, "denoise")
     if not 0 <= strength <= 1:
         raise ValueError(f"denoise: strength is out of range. Expected 0 to 1, got {strength}.")
     images = np.asarray(images)
@@ -47,7 +47,7 @@ def denoise(images: np.ndarray, model: keras.Model | str | Path = DEFAULT, stren
         images = images[..., None]
     stack = images if images.ndim == 4 else images[None]
     height, width = stack.shape[1:3]
-    denoised = model.reconstruct(padded(stack, model))[:, :height, :width]
+    denoised = model.reconstruct(pad_to_multiple(stack, model))[:, :height, :width]
     return (stack + strength * (denoised - stack)).reshape(shape).astype("float32")
 
 

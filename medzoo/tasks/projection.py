@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from medzoo.tasks.features import extract_features_from_files
-from medzoo.utils.files import write_whole, written_whole
+from medzoo.utils.files import atomic_write, write_atomically
 from medzoo.visualization import save_projection
 from medzoo.zoo.presets import loaded
 
@@ -80,12 +80,12 @@ def project_folders(
     points = project_2d(np.concatenate([table for _, table in parts]), method)
     out.mkdir(parents=True, exist_ok=True)
     save_projection(out / "map.png", points, labels, f"{model.name}, {method}")
-    with written_whole(out / "map.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(out / "map.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         rows = ([f, label, *point] for f, label, point in zip(files, labels, points.tolist(), strict=True))
         csv.writer(file).writerows([["file", "folder", "x", "y"], *rows])
     page = projection_html(points, labels, [Path(file).name for file in files])
     if page is not None:
-        write_whole(out / "map.html", page)
+        write_atomically(out / "map.html", page)
     return [out / name for name in ("map.png", "map.csv", *(["map.html"] if page else []))]
 
 

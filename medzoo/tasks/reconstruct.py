@@ -12,7 +12,7 @@ from medzoo import metrics
 from medzoo.io.volume_reader import read_volume
 from medzoo.io.writers import write_png
 from medzoo.models import MaskedAutoencoder
-from medzoo.models.tiles import padded
+from medzoo.models.tiles import pad_to_multiple
 from medzoo.tasks.shared.volumes import apply_to_volume
 from medzoo.visualization import difference_strip, save_demo, save_planes
 from medzoo.zoo.presets import load
@@ -34,7 +34,7 @@ def reconstruct_file(model: keras.Model, file: str | Path, target: Path) -> tupl
         `(psnr, ssim)`: PSNR in dB, and SSIM from -1 to 1.
     """
     image = model.preprocess(file)
-    if warning := model.is_ood(image):
+    if warning := model.ood_warning(image):
         log.warning("%s: %s", file, warning)
     shown, result = input_and_reconstruction(model, image)
     write_png(target, difference_strip(image[0], result[0], shown[0]))
@@ -67,7 +67,7 @@ def reconstruct_volume_file(model: keras.Model, source: str | Path, target: Path
         result = apply_to_volume(model.reconstruct, images, model, rest=images)
     elif model.image_shape[0] is None:
         height, width = images.shape[1:3]
-        result = model.reconstruct(padded(images, model))[:, :height, :width]
+        result = model.reconstruct(pad_to_multiple(images, model))[:, :height, :width]
     else:
         raise ValueError(
             f"{model.name}: volumes are reconstructed slice by slice by presets that accept any size only. Expected "

@@ -1,4 +1,4 @@
-"""Tell classes apart: a preset's encoder under a classification head."""
+"""Image classification with a pretrained encoder."""
 
 from medzoo.tasks.classify.classifier import Classifier, class_weights, fine_tune
 from medzoo.tasks.classify.pipeline import classify_files, train_classifier

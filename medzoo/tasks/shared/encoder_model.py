@@ -10,14 +10,14 @@ from medzoo.errors import PresetError, PresetNotFoundError
 from medzoo.layers.blocks import Encoder
 from medzoo.layers.grids import together
 from medzoo.models.checks import check_data, check_trainable, check_training_data
-from medzoo.models.compiled_inference import CompiledAnew
+from medzoo.models.compiled_inference import RecompileMixin
 from medzoo.models.multi_worker import MultiWorkerMixin
 from medzoo.models.ood import OODMixin, ReferenceStatistics
 from medzoo.models.preprocessor_mixin import PreprocessorMixin
 from medzoo.zoo.presets import loaded
 
 
-class EncoderModel(PreprocessorMixin, OODMixin, CompiledAnew, MultiWorkerMixin):
+class EncoderModel(PreprocessorMixin, OODMixin, RecompileMixin, MultiWorkerMixin):
     """Keras model on the stages of an encoder.
 
     Subclasses define `build_head`, `call` and a default loss.
