@@ -3,9 +3,9 @@
     import medzoo
 
     model = medzoo.load("vae-chestxray")
-    z = model.encode(model.preprocess("film.dcm"))
+    z = model.encode(model.preprocess("image.dcm"))
 
-Names are imported when they are first used, so that `import medzoo` costs milliseconds.
+Names are imported on first use, so that `import medzoo` takes milliseconds.
 """
 
 from importlib import import_module
@@ -51,7 +51,7 @@ _MODULES = {
 __all__ = [*_NAMES, *_MODULES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name in _NAMES:
         value = getattr(import_module(_NAMES[name]), name)
     elif name in _MODULES:
@@ -66,5 +66,5 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

@@ -1,33 +1,42 @@
-"""The exceptions of medzoo. Those of what comes in (images, weights, compressed files) are ValueErrors."""
+"""Exceptions of medzoo. Those about images, weights and files are ValueErrors."""
 
 
 class ImageError(ValueError):
-    """A file that cannot be read as an image; the message names the file, what was found and what was expected."""
+    """A file cannot be read as an image. The message names the file and what was expected."""
 
 
 class PresetError(ValueError):
-    """A preset that cannot be loaded: incomplete, not ours, or of a newer medzoo. The four below are kinds of it."""
+    """A preset cannot be loaded: it is incomplete, invalid, or of a newer medzoo version.
+
+    Base class of `PresetNotFoundError`, `HubError`, `DamagedPresetError` and `CacheError`.
+    """
 
 
 class PresetNotFoundError(PresetError):
-    """No preset, folder, repository, revision or file of that name."""
+    """There is no preset, folder, repository, revision or file of that name."""
 
 
 class HubError(PresetError):
-    """The hub cannot be reached, refuses, or fails; or HF_HUB_OFFLINE is set and the cache does not hold the file."""
+    """The Hugging Face Hub is unreachable, denies access or fails.
+
+    Also raised if HF_HUB_OFFLINE is set and the file is not in the cache.
+    """
 
 
 class DamagedPresetError(PresetError):
-    """A file is truncated or altered: its size or sha256 is not the one expected."""
+    """A file is truncated or altered: its size or sha256 is not the expected one."""
 
 
 class CacheError(PresetError):
-    """The cache cannot be written: no room, or no permission."""
+    """The cache cannot be written: the disk is full, or permission is missing."""
 
 
 class CompressedFileError(ValueError):
-    """A compressed file that cannot be decoded: damaged, of another version, or made with other weights."""
+    """A compressed file cannot be decoded.
+
+    The file is damaged, of another format version, or was encoded with other weights.
+    """
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on; the message says why, what was kept, and what to do."""
+    """A training cannot be continued. The message states the cause and what was saved."""

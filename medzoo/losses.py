@@ -1,8 +1,8 @@
-"""Loss terms: small pure functions of tensors, each returning one number per image, `(batch,)`.
+"""Loss terms: pure functions of tensors that return one value per image, `(batch,)`.
 
-Convention: every term is a sum over the pixels or latents of one image, in nats where it is a log-likelihood or a
-divergence; the mean over the batch is taken once, by the model. So `reconstruction + KL` is the negative evidence
-lower bound (Kingma & Welling 2014, arXiv:1312.6114) and beta = 1 means what the papers mean.
+Every term is a sum over the pixels or latents of one image, in nats for log-likelihoods and divergences. The model
+averages over the batch once. So `reconstruction + KL` is the negative evidence lower bound (Kingma & Welling 2014,
+arXiv:1312.6114), and beta = 1 has the meaning of the literature.
 """
 
 import math
@@ -11,24 +11,24 @@ import keras
 import numpy as np
 from keras import ops
 
-WIDEST = (-1.0, 2.0)  # values of images meant for [0, 1]: noise and overshoot may leave it, other units go further
+WIDEST = (-1.0, 2.0)  # accepted for images in [0, 1]: noise and overshoot may exceed it, other units exceed more
 
 
-def checked_pair(name, images, others, limit=None):
-    """Two batches to be compared, as float32 in units where the whole range of intensities is 1.
+def checked_pair(name: str, images, others, limit: float | None = None) -> tuple:
+    """Return two batches to be compared as float32 tensors, intensities scaled to [0, 1].
 
     Args:
-        name: of the function, for errors.
-        images: floats meant for [0, 1], or uint8, `(batch, ...)`.
-        others: as `images`, of the same shape and kind.
-        limit: float, the largest possible value (8-bit images: 255), for other units. By default 255 for uint8, else 1.
+        name: str. Name of the calling function, for error messages.
+        images: float array with values in [0, 1], or uint8 array, `(batch, ...)`.
+        others: Array like `images`, of the same shape and kind.
+        limit: float. Largest possible value for other units. Default: 255 for uint8, else 1.
 
     Returns:
         Two float32 tensors.
 
     Raises:
-        ValueError: If shapes differ, one batch is integer and the other float, other integers than uint8 are given
-            without `limit`, or arrays hold values far outside the range.
+        ValueError: If shapes differ, one batch is integer and the other float, integers other than uint8 are given
+            without `limit`, or arrays contain values far outside the range.
     """
     images, others = (x if hasattr(x, "shape") else np.asarray(x) for x in (images, others))
     if len(images.shape) != len(others.shape) or any(
@@ -36,13 +36,13 @@ def checked_pair(name, images, others, limit=None):
     ):
         raise ValueError(f"{name}: shapes {tuple(images.shape)} and {tuple(others.shape)}. Expected the same shape.")
     kinds = [keras.backend.standardize_dtype(x.dtype) for x in (images, others)]
-    whole = ["float" not in kind for kind in kinds]
-    if whole[0] != whole[1] or (whole[0] and kinds[0] != kinds[1]):
+    integer = ["float" not in kind for kind in kinds]
+    if integer[0] != integer[1] or (integer[0] and kinds[0] != kinds[1]):
         raise ValueError(
             f"{name}: {kinds[0]} and {kinds[1]}. Expected both as floats in [0, 1] or both as uint8. Divide 8-bit "
             "images by 255."
         )
-    if limit is None and whole[0] and kinds[0] not in ("uint8", "bool"):
+    if limit is None and integer[0] and kinds[0] not in ("uint8", "bool"):
         raise ValueError(f"{name}: {kinds[0]} images. Expected floats in [0, 1], uint8, or max_val=LARGEST VALUE.")
     limit = limit or (255 if kinds[0] == "uint8" else 1)
     for x in (images, others):
@@ -60,29 +60,54 @@ def _sum_per_image(x):
 
 
 def _check_floats(name, *batches):
-    """Differences of unsigned integers wrap around, and nats are of values in [0, 1]: floats only."""
+    """Raise ValueError for integers: unsigned differences wrap around, and nats refer to values in [0, 1]."""
     kinds = [keras.backend.standardize_dtype(x.dtype) for x in batches]
     if not all("float" in kind for kind in kinds):
         raise ValueError(f"{name}: {' and '.join(kinds)}. Expected floats in [0, 1]. Divide 8-bit images by 255.")
 
 
 def squared_error(images, reconstructions):
-    """Sum over pixels of (x - r)^2."""
+    """Return the sum over pixels of (x - r)^2 per image.
+
+    Args:
+        images: float tensor `(batch, ...)`.
+        reconstructions: float tensor shaped like `images`.
+
+    Returns:
+        float tensor `(batch,)`.
+    """
     _check_floats("squared_error", images, reconstructions)
     return _sum_per_image(ops.square(images - reconstructions))
 
 
 def absolute_error(images, reconstructions):
-    """Sum over pixels of |x - r|."""
+    """Return the sum over pixels of |x - r| per image.
+
+    Args:
+        images: float tensor `(batch, ...)`.
+        reconstructions: float tensor shaped like `images`.
+
+    Returns:
+        float tensor `(batch,)`.
+    """
     _check_floats("absolute_error", images, reconstructions)
     return _sum_per_image(ops.abs(images - reconstructions))
 
 
 def gaussian_nll(images, reconstructions, variance):
-    """Negative log-likelihood, in nats, of the images under N(reconstruction, variance), one variance for all pixels.
+    """Return the negative log-likelihood of images under N(reconstruction, variance), in nats.
 
-    The normalising constant is kept: with the variance learned it is what stops it from growing (sigma-VAE, Rybkin et
-    al. 2021, arXiv:2006.13202). It may be negative, since a density may exceed one.
+    The normalization constant is included: it bounds a learned variance (sigma-VAE, Rybkin et al. 2021,
+        arXiv:2006.13202).
+    The value can be negative, since a density can exceed 1.
+
+    Args:
+        images: float tensor `(batch, ...)`.
+        reconstructions: float tensor shaped like `images`.
+        variance: float or scalar tensor, the same for all pixels.
+
+    Returns:
+        float tensor `(batch,)`, summed over pixels.
     """
     pixels = math.prod(images.shape[1:]) if None not in images.shape[1:] else ops.size(images) / ops.shape(images)[0]
     pixels = ops.cast(pixels, reconstructions.dtype)
@@ -90,10 +115,10 @@ def gaussian_nll(images, reconstructions, variance):
 
 
 def gaussian_kl_per_latent(mean, log_var):
-    """KL(N(mean, exp(log_var)) || N(0, 1)) of each latent by itself, in nats; shaped like `mean`."""
+    """Return KL(N(mean, exp(log_var)) || N(0, 1)) of each latent in nats."""
     return 0.5 * (ops.exp(log_var) + ops.square(mean) - 1.0 - log_var)
 
 
 def gaussian_kl(mean, log_var):
-    """KL(N(mean, diag exp(log_var)) || N(0, I)), in nats: summed over the latents, not averaged."""
+    """Return KL(N(mean, diag exp(log_var)) || N(0, I)) per image in nats, summed over latents."""
     return _sum_per_image(gaussian_kl_per_latent(mean, log_var))

@@ -1,12 +1,12 @@
-"""Measures of image quality, classification and segmentation, with bootstrap intervals.
+"""Metrics of image quality, classification and segmentation, with bootstrap intervals.
 
-The names of `medzoo.metrics.image` stand here too; they need Keras and are imported when they are first used.
+The names of `medzoo.metrics.image` are also available here; they need Keras and are imported on first use.
 """
 
 from importlib import import_module
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     image = import_module("medzoo.metrics.image")
     if name.startswith("_") or not hasattr(image, name):
         raise AttributeError(f"module 'medzoo.metrics' has no attribute {name!r}")

@@ -1,4 +1,6 @@
-"""PSNR, SSIM and MS-SSIM as functions of image batches, and codebook use as Keras metrics."""
+"""PSNR, SSIM and MS-SSIM of image batches, and Keras metrics of codebook use."""
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -7,19 +9,21 @@ from keras import ops
 from medzoo.losses import checked_pair
 
 
-def psnr(images, reconstructions, max_val=None):
-    """Peak signal-to-noise ratio (PSNR) of each image in dB. Equal images give 100 dB rather than infinity.
+def psnr(images, reconstructions, max_val: float | None = None):
+    """Return the peak signal-to-noise ratio (PSNR) of each image in dB.
+
+    Equal images give 100 dB rather than infinity.
 
     Args:
-        images: floats in [0, 1] or uint8, `(batch, ...)`.
-        reconstructions: as `images`, of the same shape and kind.
-        max_val: float, the largest possible value, for images in other units. By default 1, and 255 for uint8.
+        images: float array with values in [0, 1], or uint8 array, `(batch, ...)`.
+        reconstructions: Array like `images`, of the same shape and kind.
+        max_val: float. Largest possible value, for images in other units. Default: 1, and 255 for uint8.
 
     Returns:
-        Float32 tensor of shape `(batch,)`.
+        float32 tensor `(batch,)`.
 
     Raises:
-        ValueError: As `medzoo.losses.checked_pair`: unlike shapes or types, or values of another range.
+        ValueError: If shapes or types differ, or values are outside the range; see `medzoo.losses.checked_pair`.
     """
     images, reconstructions = checked_pair("psnr", images, reconstructions, max_val)
     error = ops.square(images - reconstructions)
@@ -30,38 +34,49 @@ def psnr(images, reconstructions, max_val=None):
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest scale first
 
 
-def ssim(images, reconstructions, sigma=1.5, max_val=None):
-    """Structural similarity of each image (Wang et al. 2004).
+def ssim(images, reconstructions, sigma: float = 1.5, max_val: float | None = None):
+    """Return the structural similarity (SSIM) of each image (Wang et al. 2004).
 
     Gaussian window of 11 pixels, K1 = 0.01, K2 = 0.03, population covariance; borders, where the window does not fit,
-    are left out. Equals `skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False)`; of
-    volumes with a window of 11 voxels along each of the three axes, as there.
+    are excluded. Equals `skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False)`,
+    also for volumes, with a window of 11 voxels along each axis.
 
     Args:
-        images, reconstructions: `(batch, height, width, 1)` or `(batch, depth, height, width, 1)`, 11 pixels or more a
-            side; floats in [0, 1] or uint8, both of one kind.
-        sigma: of the window in pixels.
-        max_val: see `psnr`.
+        images: float array with values in [0, 1], or uint8 array, `(batch, height, width, 1)` or `(batch, depth,
+            height, width, 1)`, with sides of 11 pixels or more.
+        reconstructions: Array like `images`, of the same shape and kind.
+        sigma: float. Standard deviation of the window in pixels.
+        max_val: float, see `psnr`.
 
-    Returns: `(batch,)`, at most 1.
+    Returns:
+        float32 tensor `(batch,)`, at most 1.
+
+    Raises:
+        ValueError: As `psnr`, or if the images are too small or have several channels.
     """
     images, reconstructions = checked_pair("ssim", images, reconstructions, max_val)
     luminance, structure = _ssim_maps(images, reconstructions, sigma)
     return ops.mean(luminance * structure, axis=tuple(range(1, len(images.shape))))
 
 
-def ms_ssim(images, reconstructions, sigma=1.5, max_val=None):
-    """Multi-scale structural similarity of each image (Wang, Simoncelli & Bovik 2003).
+def ms_ssim(images, reconstructions, sigma: float = 1.5, max_val: float | None = None):
+    """Return the multi-scale structural similarity (MS-SSIM) of each image.
 
-    Five scales, each half the one before; equals `tf.image.ssim_multiscale` where sides are multiples of 16.
+    Wang, Simoncelli & Bovik 2003. Five scales, each half the size of the previous one; equals
+    `tf.image.ssim_multiscale` if sides are multiples of 16.
 
     Args:
-        images, reconstructions: `(batch, height, width, 1)`, 176 pixels or more a side; floats in [0, 1] or uint8,
-            both of one kind.
-        sigma: of the window in pixels.
-        max_val: see `psnr`.
+        images: float array with values in [0, 1], or uint8 array, `(batch, height, width, 1)`, with sides of 176 pixels
+            or more.
+        reconstructions: Array like `images`, of the same shape and kind.
+        sigma: float. Standard deviation of the window in pixels.
+        max_val: float, see `psnr`.
 
-    Returns: `(batch,)`, 0 to 1.
+    Returns:
+        float32 tensor `(batch,)`, from 0 to 1.
+
+    Raises:
+        ValueError: As `ssim`.
     """
     images, reconstructions = checked_pair("ms_ssim", images, reconstructions, max_val)
     smallest = 11 * 2 ** (len(MS_WEIGHTS) - 1)
@@ -81,7 +96,7 @@ def ms_ssim(images, reconstructions, sigma=1.5, max_val=None):
 
 
 def _ssim_maps(images, reconstructions, sigma):
-    """The two factors of SSIM at each pixel: luminance, and contrast with structure."""
+    """Return the two factors of SSIM at each pixel: luminance, and contrast with structure."""
     sides = images.shape[1:-1]
     if images.shape[-1] != 1:
         raise ValueError(f"ssim: images of {images.shape[-1]} channels. Expected 1 channel, (batch, ..., 1).")
@@ -106,8 +121,18 @@ def _ssim_maps(images, reconstructions, sigma):
     return luminance, (2 * cov + c2) / (var_x + var_y + c2)
 
 
-def per_image(function, images, reconstructions, batch_size=64):
-    """One of these functions over many images, in batches, as a NumPy array `(N,)`."""
+def per_image(function: Callable, images: np.ndarray, reconstructions: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Apply a metric of this module to many images in batches.
+
+    Args:
+        function: Function of two batches that returns a tensor `(batch,)`.
+        images: Array `(N, ...)`.
+        reconstructions: Array shaped like `images`.
+        batch_size: int. Images per batch.
+
+    Returns:
+        float array `(N,)`.
+    """
     batches = range(0, len(images), batch_size)
     parts = [function(images[i : i + batch_size], reconstructions[i : i + batch_size]) for i in batches]
     return np.concatenate([ops.convert_to_numpy(part) for part in parts])
@@ -124,7 +149,7 @@ class _PerImage(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable("medzoo")
 class PSNR(_PerImage):
-    """Mean over images of `psnr`, in dB."""
+    """Keras metric: mean over images of `psnr`, in dB."""
 
     function = staticmethod(psnr)
 
@@ -134,7 +159,7 @@ class PSNR(_PerImage):
 
 @keras.saving.register_keras_serializable("medzoo")
 class SSIM(_PerImage):
-    """Mean over images of `ssim`."""
+    """Keras metric: mean over images of `ssim`."""
 
     function = staticmethod(ssim)
 
@@ -143,7 +168,7 @@ class SSIM(_PerImage):
 
 
 class _CodeCounts(keras.metrics.Metric):
-    """Counts how often each code was seen since the last reset."""
+    """Counts of each code since the last reset."""
 
     def __init__(self, codebook_size, name, **kwargs):
         super().__init__(name=name, **kwargs)
@@ -161,7 +186,11 @@ class _CodeCounts(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable("medzoo")
 class Perplexity(_CodeCounts):
-    """exp of the entropy (in nats) of the codes' frequencies: between 1 and `codebook_size`."""
+    """Keras metric: exponential of the entropy of the code frequencies, 1 to `codebook_size`.
+
+    Args:
+        codebook_size: int. Number of codes.
+    """
 
     def __init__(self, codebook_size, name="perplexity", **kwargs):
         super().__init__(codebook_size, name, **kwargs)
@@ -173,7 +202,11 @@ class Perplexity(_CodeCounts):
 
 @keras.saving.register_keras_serializable("medzoo")
 class CodebookUsage(_CodeCounts):
-    """Share of the codebook's entries that were used at least once, 0 to 1."""
+    """Keras metric: fraction of codebook entries that were used at least once, 0 to 1.
+
+    Args:
+        codebook_size: int. Number of codes.
+    """
 
     def __init__(self, codebook_size, name="usage", **kwargs):
         super().__init__(codebook_size, name, **kwargs)

@@ -1,41 +1,53 @@
-"""Results told apart: is a classifier as good for women as for men, for the old as for the young?"""
+"""Classification metrics by subgroup, e.g. sex or age."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from medzoo.metrics.classification import classification_metrics
 from medzoo.utils.groups import take_groups
 
-PARTS = 4  # that numbers with many values are cut into, of about as many images each
+RANGES = 4  # of equal size that numeric columns with many values are divided into
 
 
-def by_subgroup(probabilities, labels, subgroups, names=None, groups=None):
-    """`medzoo.metrics.classification.measure` of the images of each subgroup, JSON-ready.
+def by_subgroup(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    subgroups: dict[str, Sequence[str]],
+    names: Sequence[str] | None = None,
+    groups: Sequence | None = None,
+) -> dict:
+    """Return `classification_metrics` of the images of each subgroup, JSON-ready.
 
-    A subgroup without images of two classes has no AUC; how many images there are always stands beside. Intervals of
-    small subgroups are wide, and among many comparisons some differ by chance.
+    A subgroup without images of two classes has no AUC; its number of images is always included. Intervals of small
+    subgroups are wide, and among many comparisons some differ by chance.
 
     Args:
-        probabilities, labels, names: see `measure`.
-        subgroups: `{column: array (N,) of str}`; columns of numbers with more than 6 values are cut into four parts.
-        groups: see `measure`.
+        probabilities: float array, see `classification_metrics`.
+        labels: int array, see `classification_metrics`.
+        subgroups: dict of column names to str arrays `(N,)`. Numeric columns with more than 6 values are divided into
+            four ranges of about equal size.
+        names: Names of labels, see `classification_metrics`.
+        groups: Patient identifiers, see `classification_metrics`.
 
-    Returns: `{column: {value: {"images": n, ...}}}`.
+    Returns:
+        Dict `{column: {value: {"images": n, ...}}}`.
     """
-    found = {}
+    result = {}
     for column, values in subgroups.items():
-        found[column] = {}
-        parts = _parts(np.asarray(values))
-        for value in dict.fromkeys(sorted(map(str, parts), key=_in_order)):
+        result[column] = {}
+        parts = _ranges(np.asarray(values))
+        for value in dict.fromkeys(sorted(map(str, parts), key=_sort_key)):
             own = parts == value
-            several = labels.ndim == 2 or len(np.unique(labels[own])) > 1
-            mine = {"names": names, "groups": take_groups(groups, own)}
-            measured = classification_metrics(probabilities[own], labels[own], **mine) if several else {}
-            found[column][value] = {"images": int(own.sum()), **measured}
-    return found
+            has_auc = labels.ndim == 2 or len(np.unique(labels[own])) > 1
+            options = {"names": names, "groups": take_groups(groups, own)}
+            measured = classification_metrics(probabilities[own], labels[own], **options) if has_auc else {}
+            result[column][value] = {"images": int(own.sum()), **measured}
+    return result
 
 
-def _parts(values):
-    """The values, or of numbers the part of their range that they lie in, e.g. `40 to 58`; `unknown` where empty."""
+def _ranges(values):
+    """Return the values, or for numbers their range, e.g. `40 to 58`; `unknown` if empty."""
     known = np.array([value != "" for value in values])
     try:
         numbers = np.array([float(value) for value in values[known]])
@@ -43,15 +55,15 @@ def _parts(values):
         return np.where(known, values, "unknown")
     if len(np.unique(numbers)) <= 6:
         return np.where(known, values, "unknown")
-    ends = np.quantile(numbers, np.arange(1, PARTS) / PARTS)
+    ends = np.quantile(numbers, np.arange(1, RANGES) / RANGES)
     which = np.searchsorted(ends, numbers, side="left")
     parts = np.full(len(values), "unknown", "U64")
     parts[known] = [f"{numbers[which == k].min():g} to {numbers[which == k].max():g}" for k in which]
     return parts
 
 
-def _in_order(value):
-    """Numbers by size, then words."""
+def _sort_key(value):
+    """Sort key: numbers by size, then words."""
     first = value.split(" ")[0]
     number = first.lstrip("-").replace(".", "", 1).isdigit()
     return (not number, float(first) if number else 0.0, value)

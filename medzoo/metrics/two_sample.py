@@ -1,13 +1,21 @@
-"""The two-sample test behind every statement about drift."""
+"""Two-sample test for the detection of dataset drift."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-ALPHA = 0.05  # false-alarm rate of every statement about drift
-LEAST, FEWEST = 10, 5  # rows of each set; groups of each set
-MOST = 1000  # rows of each set that the test uses; of more, a random sample
+ALPHA = 0.05  # false-positive rate of drift detection
+LEAST, FEWEST = 10, 5  # minimum rows per set; minimum groups per set
+MAX_ROWS = 1000  # per set in the test; of more, a random sample
 
 
-def two_sample_test(reference, new, groups=None, permutations=999, seed=0):
+def two_sample_test(
+    reference: np.ndarray,
+    new: np.ndarray,
+    groups: tuple[Sequence, Sequence] | None = None,
+    permutations: int = 999,
+    seed: int = 0,
+) -> float:
     """Permutation test of whether two sets come from one distribution.
 
     The statistic is the squared maximum mean discrepancy (Gretton et al. 2012) of the pooled ranks of each feature,
@@ -25,16 +33,16 @@ def two_sample_test(reference, new, groups=None, permutations=999, seed=0):
         float, the p-value.
 
     Raises:
-        ValueError: If there are fewer than 10 rows or 5 groups of each set, or values that are not finite.
+        ValueError: If there are fewer than 10 rows or 5 groups in a set, or values are not finite.
     """
     sets = [np.asarray(rows, "float64").reshape(len(rows), -1) for rows in (reference, new)]
     if min(map(len, sets)) < LEAST or sets[0].shape[1] != sets[1].shape[1]:
         raise ValueError(
-            f"two_sample_test: sets of shape {sets[0].shape} and {sets[1].shape}. Expected {LEAST} rows or more of "
+            f"two_sample_test: sets of shape {sets[0].shape} and {sets[1].shape}. Expected {LEAST} rows or more in "
             "each and the same number of features."
         )
     rng = np.random.default_rng(seed)
-    chosen = [np.sort(rng.permutation(len(rows))[:MOST]) for rows in sets]
+    chosen = [np.sort(rng.permutation(len(rows))[:MAX_ROWS]) for rows in sets]
     units = _units(chosen, groups)
     table = np.concatenate([rows[part] for rows, part in zip(sets, chosen, strict=True)])
     if not np.isfinite(table).all():
@@ -51,9 +59,11 @@ def two_sample_test(reference, new, groups=None, permutations=999, seed=0):
     return float((1 + larger) / (1 + permutations))
 
 
-def holm(pvalues):
-    """P-values adjusted for several tests at once (Holm 1979): any of them is below alpha by chance with a probability
-    of alpha at most."""
+def holm(pvalues: Sequence[float]) -> np.ndarray:
+    """Return p-values adjusted for multiple tests (Holm 1979).
+
+    With probability at most alpha, any adjusted p-value is below alpha by chance.
+    """
     pvalues = np.asarray(pvalues, "float64")
     order = np.argsort(pvalues)
     adjusted = np.maximum.accumulate(pvalues[order] * np.arange(len(pvalues), 0, -1))
@@ -63,21 +73,21 @@ def holm(pvalues):
 
 
 def _units(chosen, groups):
-    """The number of the unit that each row is permuted with, those of the reference first."""
+    """Return the index of the permutation unit of each row, those of the reference first."""
     if groups is None:
         return np.arange(sum(map(len, chosen)))
     own = [np.unique(np.asarray(names)[part], return_inverse=True) for names, part in zip(groups, chosen, strict=True)]
     counts = [len(names) for names, _ in own]
     if min(counts) < FEWEST:
         raise ValueError(
-            f"two_sample_test: {counts[0]} and {counts[1]} groups. Expected {FEWEST} or more of each: permutations of "
+            f"two_sample_test: {counts[0]} and {counts[1]} groups. Expected {FEWEST} or more in each: permutations of "
             "fewer allow no small p-value."
         )
     return np.concatenate([own[0][1].ravel(), counts[0] + own[1][1].ravel()])
 
 
 def _shuffled(rng, count, first, permutations):
-    """Boolean `(permutations, count)`: `first` units of each row are drawn to be the reference."""
+    """Return random permutations as bool `(permutations, count)`, `True` for the `first` units of the reference."""
     order = np.argsort(rng.random((permutations, count)), axis=1)
     labels = np.zeros((permutations, count), bool)
     np.put_along_axis(labels, order[:, :first], True, axis=1)

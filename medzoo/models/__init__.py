@@ -1,4 +1,4 @@
-"""The families: ConvAutoencoder, VAE, VQVAE, MaskedAutoencoder for features, and Codec for compression."""
+"""Model families: ConvAutoencoder, VAE, VQVAE, MaskedAutoencoder and Codec."""
 
 from medzoo.models.base import Autoencoder
 from medzoo.models.codec import Codec

@@ -1,5 +1,6 @@
-"""What the three families share: the contract encode / decode / reconstruct / fit, and the checks on what comes in."""
+"""Base class of all model families: encode, decode, reconstruct and fit."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import keras
@@ -19,10 +20,10 @@ from medzoo.models.checks import (
     check_target,
 )
 from medzoo.models.compiled_inference import Compiled
-from medzoo.models.keras_methods import UsualMethods
+from medzoo.models.keras_methods import KerasMethodsMixin
 from medzoo.models.ood import OODMixin
 from medzoo.models.preprocessor_mixin import PreprocessorMixin
-from medzoo.models.tiles import in_tiles
+from medzoo.models.tiles import apply_in_tiles
 from medzoo.utils.arguments import COUNT, NONE, SEED, WIDTHS, checked, choice, either, policy, several, whole
 
 ARGUMENTS = {
@@ -37,57 +38,58 @@ ARGUMENTS = {
 }
 
 
-class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
-    """A convolutional autoencoder of images with values in [0, 1].
+class Autoencoder(PreprocessorMixin, OODMixin, KerasMethodsMixin):
+    """Base class of convolutional autoencoders of images with values in [0, 1].
 
-    `model(x)` gives the reconstruction, shaped like x; `encode(x)` the latents; `decode(latents)` images, and
-    `decode(encode(x))` equals `model(x)` at inference. `fit(x)` needs no y: the target is the input (a given y is
-    taken as the clean target). The loss is the model's own, a sum over pixels and latents, averaged over images.
+    `model(x)` returns the reconstruction, shaped like `x`; `encode(x)` returns latents; `decode(latents)` returns
+    images. `decode(encode(x))` equals `model(x)` at inference. `fit(x)` needs no `y`: the target is the input, or the
+    clean target images if `y` is given. The model computes its own loss, a sum over pixels and latents, averaged over
+    images.
 
     Args:
-        image_shape: `(height, width, channels)`, or for volumes `(depth, height, width, channels)`: what is said here
-            of images and pixels then holds for volumes and voxels. With a spatial bottleneck the sides may be `None`:
-            any multiple of `downsampling` is taken.
-        latent_dim: numbers per image (vector bottleneck) or per position (spatial bottleneck).
-        bottleneck: `"vector"` (one code for the whole image, which may use where things usually are) or `"spatial"`
-            (a grid of codes, one for each `downsampling` x `downsampling` pixels).
-        filters: width of each stage of the encoder; the decoder mirrors it.
-        blocks_per_stage: residual blocks a stage.
-        patch_size: side in pixels of the patches that the first stage works on; for voxels that are longer one way than
-            another one number for each axis, e.g. `(1, 4, 4)`.
-        backbone: net of the encoder: `"residual"`, that of `filters` and `blocks_per_stage`; or for images and a spatial
-            bottleneck of 1/32 `"efficientnet-lite0"`, see `medzoo.layers.efficientnet`: `filters`, `blocks_per_stage` and `patch_size`
-            are then the decoder's.
-        seed: int or `None`; makes the model's random draws repeatable (initial weights follow
-            `keras.utils.set_random_seed`).
-        kwargs: `name`, and `dtype`: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; by default the dtype policy
-            that is set in Keras, where it is one of these, else float32. Weights, latents and images are float32 under
-            all of them.
+        image_shape: tuple `(height, width, channels)`, or `(depth, height, width, channels)` for volumes; pixels then
+            mean voxels. With a spatial bottleneck the sides may be `None`: any multiple of `downsampling` is accepted.
+        latent_dim: int. Latent elements per image (vector bottleneck) or per position (spatial bottleneck).
+        bottleneck: `"vector"` (one latent vector per image, which can encode absolute positions) or `"spatial"` (a grid
+            of latents, one position per `downsampling` x `downsampling` pixels).
+        filters: tuple of int. Number of channels of each encoder stage; the decoder mirrors it.
+        blocks_per_stage: int. Number of residual blocks per stage.
+        patch_size: int, or one int per axis. Side in pixels of the patches of the first stage; for anisotropic voxels
+            one number per axis, e.g. `(1, 4, 4)`.
+        backbone: `"residual"` for the encoder described by `filters` and `blocks_per_stage`, or `"efficientnet-lite0"`
+            (see `medzoo.layers.efficientnet`) for images and a spatial bottleneck of 1/32; `filters`,
+            `blocks_per_stage` and `patch_size` then describe the decoder only.
+        seed: int or `None`. Makes the model's random numbers reproducible. Initial weights follow
+            `keras.utils.set_random_seed`.
+        **kwargs: `name`, and `dtype`: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`. Default: the dtype policy
+            of Keras if it is one of these, else float32. Weights, latents and images are float32 under all of them.
 
-    Attributes: `spatial_dims`, 2 for images and 3 for volumes; `factors`, the pixels that one position of the latents stands
-        for, axis by axis; `downsampling`, the number among them, or where they differ the tuple.
+    Attributes:
+        spatial_dims: int. 2 for images, 3 for volumes.
+        downsampling_factors: tuple of int. Pixels per position of the latents, for each axis.
+        downsampling: int, or the tuple `downsampling_factors` if the axes differ.
 
     Raises:
-        ValueError: arguments that do not fit together.
+        ValueError: If an argument is out of range or arguments are incompatible.
     """
 
     input_range = (0.0, 1.0)
-    numbers_per_latent = 1  # what the encoder gives for each: 1, or 2 for a mean and a log-variance
+    outputs_per_latent = 1  # encoder outputs per latent: 1, or 2 for a mean and a log-variance
     bottlenecks = ("vector", "spatial")
     backbones = ("residual", "efficientnet-lite0")
-    codes = None  # how many there are, if latents are codes
+    codes = None  # size of the codebook if latents are codes
     quantized = None  # mode of `quantize`
 
     def __init__(
         self,
-        image_shape=(64, 64, 1),
-        latent_dim=64,
-        bottleneck="vector",
-        filters=(48, 96),
-        blocks_per_stage=2,
-        patch_size=4,
-        backbone="residual",
-        seed=None,
+        image_shape: Sequence[int | None] = (64, 64, 1),
+        latent_dim: int = 64,
+        bottleneck: str = "vector",
+        filters: Sequence[int] = (48, 96),
+        blocks_per_stage: int = 2,
+        patch_size: int | Sequence[int] = 4,
+        backbone: str = "residual",
+        seed: int | None = None,
         **kwargs,
     ):
         name = type(self).__name__
@@ -110,7 +112,7 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
         self.backbone = backbone
         patches = per_axis(patch_size, self.spatial_dims)
         if len(patches) != self.spatial_dims:
-            raise ValueError(f"{name}: patch_size={patch_size}; expected one number, or {self.spatial_dims}.")
+            raise ValueError(f"{name}: patch_size={patch_size}; expected one integer, or {self.spatial_dims}.")
         self.patch_size, self.downsampling_factors = together(patches), downsampling(patches, self.filters)
         self.downsampling = together(self.downsampling_factors)
         for side, factor in zip(self.image_shape, self.downsampling_factors, strict=False):
@@ -127,7 +129,7 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
             "patch_size": patch_size,
         }
         shared["dtype"] = self.dtype_policy
-        extra = latent_dim * (self.numbers_per_latent - 1)
+        extra = latent_dim * (self.outputs_per_latent - 1)
         if backbone == "residual":
             self.encoder = Encoder(latent_dim, extra=extra, spatial_dims=self.spatial_dims, **shared)
         else:
@@ -135,13 +137,14 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
             if (bottleneck, self.downsampling_factors) != ("spatial", self.encoder.downsampling_factors):
                 raise ValueError(
                     f"{name}: patch_size={patch_size} and {len(self.filters)} stages give a {bottleneck} bottleneck of "
-                    f"1/{self.downsampling}; {backbone} needs a spatial one of 1/{self.encoder.downsampling_factors[0]}, of images."
+                    f"1/{self.downsampling}; {backbone} needs a spatial one of 1/"
+                    f"{self.encoder.downsampling_factors[0]}, of images."
                 )
         self.decoder = Decoder(self.image_shape, **shared)
         self.compiled_method = Compiled(self)
 
-    def reported(self):
-        """Names of the terms that training reports beside `loss`."""
+    def reported(self) -> tuple[str, ...]:
+        """Return the names of the terms that training reports in addition to `loss`."""
         return ("reconstruction_loss", "psnr")
 
     def build(self, input_shape=None):
@@ -159,48 +162,66 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
         return self._decode(self._encode(x))
 
     def encode(self, x):
-        """Images to latents.
+        """Encode images to latents.
 
         Args:
-            x: images `(batch, height, width, channels)` in [0, 1]. A NumPy array is checked, encoded in batches and
-                gives a NumPy array; a tensor gives a tensor.
+            x: float images `(batch, height, width, channels)` with values in [0, 1]. A NumPy array is checked and
+                encoded in batches; the result is a NumPy array. A tensor gives a tensor.
+
+        Returns:
+            Latents of shape `(batch, *latent_shape)`.
 
         Raises:
-            ValueError: wrong rank, size or channels; for NumPy arrays also values outside [0, 1], NaN, empty batch.
+            ValueError: If rank, size, channels or type are wrong. For NumPy arrays also if values are outside [0, 1] or
+                NaN, or the batch is empty.
         """
         return self._in_batches("_encode", x)
 
     def decode(self, latents):
-        """Latents, as `encode` returns them, to images in [0, 1].
+        """Decode latents, as `encode` returns them, to images in [0, 1].
+
+        Args:
+            latents: Array or tensor of shape `(batch, *latent_shape)`.
+
+        Returns:
+            float32 images `(batch, height, width, channels)`.
 
         Raises:
-            ValueError: another rank, length or type, NaN or infinity, codes that the codebook lacks, empty batch.
+            ValueError: If rank, length or type are wrong, values are not finite, codes are not in the codebook, or the
+                batch is empty.
         """
         return self._in_batches("_decode", latents, images=False)
 
-    def reconstruct(self, x, tile=None, overlap=None, **options):
-        """`decode(encode(x))`; see `encode`.
+    def reconstruct(self, x, tile: int | None = None, overlap: int | None = None, **options):
+        """Return `decode(encode(x))`.
 
         Args:
-            x: images.
-            tile: side in pixels of square tiles (or cubes) that large NumPy images are reconstructed in, one at a
-                time, so that they fit into memory; only for models that take any size. `None`: the whole image at once.
-            overlap: pixels that neighbouring tiles share; they are blended there. By default 96, with which the presets
-                for 256 pixels give the whole image's values to 0.005; in volumes about a third of the tile.
-            options: `batch_size` (64: images at once), and those of a family's own encoder and decoder.
+            x: Images as in `encode`.
+            tile: int or `None`. Side in pixels of square tiles (cubes for volumes) in which large NumPy images are
+                reconstructed one at a time to limit memory. Only for models with an open image size. `None`: no tiles.
+            overlap: int or `None`. Pixels that neighboring tiles share; the tiles are blended there. Default: 96, with
+                which presets for 256 pixels differ from the untiled result by at most 0.005; for volumes about a third
+                of the tile.
+            **options: `batch_size` (int, default 64) and options of the family's encoder and decoder.
+
+        Returns:
+            float32 images shaped like `x`.
+
+        Raises:
+            ValueError: As in `encode`, or if the tiles do not fit the model.
         """
         at_once = partial(self._in_batches, "_reconstruct", **options)
         if tile is None and overlap is None:
             return at_once(x)
         x = ops.convert_to_numpy(as_array(self, x))
         check_images(self, x)
-        return in_tiles(at_once, x, tile, overlap, self)
+        return apply_in_tiles(at_once, x, tile, overlap, self)
 
-    def latent_shape(self, input_shape=None):
-        """Shape of one image's latents, e.g. `(64,)` or `(32, 32, 4)`.
+    def latent_shape(self, input_shape: Sequence[int | None] | None = None) -> tuple[int | None, ...]:
+        """Return the shape of one image's latents, e.g. `(64,)` or `(32, 32, 4)`.
 
         Args:
-            input_shape: `(height, width, channels)`; by default that of the model.
+            input_shape: tuple `(height, width, channels)`. Default: the model's `image_shape`.
         """
         if self.bottleneck == "vector":
             return (self.latent_dim,)
@@ -234,20 +255,22 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
 
     # --- training -----------------------------------------------------------------------------------------------
 
-    def loss_terms(self, x, target, training):
-        """The loss and its parts.
+    def loss_terms(self, x, target, training: bool) -> tuple:
+        """Compute the loss and its terms.
 
         Args:
-            x, target: images; they differ only when denoising.
-            training: as in `call`.
+            x: float32 images, the input.
+            target: float32 images, the target; different from `x` only for denoising.
+            training: bool, as in `call`.
 
-        Returns: `(reconstruction, terms)`: images, not clipped, and a dict of tensors `(batch,)` with `"loss"` and
-            the names in `reported()` other than `"psnr"`.
+        Returns:
+            Tuple `(reconstruction, terms)`: images that are not clipped, and a dict of tensors `(batch,)` with `"loss"`
+            and the names in `reported()` other than `"psnr"`.
         """
         raise NotImplementedError
 
-    def forward_loss(self, x, target, sample_weight, training):
-        """Mean loss of a batch and its reconstruction; updates what `fit` reports."""
+    def forward_loss(self, x, target, sample_weight, training: bool) -> tuple:
+        """Return the mean loss of a batch and its reconstruction, and update the metrics of `fit`."""
         check_shape(self, x)
         target = x if target is None else target
         check_target(self, x, target)
@@ -262,22 +285,28 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
         loss = terms["loss"] if sample_weight is None else terms["loss"] * ops.cast(sample_weight, "float32")
         return ops.mean(loss), reconstruction
 
-    # --- initialisation and configuration -----------------------------------------------------------------------
+    # --- initialization and configuration -----------------------------------------------------------------------
 
-    def pca_scales(self, eigenvalues, noise):
-        """How the linear path is scaled: `(encoder, decoder)` factors for each component. Here: whitened latents."""
+    def pca_scales(self, eigenvalues: np.ndarray, noise: float) -> tuple:
+        """Return the `(encoder, decoder)` scales of the components; here of whitened latents."""
         return eigenvalues**-0.5, eigenvalues**0.5
 
-    def initialize_from_pca(self, images, max_samples=100_000):
-        """Sets the linear path around encoder and decoder to the PCA of the images (or of their patches).
+    def initialize_from_pca(self, images, max_samples: int = 100_000) -> tuple[np.ndarray, float]:
+        """Initialize the linear path of encoder and decoder with a PCA of images or their patches.
 
-        The model then starts as that PCA and training can only improve on it.
+        The initialized model computes this PCA, and training starts from there.
 
         Args:
-            images: `(N, height, width, channels)` in [0, 1], training images.
-            max_samples: at most this many images (or patches, spaced evenly) are used.
+            images: float array `(N, height, width, channels)` with values in [0, 1], training images.
+            max_samples: int. Maximum number of images (or evenly spaced patches) that the PCA uses.
 
-        Returns: `(eigenvalues, noise)`: variances along the components, and the mean of those left out.
+        Returns:
+            Tuple `(eigenvalues, noise)`: the variances along the components, and the mean variance of the omitted
+            components.
+
+        Raises:
+            ValueError: If the images do not fit the model, there are fewer samples than `latent_dim`, or the model is
+                quantized.
         """
         from sklearn.decomposition import PCA
 
@@ -285,14 +314,14 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
         images = as_array(self, images)
         check_images(self, images)
         if self.quantized:
-            raise ValueError("initialize_from_pca: the model is quantized; expected one of float32 weights.")
-        seen = ops.convert_to_numpy(self.encoder.linear_input(images))
-        samples = seen.reshape(-1, seen.shape[-1])
+            raise ValueError("initialize_from_pca: the model is quantized. Expected a model with float32 weights.")
+        inputs = ops.convert_to_numpy(self.encoder.linear_input(images))
+        samples = inputs.reshape(-1, inputs.shape[-1])
         samples = samples[:: -(-len(samples) // max_samples)].astype("float32")
         if min(samples.shape) < self.latent_dim:
-            of = "images" if self.bottleneck == "vector" else "patches"
+            unit = "images" if self.bottleneck == "vector" else "patches"
             raise ValueError(
-                f"initialize_from_pca: {samples.shape[0]} {of} of {samples.shape[1]} numbers; expected at least "
+                f"initialize_from_pca: {samples.shape[0]} {unit} of {samples.shape[1]} values; expected at least "
                 f"latent_dim={self.latent_dim} of each."
             )
         pca = PCA(
@@ -310,7 +339,7 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
         self.decoder.linear.set_weights([kernel / self.decoder.linear_gain, pca.mean_])
         return eigenvalues, noise
 
-    def get_config(self):
+    def get_config(self) -> dict:
         names = ("name", "latent_dim", "bottleneck", "blocks_per_stage", "backbone", "seed")
         patch_size = list(self.patch_size) if isinstance(self.patch_size, tuple) else self.patch_size
         shapes = {"image_shape": list(self.image_shape), "filters": list(self.filters), "patch_size": patch_size}
@@ -320,12 +349,14 @@ class Autoencoder(PreprocessorMixin, OODMixin, UsualMethods):
         return self.with_preprocess({**{name: getattr(self, name) for name in names}, **shapes, **kept})
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "Autoencoder":
         config = dict(config)
         quantized = config.pop("quantized", None)
         model = super().from_config(config)
         if quantized == "custom":
-            raise ValueError(f"{cls.__name__}: quantized with config or filters; only quantize(mode) can be rebuilt.")
+            raise ValueError(
+                f"{cls.__name__}: the model was quantized with config or filters. Only quantize(mode) can be rebuilt."
+            )
         if quantized:
             model.quantize(quantized)
         return model

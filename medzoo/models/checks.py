@@ -1,4 +1,4 @@
-"""Checks on what goes into a model: a wrong range, size or type raises an error and never gives a wrong image."""
+"""Checks of model inputs: a wrong range, size or type raises an error."""
 
 import os
 
@@ -8,32 +8,36 @@ from keras import ops
 
 from medzoo.utils.arguments import COUNT, NONE, checked, either, real, whole
 
-TOLERANCE = 1e-3  # interpolation and float16 may step over the ends of [0, 1] by so much
-WHAT = {2: ("images", "pixels"), 3: ("volumes", "voxels")}
+TOLERANCE = 1e-3  # by which interpolation and float16 may exceed the ends of [0, 1]
+UNITS = {2: ("images", "pixels"), 3: ("volumes", "voxels")}
 NAMES = ("depth", "height", "width")
-PERHAPS = either(COUNT, NONE)
+OPTIONAL_COUNT = either(COUNT, NONE)
 OPTIONS = {  # of `fit`, `evaluate` and `predict`
-    "batch_size": PERHAPS,
+    "batch_size": OPTIONAL_COUNT,
     "epochs": COUNT,
     "initial_epoch": whole(0),
     "validation_split": real(0, below=1),
-    "steps_per_epoch": PERHAPS,
-    "steps": PERHAPS,
-    "validation_steps": PERHAPS,
-    "validation_batch_size": PERHAPS,
+    "steps_per_epoch": OPTIONAL_COUNT,
+    "steps": OPTIONAL_COUNT,
+    "validation_steps": OPTIONAL_COUNT,
+    "validation_batch_size": OPTIONAL_COUNT,
     "class_weight": NONE,
 }
 
 
-def images_only(model, what):
-    """Raises ValueError for a model of volumes."""
+def check_2d(model: keras.Model, what: str) -> None:
+    """Raise ValueError for a model of volumes; `what` names the function that needs images."""
     if model.spatial_dims != 2:
-        raise ValueError(f"{model.name}: a model of volumes; {what} takes images (and a volume slice by slice).")
+        raise ValueError(
+            f"{model.name}: a model of volumes. {what} expects a model of images (process a volume slice by slice)."
+        )
 
 
-def check_shape(model, x):
-    """Raises ValueError unless `x` has the rank, channels, size and type that the model takes (`None` is let
-    through)."""
+def check_shape(model: keras.Model, x) -> None:
+    """Raise ValueError unless `x` has the rank, channels, size and type of the model's images.
+
+    Sides that are `None` are not checked.
+    """
     _check_sides(model, x)
     kind = _dtype(x)
     if kind is not None and "float" not in kind:
@@ -41,7 +45,7 @@ def check_shape(model, x):
 
 
 def _dtype(x):
-    """Name of the type of an array or tensor; `None` for anything else."""
+    """Return the name of the dtype of an array or tensor; `None` for anything else."""
     dtype = getattr(x, "dtype", None)
     return dtype and str(getattr(dtype, "name", dtype))
 
@@ -49,7 +53,7 @@ def _dtype(x):
 def _check_sides(model, x):
     name, shape = model.name, tuple(getattr(x, "shape", np.shape(x)))
     *own, channels = model.image_shape
-    axes, (what, unit) = len(own), WHAT[len(own)]
+    axes, (what, unit) = len(own), UNITS[len(own)]
     if len(shape) != axes + 2 or shape[-1] not in (None, channels):
         names = ", ".join(NAMES[-axes:])
         raise ValueError(
@@ -76,34 +80,39 @@ def _check_sides(model, x):
 
 
 def _resize(axes, size):
-    """What to do about a wrong size."""
+    """Return a hint for resizing to the right size."""
     if axes == 3:
         return f"Resize with medzoo.center_crop_resize(x, {tuple(size)})"
     return f"Resize with medzoo.read_image(path, size={tuple(size)}) or medzoo.center_crop_resize(x, {tuple(size)})"
 
 
-def check_images(model, x):
-    """`check_shape`, and raises ValueError for an empty batch, integers, NaN or values outside [0, 1]."""
+def check_images(model: keras.Model, x) -> None:
+    """Raise ValueError for images that the model does not accept.
+
+    The checks are those of `check_shape`, and for an empty batch, integers, NaN or values outside [0, 1].
+    """
     x = np.asarray(x)
     _check_sides(model, x)
     if x.size == 0:
         raise ValueError(f"{model.name}: an empty batch of shape {x.shape}; expected at least one image.")
     low, high = model.input_range
     if x.dtype.kind not in "fiu" or np.isnan(x.min()) or np.isnan(x.max()):
-        raise ValueError(f"{model.name}: the images ({x.dtype}) hold NaN or no numbers; expected {low:g} to {high:g}.")
+        raise ValueError(
+            f"{model.name}: the images ({x.dtype}) contain NaN or are not numeric; expected {low:g} to {high:g}."
+        )
     if x.dtype.kind != "f" or x.min() < low - TOLERANCE or x.max() > high + TOLERANCE:
         hint = " Divide 8-bit images by 255." if x.max() <= 255 and x.min() >= 0 else ""
         raise ValueError(
             f"{model.name}: values from {x.min():g} to {x.max():g} ({x.dtype}); expected floats from {low:g} to "
-            f"{high:g}.{hint} medzoo.read_image and medzoo.datasets give images in that range."
+            f"{high:g}.{hint} medzoo.read_image and medzoo.datasets return images in this range."
         )
 
 
-def as_array(model, x):
-    """Lists as arrays, other things as they are.
+def as_array(model: keras.Model, x):
+    """Return lists as arrays and anything else unchanged.
 
     Raises:
-        ValueError: If `x` is missing, a path or a list of paths, or a list of unlike entries.
+        ValueError: If `x` is missing, a path or a list of paths, or a list of entries with different shapes.
     """
     paths = x if isinstance(x, (tuple, list)) else [x]
     if x is None or any(isinstance(path, (str, bytes, os.PathLike)) for path in paths):
@@ -113,17 +122,17 @@ def as_array(model, x):
     try:
         return np.asarray(x)
     except ValueError as error:
-        raise ValueError(f"{model.name}: a list of entries of unlike shape; expected one array.") from error
+        raise ValueError(f"{model.name}: a list of entries with different shapes; expected one array.") from error
 
 
-def check_data(model, x):
-    """`check_images` for arrays; anything else (datasets, tensors in a graph) passes."""
+def check_data(model: keras.Model, x) -> None:
+    """Apply `check_images` to arrays; datasets and tensors in a graph pass."""
     if isinstance(x, np.ndarray) or hasattr(x, "numpy"):
         check_images(model, ops.convert_to_numpy(x))
 
 
-def first_batch(model, x):
-    """The first batch of a `tf.data.Dataset` or `keras.utils.PyDataset`; arrays and anything else as they are."""
+def first_batch(model: keras.Model, x):
+    """Return the first batch of a dataset (tf.data or PyDataset); anything else unchanged."""
     if hasattr(x, "take") and hasattr(x, "element_spec"):
         first = next(iter(x.take(1)), None)
     elif hasattr(x, "__getitem__") and hasattr(x, "num_batches"):
@@ -135,24 +144,24 @@ def first_batch(model, x):
     return first
 
 
-def check_training_data(model, x):
-    """`check_data`, and for a `tf.data.Dataset` or `keras.utils.PyDataset` a look at the first batch."""
+def check_training_data(model: keras.Model, x) -> None:
+    """Apply `check_data` to arrays, or to the first batch of a dataset."""
     first = first_batch(model, x)
     check_data(model, first[0] if isinstance(first, tuple) else first)
 
 
-def check_target(model, x, y):
-    """Raises ValueError unless `y` has the shape of the images `x`."""
+def check_target(model: keras.Model, x, y) -> None:
+    """Raise ValueError unless `y` has the shape of the images `x`."""
     unequal = None not in (x.shape[0], y.shape[0]) and x.shape[0] != y.shape[0]
     if tuple(y.shape[1:]) != tuple(x.shape[1:]) or unequal:
         raise ValueError(
-            f"{type(model).__name__}: y has shape {tuple(y.shape)} and x {tuple(x.shape)}. y is taken as the "
-            "clean target images; for labels, leave y out: fit(x)."
+            f"{type(model).__name__}: y has shape {tuple(y.shape)} and x {tuple(x.shape)}. Expected y to be the clean "
+            "target images; for labels, leave y out: fit(x)."
         )
 
 
-def check_sample_weight(model, x, weight):
-    """Raises ValueError unless `weight` is one finite, nonnegative number for each image of `x`."""
+def check_sample_weight(model: keras.Model, x, weight) -> None:
+    """Raise ValueError unless `weight` is one finite, nonnegative number per image of `x`."""
     shape, wrong = tuple(weight.shape), ""
     if len(shape) != 1 or (None not in (shape[0], x.shape[0]) and shape[0] != x.shape[0]):
         wrong = f"shape {shape} for {x.shape[0]} images"
@@ -162,49 +171,58 @@ def check_sample_weight(model, x, weight):
         raise ValueError(f"{type(model).__name__}: sample_weight of {wrong}; expected one number per image, 0 or more.")
 
 
-def check_set(model, data):
-    """Checks on what `fit` or `evaluate` gets, `(x, y, sample_weight)` with `None` for what is missing.
+def check_set(model: keras.Model, data: tuple) -> tuple:
+    """Check the data of `fit` or `evaluate`.
+
+    Args:
+        model: An autoencoder.
+        data: Tuple `(x, y, sample_weight)` with `None` for missing parts.
 
     Returns:
-        The same with lists as arrays.
+        The same tuple with lists as arrays.
     """
     x, y, weight = (part if part is None and i else as_array(model, part) for i, part in enumerate(data))
     first = first_batch(model, x)
     check_data(model, first[0] if isinstance(first, tuple) else first)
-    seen = first if isinstance(first, tuple) else (first, y, weight)
-    seen = (*seen, None, None)[:3]
-    if seen[1] is not None and hasattr(seen[0], "shape"):
-        check_target(model, *seen[:2])
-        check_data(model, seen[1])
-    if seen[2] is not None and hasattr(seen[0], "shape"):
-        check_sample_weight(model, seen[0], seen[2])
+    parts = first if isinstance(first, tuple) else (first, y, weight)
+    images, target, weights = (*parts, None, None)[:3]
+    if target is not None and hasattr(images, "shape"):
+        check_target(model, images, target)
+        check_data(model, target)
+    if weights is not None and hasattr(images, "shape"):
+        check_sample_weight(model, images, weights)
     return x, y, weight
 
 
-def check_options(model, options):
-    """Raises ValueError for options of `fit`, `evaluate` or `predict` that are out of range."""
+def check_options(model: keras.Model, options: dict) -> None:
+    """Raise ValueError for options of `fit`, `evaluate` or `predict` that are out of range."""
     for name in OPTIONS.keys() & options.keys():
         checked(type(model).__name__, OPTIONS, **{name: options[name]})
 
 
-def check_trainable(model):
-    """Raises ValueError for a model of which all is frozen."""
+def check_trainable(model: keras.Model) -> None:
+    """Raise ValueError for a model without trainable weights."""
     if not model.trainable_weights:
         raise ValueError(
-            f"{model.name}: nothing to train; all its layers are frozen (trainable=False). Set model.trainable = True, "
-            "or that of the layers to train, and compile again."
+            f"{model.name}: nothing to train; all its layers are frozen (trainable=False). Set trainable = True on the "
+            "model or on the layers to train, and compile again."
         )
 
 
-def check_latents(model, latents):
-    """Latents as `model.encode` returns them, in a type that the decoder takes.
+def check_latents(model: keras.Model, latents):
+    """Check latents and return them in a type that the decoder accepts.
 
     Args:
-        model: An autoencoder. `model.codes` is the number of codes of a VQ-VAE, else `None`.
-        latents: Array, list or tensor. Of tensors in a graph only what is known of shape and type is checked.
+        model: An autoencoder. `model.codes` is the codebook size of a VQ-VAE, else `None`.
+        latents: Array, list or tensor, as `model.encode` returns it. Of tensors in a graph, only shape and type are
+            checked, as far as they are known.
+
+    Returns:
+        The latents as a float array or tensor, or int32 for codes.
 
     Raises:
-        ValueError: If rank, length or type are wrong, the batch is empty, or values are not finite or no codes.
+        ValueError: If rank, length or type are wrong, the batch is empty, values are not finite, or codes are out of
+            range.
     """
     latents = as_array(model, latents)
     shape, kind, grid = tuple(latents.shape), _dtype(latents), model.bottleneck == "spatial"
@@ -227,7 +245,7 @@ def check_latents(model, latents):
 
 
 def _wrong_values(values, codes):
-    """What is wrong with the values of latents, or `None`."""
+    """Return a description of invalid latent values, or `None`."""
     if codes and not (values.min() >= 0 and values.max() < codes):
         return f"codes from {values.min()} to {values.max()}"
     if not codes and not np.isfinite(values.astype("float64")).all():
@@ -236,7 +254,7 @@ def _wrong_values(values, codes):
 
 
 def _concrete(x):
-    """The values of an array or of a tensor that has any; `None` for a tensor in a graph."""
+    """Return the values of an array or eager tensor; `None` for a tensor in a graph."""
     if isinstance(x, np.ndarray):
         return x
     if keras.backend.backend() == "jax":

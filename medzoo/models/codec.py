@@ -1,6 +1,7 @@
-"""The autoencoder for compression: whole-number latents, as few bits as possible for the error made."""
+"""Autoencoder for lossy compression: integer latents with a learned entropy model."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -12,35 +13,43 @@ from medzoo.models.base import Autoencoder
 from medzoo.models.checks import check_shape
 from medzoo.utils.arguments import COUNT, WIDTHS, checked, real, several
 
-LARGEST = 1000  # latents are cut to this size; trained ones stay far below
-BEST = 100  # quality of the largest files
+MAX_LATENT = 1000  # latents are clipped to this size; trained ones are far below
+MAX_QUALITY = 100  # quality of the highest rate
 ARGUMENTS = {
     "lambdas": several(real(above=0), ascending=True),
     "groups": WIDTHS,
     "hidden": COUNT,
-    "quality": real(0, BEST),
+    "quality": real(0, MAX_QUALITY),
 }
 
 
 @keras.saving.register_keras_serializable("medzoo")
 class Codec(Autoencoder):
-    """Autoencoder trained for rate and distortion (Ballé et al. 2017, arXiv:1611.01704).
+    """Learned image codec trained for rate and distortion.
 
-    Loss per image: nats that the latents cost + trade-off * squared error summed over pixels, divided by the root of
-    the trade-off so that all qualities count. Latents are multiplied by a learned gain for each channel and quality
-    (Cui et al. 2020, arXiv:2003.02012) and rounded. In training the error sees rounded latents, straight through, and
-    the cost latents with uniform noise, each given rounded ones (Minnen & Singh 2020, arXiv:2007.08739); every image
-    has its own quality.
-    `encode` gives int32 latents `(batch, height/f, width/f, latent_dim)`; `medzoo.tasks.compress` makes files of them.
+    Ballé et al. 2017, arXiv:1611.01704. The loss per image is `nats of the latents + lambda * squared error summed over
+    pixels`, divided by the square root of lambda so that all qualities contribute. Latents are multiplied by a learned
+    gain per channel and quality (Cui et al. 2020, arXiv:2003.02012) and rounded. In training, the distortion is
+    computed from rounded latents with a straight-through gradient. The rate is computed from latents with uniform
+    noise, each conditioned on rounded ones (Minnen & Singh 2020, arXiv:2007.08739). Each image of a batch has a quality
+    of its own.
+
+    `encode` returns int32 latents `(batch, height/f, width/f, latent_dim)`; `medzoo.tasks.compress` writes them to
+    files.
 
     Args:
-        image_shape: `(height, width, channels)`; the sides may be `None`.
-        lambdas: nats that one unit of squared error is worth: at quality 0, at 100, and at even steps between; more
-            means larger files. Between them gains and trade-offs are interpolated, in their logarithms.
-        groups, hidden: see `InterlacedEntropyModel`; the groups add up to `latent_dim`.
-        quality: from 0 to 100, that of `model(x)` and `predict`, and of `encode`, `decode` and `reconstruct` where they
-            are given none. May be set at any time; files of the model keep it. `fit` and `evaluate` use all qualities.
-        others: as in `Autoencoder`; the bottleneck is always spatial.
+        image_shape: tuple `(height, width, channels)`; the sides may be `None`.
+        lambdas: tuple of float, ascending. Nats per unit of squared error: at quality 0, at quality 100, and at evenly
+            spaced qualities between. Larger values give larger files. Gains and lambdas are interpolated
+            logarithmically.
+        groups: tuple of int. Channels of each group of `InterlacedEntropyModel`; their sum is `latent_dim`.
+        hidden: int. Width of the entropy model's networks.
+        quality: float from 0 (lowest rate) to 100 (highest rate). Quality of `model(x)` and `predict`, and default of
+            `encode`, `decode` and `reconstruct`. It can be set at any time and is saved with the model. `fit` and
+            `evaluate` use all qualities.
+        latent_dim: int. Number of latent channels.
+        bottleneck: `"spatial"`, the only one.
+        **kwargs: Further arguments of `Autoencoder`.
     """
 
     bottlenecks = ("spatial",)
@@ -48,14 +57,14 @@ class Codec(Autoencoder):
 
     def __init__(
         self,
-        image_shape=(None, None, 1),
+        image_shape: Sequence[int | None] = (None, None, 1),
         *,
-        lambdas=(16, 50, 150, 450, 1300, 4000, 12000),
-        groups=(1, 3, 4, 8, 24, 24),
-        hidden=64,
-        quality=BEST // 2,
-        latent_dim=64,
-        bottleneck="spatial",
+        lambdas: Sequence[float] = (16, 50, 150, 450, 1300, 4000, 12000),
+        groups: Sequence[int] = (1, 3, 4, 8, 24, 24),
+        hidden: int = 64,
+        quality: float = MAX_QUALITY // 2,
+        latent_dim: int = 64,
+        bottleneck: str = "spatial",
         **kwargs,
     ):
         own = {"lambdas": lambdas, "groups": groups, "hidden": hidden, "quality": quality}
@@ -63,7 +72,7 @@ class Codec(Autoencoder):
         super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
         if self.spatial_dims != 2:
             raise ValueError(
-                f"Codec: image_shape={image_shape}; expected (height, width, channels): volumes by slices."
+                f"Codec: image_shape={image_shape}; expected (height, width, channels). Encode volumes slice by slice."
             )
         if sum(groups) != latent_dim:
             raise ValueError(f"Codec: groups={groups} add up to {sum(groups)}; expected latent_dim={latent_dim}.")
@@ -75,7 +84,7 @@ class Codec(Autoencoder):
     def build(self, input_shape=None):
         if not self.built:
             self.prior.build()
-            # At high rates the best step for a trade-off t is sqrt(6 / t): a step's error is step^2 / 12.
+            # At high rates the optimal step for lambda t is sqrt(6 / t): the error of a step is step^2 / 12.
             start = [[(t / 6) ** 0.5] * self.latent_dim for t in self.lambdas]
             self.log_gain = self.add_weight(
                 (len(self.lambdas), self.latent_dim),
@@ -86,15 +95,15 @@ class Codec(Autoencoder):
 
     @property
     def quality(self):
-        """From 0 (smallest files) to 100, where a call is given none."""
+        """Default quality, from 0 (lowest rate) to 100 (highest rate)."""
         return self._quality
 
     @quality.setter
     def quality(self, value):
         self._quality = self._checked(value)
 
-    def settings(self):
-        """What compiled functions depend on beside the weights."""
+    def settings(self) -> tuple:
+        """Return what compiled functions depend on besides the weights."""
         return (self.quality,)
 
     def reported(self):
@@ -104,105 +113,117 @@ class Codec(Autoencoder):
         check_shape(self, x)
         return self._reconstruct(x, quality=quality)
 
-    def place(self, quality):
-        """Where a quality lies among the levels: 0 is the first one of `lambdas`."""
-        return quality / BEST * (len(self.lambdas) - 1)
+    def quality_index(self, quality):
+        """Return the position of a quality among the levels, where 0 is the first of `lambdas`."""
+        return quality / MAX_QUALITY * (len(self.lambdas) - 1)
 
-    def gain(self, places):
-        """Factors from latents to whole numbers, `(len(places), 1, 1, latent_dim)`."""
-        return ops.exp(between(self.log_gain, places))[:, None, None]
+    def gain(self, index):
+        """Return the factors from latents to integers, `(len(index), 1, 1, latent_dim)`."""
+        return ops.exp(between(self.log_gain, index))[:, None, None]
 
-    def encode(self, x, quality=None):
-        """Images to int32 latents; see `Autoencoder.encode`.
+    def encode(self, x, quality: float | None = None):
+        """Encode images to int32 latents, see `Autoencoder.encode`.
 
         Args:
-            x: images.
-            quality: from 0 (smallest files) to 100; by default `self.quality`.
+            x: Images.
+            quality: float from 0 (lowest rate) to 100 (highest rate). Default: `self.quality`.
         """
         return self._in_batches("_encode", x, quality=self._checked(quality))
 
-    def decode(self, latents, quality=None):
-        """Latents of the same `quality` to images in [0, 1]."""
+    def decode(self, latents, quality: float | None = None):
+        """Decode latents of the same `quality` to images in [0, 1]."""
         return self._in_batches("_decode", latents, images=False, quality=self._checked(quality))
 
-    def reconstruct(self, x, quality=None, **tiles):
-        """`decode(encode(x))`; see `encode`, and for `tile` and `overlap` `Autoencoder.reconstruct`."""
+    def reconstruct(self, x, quality: float | None = None, **tiles):
+        """Return `decode(encode(x))` at a quality.
+
+        See `encode`, and `Autoencoder.reconstruct` for `tile` and `overlap`.
+        """
         return super().reconstruct(x, quality=self._checked(quality), **tiles)
 
     def _checked(self, quality):
         return checked(self.name, ARGUMENTS, quality=self.quality if quality is None else quality)
 
     def _gain(self, quality):
-        return self.gain(ops.array([self.place(self._checked(quality))], "float32"))
+        return self.gain(ops.array([self.quality_index(self._checked(quality))], "float32"))
 
     def _encode(self, x, quality=None):
         quality = self._checked(quality)
         latents = ops.cast(self.encoder(x), "float32")
-        if quality > BEST / 2:
+        if quality > MAX_QUALITY / 2:
             latents = self._corrected(latents, ops.array([quality], "float32"))
         latents = ops.round(latents * self._gain(quality))
-        return ops.cast(ops.clip(latents, -LARGEST, LARGEST), "int32")
+        return ops.cast(ops.clip(latents, -MAX_LATENT, MAX_LATENT), "int32")
 
     def _corrected(self, latents, quality):
-        """Latents whose picture is nearer to the one they are of: a step towards those that decoding and encoding leave
-        as they are. Only above quality 50, where the decoder's own errors count beside those of rounding.
+        """Return latents after one step towards the fixed point of decoding and encoding.
 
-        That latents are chosen anew for each image is from Campos et al. 2019, arXiv:1906.01223, by descent.
+        The result reconstructs the image more exactly. The step is made above quality 50 only, where errors of the
+        decoder are comparable to those of rounding. Optimizing latents per image is from Campos et al. 2019,
+        arXiv:1906.01223, who use gradient descent.
         """
-        step = ops.clip(2 * quality / BEST - 1, 0.0, 0.5)[:, None, None, None]
+        step = ops.clip(2 * quality / MAX_QUALITY - 1, 0.0, 0.5)[:, None, None, None]
         return latents + step * (latents - ops.cast(self.encoder(self.decoder(latents)), "float32"))
 
     def _decode(self, latents, quality=None):
         return super()._decode(ops.cast(latents, "float32") / self._gain(quality))
 
-    def loss_terms(self, x, target, training):
-        batch = ops.shape(x)[0]
-        # Qualities from all over the range in every batch, whichever replicas share it.
-        where = replicas.uniform(replicas.normal((batch,), self.seed_generator)) if training else 0.5
-        number = ops.cast(ops.arange(batch) + replicas.index() * batch, "float32")
-        quality = BEST * (number + where) / ops.cast(batch * replicas.count(), "float32")
-        places = self.place(quality)
-        gain = self.gain(places)
-        latents = ops.cast(self.encoder(x), "float32")
-        if settled := not self.encoder.trainable:
-            latents = self._corrected(latents, quality)
-        latents = latents * gain
-        rounded = latents + ops.stop_gradient(ops.round(latents) - latents)
-        noise = replicas.normal(ops.shape(latents), self.seed_generator)
-        rough = training and not settled
-        counted = latents + 0.5 * ops.erf(noise / 2**0.5) if rough else rounded  # uniform from -1/2 to 1/2
+    def loss_terms(self, x, target, training: bool) -> tuple:
+        """Compute rate-distortion loss, squared error and bits per pixel."""
+        quality = self._qualities(ops.shape(x)[0], training)
+        index = self.quality_index(quality)
+        gain = self.gain(index)
+        counted, rounded = self._training_latents(x, quality, gain, training)
         reconstruction = self.decoder(rounded / gain)
-        nats = self.prior.nats(counted, places, rounded)
+        nats = self.prior.nats(counted, index, rounded)
         error = losses.squared_error(target, reconstruction)
-        worth = ops.exp(between(ops.log(ops.array(self.lambdas, "float32"))[:, None], places))[:, 0]
+        weight = ops.exp(between(ops.log(ops.array(self.lambdas, "float32"))[:, None], index))[:, 0]
         pixels = ops.cast(ops.shape(x)[1] * ops.shape(x)[2], "float32")
         bits = nats / math.log(2.0) / pixels
-        alike = (self.lambdas[0] / worth) ** 0.5  # or the best quality would drown the others
+        scale = (self.lambdas[0] / weight) ** 0.5  # otherwise the highest quality would dominate the loss
         return reconstruction, {
-            "loss": (nats + worth * error) * alike,
+            "loss": (nats + weight * error) * scale,
             "reconstruction_loss": error,
             "bits_per_pixel": bits,
         }
 
-    def train_entropy_model_only(self):
-        """From the next `compile` on `fit` trains the prior alone, on latents as files hold them: rounded.
+    def _qualities(self, batch, training):
+        """Return qualities `(batch,)` spread over the whole range in every batch of all replicas."""
+        offset = replicas.uniform(replicas.normal((batch,), self.seed_generator)) if training else 0.5
+        number = ops.cast(ops.arange(batch) + replicas.index() * batch, "float32")
+        return MAX_QUALITY * (number + offset) / ops.cast(batch * replicas.count(), "float32")
 
-        The end of a training: what noise hid from the prior costs bits.
+    def _training_latents(self, x, quality, gain, training):
+        """Return the latents for the rate, and rounded ones with a straight-through gradient."""
+        latents = ops.cast(self.encoder(x), "float32")
+        if frozen := not self.encoder.trainable:
+            latents = self._corrected(latents, quality)
+        latents = latents * gain
+        rounded = latents + ops.stop_gradient(ops.round(latents) - latents)
+        noise = replicas.normal(ops.shape(latents), self.seed_generator)
+        noisy = training and not frozen
+        return (latents + 0.5 * ops.erf(noise / 2**0.5) if noisy else rounded), rounded  # uniform from -1/2 to 1/2
+
+    def train_entropy_model_only(self) -> None:
+        """Freeze all but the entropy model.
+
+        `fit` then trains it on rounded latents, as files contain them. Used at the end of a training, since the noise
+        in training makes the entropy model less exact. Takes effect with the next `compile`.
         """
         self.encoder.trainable = self.decoder.trainable = self.log_gain.trainable = False
 
-    def quantize(self, mode=None, config=None, **kwargs):
-        """Always raises: files are coded with exact weights, and another model's weights decode to another image."""
+    def quantize(self, mode: str | None = None, config=None, **kwargs) -> None:
+        """Raise ValueError: quantized weights would decode existing files to other images."""
         raise ValueError(
-            f"{self.name}: a codec's weights must be the same wherever its files are read, so quantize() changes none. "
-            "Expected medzoo.export(model, 'model.tflite', quantize='int8'), which writes a quantized copy."
+            f"{self.name}: a codec decodes its files only with the weights that encoded them; quantize() is not "
+            "available. Expected medzoo.export(model, 'model.tflite', quantize='int8'), which writes a quantized copy."
         )
 
-    def pca_scales(self, eigenvalues, noise):
-        """Not whitened: an error in the latents is then the same error in the pixels."""
+    def pca_scales(self, eigenvalues, noise: float) -> tuple:
+        """Return scales of 1, so that errors of latents and of pixels are equal."""
         return 1.0, 1.0
 
-    def get_config(self):
+    def get_config(self) -> dict:
         own = {"lambdas": list(self.lambdas), "groups": list(self.groups), "hidden": self.hidden}
         own["quality"] = self.quality
         return {**super().get_config(), **own}

@@ -1,41 +1,49 @@
-"""Inference on arrays as one compiled graph: layer by layer, a small model spends most of its time in Python."""
+"""Inference on arrays as one compiled graph: eager execution of small models is slow."""
 
+from collections.abc import Callable
 from functools import partial
 
 import keras
 
 
-def state_of(model):
-    """What a compiled graph of a model has taken from it beside its weights: a new graph is needed once it changes."""
+def state_of(model: keras.Model) -> tuple:
+    """Return the settings, besides the weights, that a compiled graph of a model depends on."""
     own = model.settings() if hasattr(model, "settings") else ()
     return (*own, *((layer.trainable, layer.dtype_policy.name) for layer in model._flatten_layers()))
 
 
 class Compiled:
-    """A model's methods from tensor to tensor, each compiled when it is first used (on PyTorch only without gradients).
+    """Methods of a model from tensor to tensor, each compiled on first use.
 
-    Quantized, frozen or thawed, or with another dtype policy, the model is another one: its graphs are compiled anew.
-    Not a dict on the model: Keras would save what is in it.
+    On PyTorch a method is only run without gradients. When the model is quantized, frozen or unfrozen, or its dtype
+    policy changes, its graphs are compiled again. The cache is not a dict on the model, since Keras would save its
+    contents.
     """
 
-    def __init__(self, model):
-        self.model, self.made, self.state = model, {}, None
+    def __init__(self, model: keras.Model):
+        self.model, self.functions, self.state = model, {}, None
 
-    def __call__(self, method, **options):
-        """The method with its options fixed; what it depends on must be among them, or in the model's variables."""
+    def __call__(self, method: str, **options) -> Callable:
+        """Return the compiled method with its options fixed.
+
+        Args:
+            method: str. Name of the method.
+            **options: All that the method depends on besides its tensor and the model's variables.
+        """
         state = state_of(self.model)
         if state != self.state:
-            self.made, self.state = {}, state
+            self.functions, self.state = {}, state
         key = (method, *sorted(options.items()))
-        if key not in self.made:
-            self.made[key] = _compile(self.model, partial(getattr(self.model, method), **options))
-        return self.made[key]
+        if key not in self.functions:
+            self.functions[key] = _compile(self.model, partial(getattr(self.model, method), **options))
+        return self.functions[key]
 
 
-class CompiledAnew(keras.Model):
-    """Mixin: `fit`, `evaluate` and `predict` compile again once `state_of` the model is another one.
+class RecompileMixin(keras.Model):
+    """Mixin that compiles the functions of `fit`, `evaluate` and `predict` again when needed.
 
-    Keras does so after `compile` and `quantize` of the model itself only.
+    They are compiled again when `state_of` the model has changed.
+    Keras does so only after `compile` and `quantize` of the model itself.
     """
 
     def make_train_function(self, force=False):
@@ -48,7 +56,7 @@ class CompiledAnew(keras.Model):
         return super().make_predict_function(force=force or self._outdated("predict"))
 
     def _outdated(self, which):
-        states = self.__dict__.setdefault("_states", {})  # past Keras, which would save what is in it
+        states = self.__dict__.setdefault("_states", {})  # in __dict__, since Keras would track and save an attribute
         before, states[which] = states.get(which), state_of(self)
         return before not in (None, states[which])
 

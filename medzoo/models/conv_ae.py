@@ -1,6 +1,9 @@
-"""The plain convolutional autoencoder, with options for sparse latents and for denoising."""
+"""Convolutional autoencoder, with options for sparse latents and for denoising."""
+
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 from medzoo import losses
@@ -23,31 +26,35 @@ ARGUMENTS = {
 class ConvAutoencoder(Autoencoder):
     """Undercomplete convolutional autoencoder (Hinton & Salakhutdinov 2006).
 
-    Loss per image: squared (or absolute) error summed over pixels + `sparsity_weight` * sum over latents of |z|.
+    The loss per image is the squared (or absolute) error summed over pixels, plus `sparsity_weight` times the sum of
+    |z| over latents.
 
     Args:
-        reconstruction_loss: `"mse"` or `"mae"`; which error the loss sums over pixels.
-        sparsity_weight: weight of the L1 penalty on the latents (a sparse autoencoder); 0 for none. Too small a weight only
-            shrinks them, and the decoder makes up for it: look at `hoyer_sparsity` in `medzoo evaluate`.
-        top_k: keep only so many latents of each image (or position), those of largest absolute value, and set the
-            others to zero (a k-sparse autoencoder, Makhzani & Frey 2013, arXiv:1312.5663); `None` keeps all.
-        noise_std: in `fit`, Gaussian noise of this standard deviation is added to the input while the target stays
-            clean (a denoising autoencoder, Vincent et al. 2008): a number, or `(low, high)` to draw a level for each
-            image. Range of the images: [0, 1]. The noisy input is clipped to that range.
-        poisson_noise: the same for noise that grows with the root of the intensity, as that of counted photons does
-            (a Gaussian stands for the Poisson law): the number is its standard deviation where the image is 1.
-        others: as in `Autoencoder`.
+        image_shape: As in `Autoencoder`.
+        reconstruction_loss: `"mse"` or `"mae"`. Error that the loss sums over pixels.
+        sparsity_weight: float, 0 or larger. Weight of the L1 penalty on the latents (sparse autoencoder). A weight that
+            is too small only scales the latents down, which the decoder compensates; `medzoo evaluate` reports
+            `hoyer_sparsity`.
+        top_k: int or `None`. Number of latents of each image (or position) that are kept, those of largest absolute
+            value; the others are set to zero (k-sparse autoencoder, Makhzani & Frey 2013, arXiv:1312.5663). `None`
+            keeps all.
+        noise_std: float, or `(low, high)`. Standard deviation of Gaussian noise that `fit` adds to the input while the
+            target stays clean (denoising autoencoder, Vincent et al. 2008), for intensities in [0, 1]. Of a pair, the
+            standard deviation is sampled uniformly for each image. The noisy input is clipped to [0, 1].
+        poisson_noise: float, or `(low, high)`. Standard deviation, at intensity 1, of noise that grows with the square
+            root of the intensity, a Gaussian approximation of photon (Poisson) noise.
+        **kwargs: Further arguments of `Autoencoder`.
     """
 
     def __init__(
         self,
-        image_shape=(64, 64, 1),
+        image_shape: Sequence[int | None] = (64, 64, 1),
         *,
-        reconstruction_loss="mse",
-        sparsity_weight=0.0,
-        top_k=None,
-        noise_std=0.0,
-        poisson_noise=0.0,
+        reconstruction_loss: str = "mse",
+        sparsity_weight: float = 0.0,
+        top_k: int | None = None,
+        noise_std: float | Sequence[float] = 0.0,
+        poisson_noise: float | Sequence[float] = 0.0,
         **kwargs,
     ):
         own = {
@@ -72,26 +79,30 @@ class ConvAutoencoder(Autoencoder):
         latents = self.encoder(x)
         if self.top_k is None:
             return latents
-        size = ops.abs(latents)
-        least = ops.top_k(size, k=self.top_k)[0][..., -1:]
-        return ops.where(size >= least, latents, ops.zeros_like(latents))
+        magnitude = ops.abs(latents)
+        smallest = ops.top_k(magnitude, k=self.top_k)[0][..., -1:]
+        return ops.where(magnitude >= smallest, latents, ops.zeros_like(latents))
 
-    def pca_scales(self, eigenvalues, noise):
-        """Whitened latents; if only some are kept, not: the largest are then those that matter most for the picture."""
+    def pca_scales(self, eigenvalues: np.ndarray, noise: float) -> tuple:
+        """Return the scales of whitened latents, or 1 with `top_k`.
+
+        With `top_k` the latents keep the scale of their components, so that the largest latents matter most for the
+        image.
+        """
         return (1.0, 1.0) if self.top_k else super().pca_scales(eigenvalues, noise)
 
     def corrupt(self, x):
-        """The images with noise added, as `fit` shows them to the encoder."""
+        """Return the images with the noise that `fit` adds to the encoder's input."""
         variance = ops.square(self._level(x, self.noise_std)) + ops.square(self._level(x, self.poisson_noise)) * x
         return ops.clip(x + ops.sqrt(variance) * replicas.normal(ops.shape(x), self.seed_generator), 0.0, 1.0)
 
     def _level(self, x, bounds):
-        """One number an image, uniform between the bounds, through the normal draw that replicas share."""
+        """Return one noise level per image, uniform between the bounds, from normal samples that replicas share."""
         low, high = bounds
-        draw = replicas.normal((ops.shape(x)[0], *(1,) * (self.spatial_dims + 1)), self.seed_generator)
-        return low + (high - low) * replicas.uniform(draw)
+        samples = replicas.normal((ops.shape(x)[0], *(1,) * (self.spatial_dims + 1)), self.seed_generator)
+        return low + (high - low) * replicas.uniform(samples)
 
-    def loss_terms(self, x, target, training):
+    def loss_terms(self, x, target, training: bool) -> tuple:
         if training and max(*self.noise_std, *self.poisson_noise) > 0:
             x = self.corrupt(x)
         latents = self._encode(x)
@@ -104,7 +115,7 @@ class ConvAutoencoder(Autoencoder):
             terms["loss"] = error + terms["sparsity_loss"]
         return reconstruction, terms
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "reconstruction_loss": self.reconstruction_loss,

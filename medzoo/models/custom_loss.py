@@ -1,26 +1,27 @@
-"""One gradient step of a model that computes its own loss, on each of Keras' backends.
+"""One gradient step of a model that computes its own loss, on each backend of Keras.
 
-Keras' own step calls the model, then asks a loss for a number given (y, y_pred). An autoencoder's loss also needs
-what happens in between (posterior, codes), so here a step runs `forward_loss(x, target, sample_weight, training)`,
-which returns `(loss, reconstruction)` and is the same on every backend; only differentiating it differs.
+The step of Keras calls the model and then computes a loss from `(y, y_pred)`. An autoencoder's loss also needs
+intermediate results (posterior, codes). So a step here runs `forward_loss(x, target, sample_weight, training)`, which
+returns `(loss, reconstruction)` and is the same on every backend; only its differentiation differs.
 """
 
 import keras
 
 from medzoo.layers import replicas
 from medzoo.models.checks import check_trainable
-from medzoo.models.compiled_inference import CompiledAnew
+from medzoo.models.compiled_inference import RecompileMixin
 from medzoo.models.multi_worker import MultiWorkerMixin
 
 
-class CustomLossMixin(CompiledAnew, MultiWorkerMixin):
-    """Mixin: `train_step` and `test_step` around `forward_loss`."""
+class CustomLossMixin(RecompileMixin, MultiWorkerMixin):
+    """Mixin with `train_step` and `test_step` based on `forward_loss`."""
 
     def fit(self, *args, **kwargs):
         check_trainable(self)
         return super().fit(*args, **kwargs)
 
-    def forward_loss(self, x, target, sample_weight, training):
+    def forward_loss(self, x, target, sample_weight, training: bool) -> tuple:
+        """Return `(loss, reconstruction)` of a batch. Subclasses implement it."""
         raise NotImplementedError
 
     def train_step(self, *args):
@@ -37,8 +38,8 @@ class CustomLossMixin(CompiledAnew, MultiWorkerMixin):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             loss, reconstruction = self.forward_loss(x, y, sample_weight, training=True)
-            # apply_gradients sums over the replicas and Keras does not average a hand-written loss: without this,
-            # two replicas would train with twice the step.
+            # apply_gradients sums over the replicas, and Keras does not average a custom loss. Without the division,
+            # two replicas would train with twice the step size.
             shared = self.optimizer.scale_loss(loss / replicas.count())
         gradients = tape.gradient(shared, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
@@ -70,11 +71,11 @@ class CustomLossMixin(CompiledAnew, MultiWorkerMixin):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, x if y is None else y, y_pred, sample_weight)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of a batch (mean over images). `y_pred` is not needed: the model is run on `x`."""
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training: bool = True):
+        """Return the mean loss of a batch. `y_pred` is not used: the model is run on `x`."""
         return self.forward_loss(x, y, sample_weight, training)[0]
 
-    def compute_loss_and_updates(  # called by Keras on JAX: forward_loss as a pure function of the state
+    def compute_loss_and_updates(  # Keras calls it on JAX: forward_loss as a pure function of the state
         self,
         trainable_variables,
         non_trainable_variables,

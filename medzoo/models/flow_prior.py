@@ -1,4 +1,6 @@
-"""A learned prior over a model's latents, to draw new images from: flow matching."""
+"""Learned prior over a model's latents for image generation, by flow matching."""
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -23,9 +25,9 @@ from medzoo.utils.arguments import (
     whole,
 )
 
-ANY = 0.1  # share of the labels that training hides, so that the network also knows "any class"
-# Mean and deviation of logit(t) in training. Wider than the usual (0, 1), and nearer to noise: neighbouring latents are
-# alike, so that what is large in an image is settled while there is still much noise, and what is finest last.
+UNCONDITIONAL = 0.1  # fraction of labels replaced by "any class" in training
+# Mean and standard deviation of logit(t) in training. Wider than the common (0, 1) and nearer to noise: neighboring
+# latents are similar, so that coarse structure is determined at high noise levels and fine structure last.
 TIMES = (-0.4, 1.4)
 ARGUMENTS = {
     "latent_shape": Rule(
@@ -38,7 +40,7 @@ ARGUMENTS = {
     "noise_scale": real(0),
     "seed": SEED,
 }
-DRAWS = {  # arguments of `sample`, here and of `VAE`
+SAMPLE_ARGUMENTS = {  # arguments of `sample`, here and of `VAE`
     "n": COUNT,
     "label": either(whole(0), NONE),
     "seed": SEED,
@@ -53,36 +55,37 @@ DRAWS = {  # arguments of `sample`, here and of `VAE`
 
 @keras.saving.register_keras_serializable("medzoo")
 class FlowPrior(CustomLossMixin):
-    """Moves noise to latents along straight lines (flow matching, Lipman et al. 2023, arXiv:2210.02747).
+    """Flow-matching model that transports Gaussian noise to latents along straight lines.
 
-    Training draws a latent x, noise e and a time t, and asks the network at (1 - t) e + t x for the direction x - e.
-    The loss is the squared error of that direction, summed over the latents of an image. Times are logit-normal
-    (Esser et al. 2024, arXiv:2403.03206). Sampling starts from noise and follows the direction
-    from t = 0 to 1 by Heun's method. With num_classes, `guidance` above 1 exaggerates what a class has that others have not
-    (classifier-free guidance_scale, Ho & Salimans 2022, arXiv:2207.12598).
+    Lipman et al. 2023, arXiv:2210.02747. Training samples a latent x, noise e and a time t, and the network predicts
+    the velocity x - e at (1 - t) e + t x. The loss is the squared error of the velocity, summed over the latents of an
+    image. Times are logit-normal (Esser et al. 2024, arXiv:2403.03206). Sampling starts from noise and integrates the
+    velocity from t = 0 to 1 with Heun's method. With classes, a `guidance_scale` above 1 amplifies what distinguishes a
+    class (classifier-free guidance, Ho & Salimans 2022, arXiv:2207.12598).
 
-    Made by `VAE.fit_prior`, which also brings the latents to mean 0 and deviation 1, channel by channel.
+    `VAE.fit_prior` creates it and standardizes the latents to mean 0 and standard deviation 1 per channel.
 
     Args:
-        latent_shape: `(h, w, channels)` or `(channels,)`.
-        num_classes: how many, 0 for none.
-        filters, blocks: see `medzoo.layers.flow_network.Velocity`.
-        noise_scale: standard deviation of the noise that sampling starts from. A network that has not learned all of the
-            directions answers with averages, and latents drawn from N(0, 1) vary less than real ones: somewhat wider
-            noise makes up for it. To be chosen on validation images, may be set at any time.
+        latent_shape: tuple `(h, w, channels)` or `(channels,)`.
+        num_classes: int. Number of classes, 0 for none.
+        filters: tuple of int, see `medzoo.layers.flow_network.VelocityNetwork`.
+        blocks_per_stage: int, see `medzoo.layers.flow_network.VelocityNetwork`.
+        noise_scale: float. Standard deviation of the initial noise of `sample`. An imperfectly trained network predicts
+            averages, so that latents sampled from N(0, 1) vary less than real ones; a noise scale somewhat above 1
+            compensates for it. Choose it on validation images; it can be set at any time.
         seed: int or `None`.
     """
 
-    epochs_seen = 0  # of draws of latents; see `VAE.fit_prior`
+    epochs_seen = 0  # epochs of posterior samples; see `VAE.fit_prior`
 
     def __init__(
         self,
-        latent_shape,
-        num_classes=0,
-        filters=(64, 128, 256),
-        blocks_per_stage=1,
-        noise_scale=1.0,
-        seed=None,
+        latent_shape: Sequence[int],
+        num_classes: int = 0,
+        filters: Sequence[int] = (64, 128, 256),
+        blocks_per_stage: int = 1,
+        noise_scale: float = 1.0,
+        seed: int | None = None,
         **kwargs,
     ):
         own = {"latent_shape": latent_shape, "num_classes": num_classes, "filters": filters}
@@ -116,54 +119,72 @@ class FlowPrior(CustomLossMixin):
         self.mean, self.std = fixed("mean", "zeros"), fixed("deviation", "ones")
         self.built = True
 
-    def standardize(self, means, variances):
-        """Sets mean and deviation of each channel from the posteriors of the training images, `(N, *latent_shape)`."""
+    def standardize(self, means: np.ndarray, variances: np.ndarray) -> None:
+        """Set mean and standard deviation of each channel.
+
+        Args:
+            means: float array `(N, *latent_shape)`, posterior means of the training images.
+            variances: float array `(N, *latent_shape)`, posterior variances.
+        """
         axes = tuple(range(means.ndim - 1))
         total = means.astype("float64").var(axis=axes) + variances.astype("float64").mean(axis=axes)
         self.mean.assign(means.mean(axis=axes, dtype="float64").astype("float32"))
         self.std.assign(np.sqrt(np.maximum(total, 1e-12)).astype("float32"))
 
-    def forward_loss(self, x, target, sample_weight, training):
-        """Mean loss of a batch of latents x; `target` are their num_classes, or anything where there are none."""
+    def forward_loss(self, x, target, sample_weight, training: bool) -> tuple:
+        """Return the mean loss of a batch of latents and the predicted velocities.
+
+        `target` contains the class indices; it is ignored if there are no classes.
+        """
         x = (ops.cast(x, "float32") - self.mean) / self.std
         batch = ops.shape(x)[0]
         seed = self.seed_generator if training else 0
         noise = replicas.normal(ops.shape(x), seed)
-        draws = replicas.normal((batch, 2), seed if training else 1)
-        t = ops.sigmoid(TIMES[0] + TIMES[1] * draws[:, 0])
-        way = ops.reshape(t, (-1, *[1] * len(self.latent_shape)))
+        samples = replicas.normal((batch, 2), seed if training else 1)
+        t = ops.sigmoid(TIMES[0] + TIMES[1] * samples[:, 0])
+        time = ops.reshape(t, (-1, *[1] * len(self.latent_shape)))
         labels = None
         if self.num_classes:
-            hidden = replicas.uniform(draws[:, 1]) < (ANY if training else 0.0)
+            hidden = replicas.uniform(samples[:, 1]) < (UNCONDITIONAL if training else 0.0)
             labels = ops.where(hidden, self.num_classes, ops.cast(ops.reshape(target, (-1,)), "int32"))
-        found = self.velocity((1 - way) * noise + way * x, t, labels)
-        error = ops.sum(ops.reshape(ops.square(found - (x - noise)), (batch, -1)), axis=1)
-        return ops.mean(error), found
+        predicted = self.velocity((1 - time) * noise + time * x, t, labels)
+        error = ops.sum(ops.reshape(ops.square(predicted - (x - noise)), (batch, -1)), axis=1)
+        return ops.mean(error), predicted
 
-    def compile(self, optimizer="adam", **kwargs):
-        """As `keras.Model.compile`, without a loss: it is the prior's own."""
+    def compile(self, optimizer="adam", **kwargs) -> None:
+        """Configure the prior as `keras.Model.compile`, without a loss: it computes its own."""
         super().compile(optimizer=optimizer, **kwargs)
 
-    def sample(self, n, label=None, seed=None, num_steps=40, guidance_scale=1.0, temperature=1.0, batch_size=16):
-        """n latents.
+    def sample(
+        self,
+        n: int,
+        label: int | None = None,
+        seed: int | None = None,
+        num_steps: int = 40,
+        guidance_scale: float = 1.0,
+        temperature: float = 1.0,
+        batch_size: int = 16,
+    ) -> np.ndarray:
+        """Sample latents.
 
         Args:
-            n: how many.
-            label: class, or `None` for any.
-            seed: int or `None`; makes the draw repeatable.
-            num_steps: of Heun's method, two evaluations of the network each.
-            guidance_scale: 1 draws as the class lies, more exaggerates it.
-            temperature: of the noise that is started from, whose standard deviation it multiplies.
-            batch_size: drawn at once.
+            n: int. Number of samples.
+            label: int. Class, or `None` for any.
+            seed: int or `None`. Makes the samples reproducible.
+            num_steps: int. Steps of Heun's method, with two evaluations of the network each.
+            guidance_scale: float. 1 samples from the class distribution; larger values amplify the class.
+            temperature: float. Factor of the standard deviation of the initial noise.
+            batch_size: int. Samples per batch.
 
-        Returns: float32 `(n, *latent_shape)`.
+        Returns:
+            float32 array `(n, *latent_shape)`.
 
         Raises:
-            ValueError: a class that the prior was not fitted with.
+            ValueError: If the prior was not fitted with the class, or an argument is out of range.
         """
         given = {"n": n, "label": label, "seed": seed, "num_steps": num_steps, "guidance_scale": guidance_scale}
         n, label, seed, num_steps, guidance_scale, temperature, batch_size = checked(
-            self.name, DRAWS, **given, temperature=temperature, batch_size=batch_size
+            self.name, SAMPLE_ARGUMENTS, **given, temperature=temperature, batch_size=batch_size
         )
         if label is not None and label >= self.num_classes:
             known = f"0 to {self.num_classes - 1}" if self.num_classes else "None: the prior was fitted without labels"
@@ -189,16 +210,16 @@ class FlowPrior(CustomLossMixin):
         batch = ops.shape(x)[0]
         times = ops.broadcast_to(t, (batch,))
 
-        def towards(which):
-            labels = ops.full((batch,), which, dtype="int32") if self.num_classes else None
+        def velocity(label):
+            labels = ops.full((batch,), label, dtype="int32") if self.num_classes else None
             return self.velocity(x, times, labels)
 
         if label is None or guidance_scale == 1.0:
-            return towards(self.num_classes if label is None else label)
-        anything = towards(self.num_classes)
-        return anything + guidance_scale * (towards(label) - anything)
+            return velocity(self.num_classes if label is None else label)
+        unconditional = velocity(self.num_classes)
+        return unconditional + guidance_scale * (velocity(label) - unconditional)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         shapes = {"latent_shape": list(self.latent_shape), "filters": list(self.filters)}
         own = {
             "num_classes": self.num_classes,

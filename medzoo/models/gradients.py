@@ -1,17 +1,21 @@
-"""The gradient of a number with respect to images, on each of Keras' backends."""
+"""Gradients with respect to images, on each backend of Keras."""
+
+from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import ops
 
 
-def input_gradient(function, x):
-    """d sum(function(x)) / dx.
+def input_gradient(function: Callable, x) -> np.ndarray:
+    """Return the gradient of `sum(function(x))` with respect to `x`.
 
     Args:
-        function: tensor `(batch, ...)` to tensor, made of `keras.ops` and medzoo models.
+        function: Function from tensor `(batch, ...)` to tensor, made of `keras.ops` and medzoo models.
         x: float array or tensor.
 
-    Returns: NumPy array shaped like x.
+    Returns:
+        NumPy array shaped like `x`.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":

@@ -1,8 +1,8 @@
-"""`fit`, `evaluate` and `predict` on several workers, which Keras 3 does not do by itself.
+"""`fit`, `evaluate` and `predict` with several workers, which Keras 3 does not support.
 
-Under `tf.distribute.MultiWorkerMirroredStrategy` Keras 3 fails in two places (keras-team/keras issue 20585): it builds
-a model's metrics from a batch that is still spread over the replicas, and it averages the logs of a step over an axis
-that scalars do not have. Both are mended here and nowhere else, for any model and whatever is compiled into it:
+Under `tf.distribute.MultiWorkerMirroredStrategy`, Keras 3 fails twice (keras-team/keras issue 20585): it builds the
+metrics of a model from a batch that is still distributed over the replicas, and it averages the logs of a step over an
+axis that scalars do not have. This mixin corrects both for any model and any compiled loss and metrics:
 
     class MyModel(medzoo.MultiWorkerMixin, keras.Model): ...
 """
@@ -11,7 +11,10 @@ import keras
 
 
 class MultiWorkerMixin(keras.Model):
-    """Mixin, to stand before `keras.Model` in the bases. Changes nothing on one worker and on other backends."""
+    """Mixin for training with several workers; it precedes `keras.Model` in the bases.
+
+    It changes nothing with one worker and on other backends.
+    """
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if not self._on_several_workers():

@@ -1,6 +1,7 @@
-"""Does an image look like those that a model learned from?"""
+"""Out-of-distribution (OOD) detection against reference images."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
@@ -12,24 +13,27 @@ from medzoo.metrics.two_sample import LEAST, two_sample_test
 from medzoo.models.checks import check_images
 
 log = logging.getLogger("medzoo")
-AT_ONCE = 16  # images
-TAIL, SIGMAS = 0.95, 1.645  # a quantile of a component's values, and how far it lies from the median of a normal one
+BATCH_SIZE = 16
+TAIL, SIGMAS = 0.95, 1.645  # a quantile, and its distance from the median of a normal distribution
 OOD_ALPHA = 0.01  # p-values up to which commands and the web page warn: at most 1 in 100 in-distribution images
-MOST = 512  # reference scores that a model keeps; of more, a random sample
-DIGITS = 4  # of a score
+MAX_SCORES = 512  # reference scores that a model stores; of more, a random sample
+DIGITS = 4  # significant digits of a score
 
 
 class OODMixin:
-    """Mixin for models with an encoder: out-of-distribution (OOD) detection against reference images.
+    """Mixin for models with an encoder: out-of-distribution (OOD) detection.
+
+    Images are compared with reference images that the model was not trained on.
 
     Attributes:
-        usual: a `Usual` or `None`. Presets and classifiers that `medzoo classify` trained have one.
+        reference_statistics: `ReferenceStatistics` or `None`. Presets and classifiers trained by `medzoo classify` have
+            them; `fit_reference` computes them.
     """
 
-    usual = None
+    reference_statistics = None
 
-    def ood_pvalue(self, x):
-        """Conformal p-value of each image: how atypical it is among reference images of the model.
+    def ood_pvalue(self, x) -> np.ndarray:
+        """Return the conformal p-value of each image: how atypical it is of the reference images.
 
         `p = (1 + number of reference images at least as atypical) / (n + 1)` for n reference images, which the model
         was not trained on (Vovk et al. 2005; Laxhammar & Falkman 2015; Bates et al. 2023, arXiv:2104.08279). If an
@@ -37,7 +41,7 @@ class OODMixin:
         fewer than 99 reference images allow none of 0.01.
 
         The nonconformity score is the largest of up to three standardized components: low PSNR of the reconstruction,
-        distance of the encoder's statistics from their mean, and distance of the image's layout of light and dark from
+        distance of the encoder's statistics from their mean, and distance of the image's coarse intensity layout from
         its mean. A low p-value indicates another organ, modality, orientation or scanner, or an inverted image. It is
         not evidence of disease.
 
@@ -48,182 +52,204 @@ class OODMixin:
             float32 array `(N,)`, from `1 / (n + 1)` to 1.
 
         Raises:
-            ValueError: If the model has no reference statistics: it is no preset, or it was trained after they were
+            ValueError: If the model has no reference statistics: it is not a preset, or it was trained after they were
                 computed. `fit_reference(images)` computes them.
         """
-        self._check_known()
+        self._check_fitted()
         check_images(self, x)
         return self.reference_statistics.pvalues(self, x)
 
-    def distribution_shift(self, x):
-        """Effect size of a distribution shift, in standard deviations of single images.
+    def distribution_shift(self, x) -> float:
+        """Return the effect size of a distribution shift, in standard deviations of single images.
 
         It is the root mean square of the standardized differences between the means of the images and of the reference
-        images, over the encoder's statistics or the layout, whichever is larger. The value that is expected by chance
-        is subtracted. `distribution_shift_pvalue` tests whether there is any shift.
+        images, over the encoder's statistics or the intensity layout, whichever is larger. The value that is expected
+        by chance is subtracted. `distribution_shift_pvalue` tests whether there is any shift.
 
-        Each image may be typical by itself although the set is shifted. From about 0.5 on, measure on labeled images of
-        that source before you rely on results.
+        Each image may be typical by itself although the set is shifted. From about 0.5 on, evaluate on labeled images
+        of that source before you rely on results.
 
         Args:
-            x: float array as for `belongs`, 10 images or more.
+            x: float array as for `ood_pvalue`, 10 images or more.
 
         Returns:
             float, 0 or larger.
 
         Raises:
-            ValueError: As `belongs`, or if there are fewer than 10 images.
+            ValueError: As `ood_pvalue`, or if there are fewer than 10 images.
         """
-        self._check_set(x, "shift")
-        return self.reference_statistics.shift(self, x)
+        self._check_set(x, "distribution_shift")
+        return self.reference_statistics.distribution_shift(self, x)
 
-    def distribution_shift_pvalue(self, x):
-        """P-value of a two-sample test of the images' nonconformity scores against those of the reference images.
+    def distribution_shift_pvalue(self, x) -> float:
+        """Return the p-value of a two-sample test of scores against the reference images.
+
+        The scores are the nonconformity scores of `ood_pvalue`.
 
         If the images are exchangeable with the reference images, `P(p <= 0.05)` is 0.05. See
-        `medzoo.metrics.two_sample.two_sample_test` for the test, and `belongs` for the scores.
+        `medzoo.metrics.two_sample.two_sample_test` for the test.
 
         Args:
-            x: float array as for `belongs`, 10 images or more.
+            x: float array as for `ood_pvalue`, 10 images or more.
 
         Returns:
-            float.
+            float from 0 to 1.
 
         Raises:
-            ValueError: As `shift`, or if there are fewer than 10 reference images.
+            ValueError: As `distribution_shift`, or if there are fewer than 10 reference images.
         """
         self._check_set(x, "distribution_shift_pvalue")
         if len(self.reference_statistics.scores) < LEAST:
             raise ValueError(
-                f"{self.name}: {len(self.reference_statistics.scores)} reference images. distribution_shift_pvalue expects {LEAST} or more; call "
-                "fit_reference with more images."
+                f"{self.name}: {len(self.reference_statistics.scores)} reference images. distribution_shift_pvalue "
+                f"expects {LEAST} or more; call fit_reference with more images."
             )
         return self.reference_statistics.distribution_shift_pvalue(self, x)
 
-    def fit_reference(self, *images):
-        """Computes the reference statistics that `belongs`, `shift` and `distribution_shift_pvalue` compare with.
+    def fit_reference(self, *images) -> None:
+        """Compute the reference statistics for OOD detection.
 
-        The p-values of n images are 1 / (n + 1) at least, so 99 images or more are needed for p-values of 0.01. Fewer
-        are taken, with a warning in the log.
+        `ood_pvalue`, `distribution_shift` and `distribution_shift_pvalue` compare with them. The p-values of n
+        reference images are at least 1 / (n + 1), so 99 images or more are needed for p-values of 0.01. Fewer are
+        accepted, with a warning in the log.
 
         Args:
-            images: one or several float arrays `(N, H, W, channels)` with values in [0, 1] that the model was not
+            *images: One or several float arrays `(N, H, W, channels)` with values in [0, 1] that the model was not
                 trained on. Each array may have an image size of its own.
 
         Raises:
             ValueError: If there are fewer than 2 images.
         """
-        self.reference_statistics = ReferenceStatistics.of(self, images)
-        if said := self.reference_statistics.few():
-            log.warning("%s: %s", self.name, said)
+        self.reference_statistics = ReferenceStatistics.from_images(self, images)
+        if warning := self.reference_statistics.size_warning():
+            log.warning("%s: %s", self.name, warning)
 
-    def is_ood(self, x):
-        """A sentence about the most atypical of some images, to warn with, or `None` if there is nothing to warn of.
+    def ood_warning(self, x) -> str | None:
+        """Return a warning about the most atypical of some images, or `None`.
 
-        It is about p-values of 0.01 at most, times the number of images (Bonferroni). Where fewer than 99 reference
-        images allow none, it is about images that are more atypical than all of these, and states how often that occurs
-        by chance.
+        The warning is given if the smallest p-value, times the number of images (Bonferroni), is 0.01 or less. If fewer
+        than 99 reference images allow no such p-value, it is given for images that are more atypical than all reference
+        images, and states how often that occurs by chance.
+
+        Args:
+            x: float array as for `ood_pvalue`.
+
+        Returns:
+            str, the predicate of a sentence about the image, or `None` if no image is out of distribution.
         """
         if self.reference_statistics is None:
             return None
+        count = len(self.reference_statistics.scores)
         p = min(1.0, float(self.ood_pvalue(x).min()) * len(x))
         if p <= OOD_ALPHA:
+            return f"is out of distribution for {self.name} (OOD p-value {p:.2g}); results may be unreliable."
+        if self.reference_statistics.size_warning() and p <= smallest_pvalue(count) * 1.001:
             return (
-                f"does not look like the images that {self.name} learned from (p = {p:.2g}); results may be unreliable."
-            )
-        if self.reference_statistics.few() and p <= smallest_pvalue(len(self.reference_statistics.scores)) * 1.001:
-            return (
-                f"is more atypical than each of the {len(self.reference_statistics.scores)} reference images of {self.name}, as 1 in "
-                f"{len(self.reference_statistics.scores) + 1} in-distribution images is (p = {p:.2g}). So few reference images cannot "
-                f"show p <= {OOD_ALPHA:g}."
+                f"is more atypical than each of the {count} reference images of {self.name}, as 1 in {count + 1} "
+                f"in-distribution images is (p = {p:.2g}). A p-value of {OOD_ALPHA:g} needs "
+                f"{round(1 / OOD_ALPHA) - 1} reference images or more."
             )
         return None
 
-    def _check_known(self):
+    def _check_fitted(self):
         if self.reference_statistics is None:
             raise ValueError(
-                f"{self.name}: what its images look like is not known; call fit_reference(validation_images)."
+                f"{self.name}: the model has no reference statistics. Call fit_reference(validation_images) first."
             )
 
     def _check_set(self, x, name):
-        self._check_known()
+        self._check_fitted()
         if len(x) < LEAST:
-            raise ValueError(f"{self.name}: {name} of {len(x)} images; expected {LEAST} or more.")
+            raise ValueError(f"{self.name}: {name} of {len(x)} images. Expected {LEAST} or more.")
         check_images(self, x)
 
 
 class ReferenceStatistics:
-    """Reference statistics of images that a model was not trained on, and their nonconformity scores.
+    """Statistics of reference images that a model was not trained on, with their scores.
 
-    The scores of the reference images are leave-one-out scores: each image is compared with the statistics of the
-    others, as a new image is. So they are not smaller than those of new images, and their ranks are valid p-values.
+    The nonconformity scores of the reference images are leave-one-out scores: each image is compared with the
+    statistics of the others, as a new image is. So they are not smaller than those of new images, and their ranks are
+    valid p-values.
 
     Args:
-        psnr: `(median, scale)` of the reconstruction's PSNR in dB. scale: how far the lowest 5% of the values lie below
-            the median, in standard deviations of a normal distribution. `None` for a model that reconstructs nothing.
-        deep, layout: dicts of `mean` and `deviation` over the images of what `medzoo.layers.pooling` makes of the
-            encoder's stages (`deep`) and of the image itself (`pool_grid`), and of `distance`, `(median, scale)` of the
-            logarithm of the mean squared standardized difference from the mean; scale: to the highest 5%.
-        images: int. Number of reference images that the statistics are of.
-        scores: the reference images' nonconformity scores, 512 at most: of more images, a random sample.
+        psnr: `(median, scale)` of the reconstruction's PSNR in dB. The scale is the distance of the lowest 5% of the
+            values from the median, in standard deviations of a normal distribution. `None` for a model without
+            reconstructions.
+        deep: dict of `mean` and `deviation` (standard deviation) over the images of the pooled encoder activations
+            (`medzoo.layers.pooling.pool_stages`), and of `distance`, `(median, scale)` of the logarithm of the mean
+            squared standardized difference from the mean, with the scale of the highest 5%.
+        layout: dict as `deep`, of the pooled image itself (`medzoo.layers.pooling.pool_grid`).
+        images: int. Number of reference images.
+        scores: float array of the reference images' nonconformity scores, at most 512; of more images, a random sample.
 
     Raises:
-        ValueError: If the numbers do not fit together.
+        ValueError: If the values are inconsistent or not finite.
     """
 
-    def __init__(self, psnr, deep, layout, images, scores):
+    def __init__(self, psnr: Sequence[float] | None, deep: dict, layout: dict, images: int, scores: Sequence[float]):
         self.psnr = psnr and tuple(float(n) for n in psnr)
-        self.looks = []
-        for look in (deep, layout):
-            mean, deviation = (np.asarray(look[key], "float32") for key in ("mean", "deviation"))
-            distance = tuple(float(n) for n in look["distance"])
+        self.features = []
+        for own in (deep, layout):
+            mean, std = (np.asarray(own[key], "float32") for key in ("mean", "deviation"))
+            distance = tuple(float(n) for n in own["distance"])
             pairs = [distance, *([self.psnr] if self.psnr else [])]
-            if mean.ndim != 1 or mean.shape != deviation.shape or any(len(pair) != 2 for pair in pairs):
-                raise ValueError("usual: mean and deviation of unlike length, or not two numbers of PSNR or distance.")
-            if not np.isfinite([*mean, *deviation, *sum(pairs, ())]).all():
-                raise ValueError("usual: NaN or infinite numbers. Expected finite ones.")
-            if min(deviation.min(), *(scale for _, scale in pairs)) <= 0:
-                raise ValueError("usual: deviations and scales must be positive.")
-            self.looks.append((mean, deviation, distance))
+            if mean.ndim != 1 or mean.shape != std.shape or any(len(pair) != 2 for pair in pairs):
+                raise ValueError(
+                    "ReferenceStatistics: mean and deviation of different lengths, or PSNR or distance not of length 2."
+                )
+            if not np.isfinite([*mean, *std, *sum(pairs, ())]).all():
+                raise ValueError("ReferenceStatistics: NaN or infinite values. Expected finite values.")
+            if min(std.min(), *(scale for _, scale in pairs)) <= 0:
+                raise ValueError("ReferenceStatistics: deviations and scales of 0 or less. Expected positive values.")
+            self.features.append((mean, std, distance))
         self.images, self.scores = int(images), np.asarray(scores, "float64")
-        if self.scores.ndim != 1 or not 2 <= len(self.scores) <= min(MOST, self.images):
+        if self.scores.ndim != 1 or not 2 <= len(self.scores) <= min(MAX_SCORES, self.images):
             raise ValueError(
-                f"usual: scores of shape {self.scores.shape} of {images} images. Expected 2 to {MOST} scores, of as "
-                "many images or more."
+                f"ReferenceStatistics: scores of shape {self.scores.shape} for {images} images. Expected 2 to "
+                f"{MAX_SCORES} scores, of as many images or more."
             )
         if not np.isfinite(self.scores).all():
-            raise ValueError("usual: scores that are NaN or infinite. Expected finite numbers.")
+            raise ValueError("ReferenceStatistics: NaN or infinite scores. Expected finite values.")
 
     @classmethod
-    def of(cls, model, parts):
-        """From reference images: a list of arrays `(N, H, W, channels)` in [0, 1], each of a size of its own."""
+    def from_images(cls, model, parts: Sequence[np.ndarray]) -> "ReferenceStatistics":
+        """Compute the statistics of reference images.
+
+        Args:
+            model: Model with an encoder.
+            parts: Sequence of float arrays `(N, H, W, channels)` with values in [0, 1], each of any image size.
+        """
         for images in parts:
             check_images(model, images)
         if sum(map(len, parts)) < 2:
             raise ValueError(f"{model.name}: fit_reference of {sum(map(len, parts))} images; expected 100 or more.")
-        found = [_seen(model, images) for images in parts if len(images)]
-        return cls.of_rows(*(np.concatenate(part) for part in zip(*found, strict=True)))
+        rows = [_components(model, images) for images in parts if len(images)]
+        return cls.from_components(*(np.concatenate(part) for part in zip(*rows, strict=True)))
 
     @classmethod
-    def of_rows(cls, *rows):
-        """From what `_seen` gives for reference images: PSNR `(n,)` if there is any, `deep` `(n, D)`, `layout`."""
+    def from_components(cls, *rows: np.ndarray) -> "ReferenceStatistics":
+        """Compute the statistics from the components of reference images.
+
+        Args:
+            *rows: PSNR `(n,)` if the model reconstructs, encoder activations `(n, D)`, layout `(n, D')`.
+        """
         *psnr, deep, layout = rows
-        quality, standardized = None, []
+        psnr_scale, standardized = None, []
         if psnr:
-            (middle, scale), own = _standardized(-psnr[0].astype("float64"))
-            quality = (-middle, scale)
+            (median, scale), own = _standardized(-psnr[0].astype("float64"))
+            psnr_scale = (-median, scale)
             standardized.append(own)
-        looks = []
+        features = []
         for rows in (deep, layout):
-            look, own = _look(rows)
-            looks.append(look)
+            statistics, own = _feature_statistics(rows)
+            features.append(statistics)
             standardized.append(own)
         scores = np.max(standardized, axis=0)
-        sample = np.random.default_rng(0).permutation(len(scores))[:MOST]
-        return cls(quality, *looks, len(scores), np.sort(_rounded(scores[sample])))
+        sample = np.random.default_rng(0).permutation(len(scores))[:MAX_SCORES]
+        return cls(psnr_scale, *features, len(scores), np.sort(_rounded(scores[sample])))
 
-    def few(self):
-        """A sentence if there are too few reference images for p-values of `UNUSUAL`, else `None`."""
+    def size_warning(self) -> str | None:
+        """Return a warning if there are too few reference images for p-values of `OOD_ALPHA`, else `None`."""
         n = len(self.scores)
         if smallest_pvalue(n) > OOD_ALPHA:
             return (
@@ -232,37 +258,39 @@ class ReferenceStatistics:
             )
         return None
 
-    def pvalues(self, model, images):
-        """See `OODMixin.ood_pvalue`."""
-        return conformal_pvalues(self.scores, self.scores_of(model, images)).astype("float32")
+    def pvalues(self, model, images) -> np.ndarray:
+        """Return the p-values of images, see `OODMixin.ood_pvalue`."""
+        return conformal_pvalues(self.scores, self.compute_scores(model, images)).astype("float32")
 
-    def distribution_shift_pvalue(self, model, images):
-        """See `OODMixin.distribution_shift_pvalue`."""
-        return two_sample_test(self.scores, self.scores_of(model, images))
+    def distribution_shift_pvalue(self, model, images) -> float:
+        """Return the p-value of a set of images, see `OODMixin.distribution_shift_pvalue`."""
+        return two_sample_test(self.scores, self.compute_scores(model, images))
 
-    def scores_of(self, model, images):
-        """Nonconformity scores of new images, float64 `(N,)`: the largest of the standardized components."""
-        return self.scores_of_rows(*_seen(model, images))
+    def compute_scores(self, model, images) -> np.ndarray:
+        """Return the scores of images, float64 `(N,)`: the largest standardized component."""
+        return self.scores_from_components(*_components(model, images))
 
-    def scores_of_rows(self, *rows):
-        """`scores_of` from what `_seen` gives for the images."""
+    def scores_from_components(self, *rows: np.ndarray) -> np.ndarray:
+        """Return the scores of images from their components, as in `from_components`."""
         *psnr, deep, layout = rows
         rows, scores = (deep, layout), [(self.psnr[0] - values) / self.psnr[1] for values in psnr if self.psnr]
-        for seen, (mean, deviation, (middle, scale)) in zip(rows, self.looks, strict=True):
-            scores.append((_distance((seen - mean) / deviation) - middle) / scale)
+        for values, (mean, std, (median, scale)) in zip(rows, self.features, strict=True):
+            scores.append((_distance((values - mean) / std) - median) / scale)
         return _rounded(np.max(scores, axis=0))
 
-    def shift(self, model, images):
-        """See `OODMixin.shift`."""
-        rows, found = _seen(model, images)[-2:], []
-        for seen, (mean, deviation, _) in zip(rows, self.looks, strict=True):
-            squares = np.square((seen.mean(axis=0) - mean) / deviation).mean()
-            found.append(max(0.0, squares - 1 / len(seen) - 1 / self.images) ** 0.5)
-        return float(max(found))
+    def distribution_shift(self, model, images) -> float:
+        """Return the effect size of a shift, see `OODMixin.distribution_shift`."""
+        rows, sizes = _components(model, images)[-2:], []
+        for values, (mean, std, _) in zip(rows, self.features, strict=True):
+            squares = np.square((values.mean(axis=0) - mean) / std).mean()
+            sizes.append(max(0.0, squares - 1 / len(values) - 1 / self.images) ** 0.5)
+        return float(max(sizes))
 
-    def get_config(self):
-        looks = [dict(zip(("mean", "deviation", "distance"), map(_short, look), strict=True)) for look in self.looks]
-        own = {"psnr": self.psnr and _short(self.psnr), "deep": looks[0], "layout": looks[1]}
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor as JSON-ready values."""
+        keys = ("mean", "deviation", "distance")
+        features = [dict(zip(keys, map(_short, own), strict=True)) for own in self.features]
+        own = {"psnr": self.psnr and _short(self.psnr), "deep": features[0], "layout": features[1]}
         return {**own, "images": self.images, "scores": _short(self.scores)}
 
 
@@ -271,39 +299,38 @@ def _short(numbers):
 
 
 def _rounded(scores):
-    """Scores as a configuration keeps them, so that a new score and a kept one are compared alike."""
+    """Return scores rounded as in a configuration, so that new and stored scores are compared at equal precision."""
     scores = np.clip(np.nan_to_num(scores, nan=1e6), -1e6, 1e6)
     return np.array([float(f"{n:.{DIGITS}g}") for n in scores])
 
 
 def _standardized(values):
-    """`(median, scale)` of a component, and its leave-one-out values: each standardized by those of the others."""
-    middle, high = np.quantile(values, (0.5, TAIL))
-    middles, highs = (quantile_of_others(values, q) for q in (0.5, TAIL))
-    own = (values - middles) * SIGMAS / np.maximum(highs - middles, 1e-3)
-    return (middle, max(high - middle, 1e-3) / SIGMAS), own
+    """Return `(median, scale)` of a component, and its values standardized by those of the other images."""
+    median, high = np.quantile(values, (0.5, TAIL))
+    medians, highs = (quantile_of_others(values, q) for q in (0.5, TAIL))
+    own = (values - medians) * SIGMAS / np.maximum(highs - medians, 1e-3)
+    return (median, max(high - median, 1e-3) / SIGMAS), own
 
 
-def _look(rows):
-    """Statistics of `deep` or `layout`, and the leave-one-out values of their component."""
-    away, means, deviations = moments_of_others(rows)
-    pair, own = _standardized(_distance(away / _at_least(deviations, means)))
+def _feature_statistics(rows):
+    """Return the statistics of `deep` or `layout`, and the leave-one-out values of their component."""
+    difference, means, stds = moments_of_others(rows)
+    pair, own = _standardized(_distance(difference / _floored(stds, means)))
     mean = rows.mean(axis=0)
-    return {"mean": mean, "deviation": _at_least(rows.std(axis=0), mean), "distance": pair}, own
+    return {"mean": mean, "deviation": _floored(rows.std(axis=0), mean), "distance": pair}, own
 
 
-def _at_least(deviation, mean):
-    return np.maximum(deviation, 1e-3 * np.abs(mean) + 1e-6)
+def _floored(std, mean):
+    return np.maximum(std, 1e-3 * np.abs(mean) + 1e-6)
 
 
-def _seen(model, images):
-    """PSNR of the reconstructions, `(N,)`, if the model makes any; what the encoder's stages see, `(N, D)`; light and
-    dark, `(N, D')`."""
+def _components(model, images):
+    """Return the components of images: PSNR `(N,)` if the model reconstructs, encoder activations, layout."""
     parts = []
-    for i in range(0, len(images), AT_ONCE):
-        x = ops.convert_to_tensor(images[i : i + AT_ONCE])
-        made = hasattr(model, "reconstruct")
-        rows = (metrics.psnr(x, model.reconstruct(images[i : i + AT_ONCE])),) if made else ()
+    for i in range(0, len(images), BATCH_SIZE):
+        x = ops.convert_to_tensor(images[i : i + BATCH_SIZE])
+        reconstructs = hasattr(model, "reconstruct")
+        rows = (metrics.psnr(x, model.reconstruct(images[i : i + BATCH_SIZE])),) if reconstructs else ()
         rows += (pooling.pool_stages(model.encoder.stage_outputs(x)), pooling.pool_grid(x))
         parts.append([ops.convert_to_numpy(row) for row in rows])
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""What `load` attached to a model stays with it: in its configuration, so in copies, pickles and .keras files."""
+"""Preprocessing as part of a model's configuration, copies, pickles and .keras files."""
 
 import copy
 
@@ -6,16 +6,17 @@ import keras
 
 
 class PreprocessorMixin:
-    """Mixin for Keras models: the attribute `preprocess`, `None` or a serializable function of files and arrays.
+    """Mixin for Keras models: the attribute `preprocess`, a serializable function.
 
-    What is set is copied and bound to the model by its attribute `model`.
+    Attributes:
+        preprocess: `None`, or a copy of the assigned function, whose attribute `model` is the model.
     """
 
     _preprocess = None
 
     @property
     def preprocess(self):
-        """Reads files, or checks arrays, as in training; set by `medzoo.load`, else `None`."""
+        """Function that reads files or checks arrays; set by `medzoo.load`, else `None`."""
         return self._preprocess
 
     @preprocess.setter
@@ -24,13 +25,13 @@ class PreprocessorMixin:
         if value is not None:
             self._preprocess.model = self
 
-    def with_preprocess(self, config):
-        """A configuration, and in it the preprocessing if there is one."""
+    def with_preprocess(self, config: dict) -> dict:
+        """Return a configuration that includes the preprocessing, if there is one."""
         kept = self.preprocess and {"preprocess": keras.saving.serialize_keras_object(self.preprocess)}
         return {**config, **(kept or {})}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> keras.Model:
         config = dict(config)
         preprocess = config.pop("preprocess", None)
         model = cls(**config)

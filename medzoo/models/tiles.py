@@ -1,6 +1,7 @@
-"""Large images and volumes in overlapping tiles, blended so that no seam shows."""
+"""Processing of large images and volumes in overlapping tiles with blended borders."""
 
 import math
+from collections.abc import Callable
 from functools import reduce
 from itertools import product
 
@@ -9,39 +10,51 @@ import numpy as np
 from medzoo.utils.arguments import COUNT, NONE, checked, either, whole
 from medzoo.utils.progress import track
 
-LARGE, TILE = 128, 96  # voxels a side: beyond the first volumes go in tiles of the second
+LARGE, TILE = 128, 96  # voxels per side: volumes larger than the first are processed in tiles of the second
 ARGUMENTS = {"tile": COUNT, "overlap": either(whole(0), NONE)}
 
 
-def tile_for(images):
-    """Side of the tiles that images should be taken in, or `None` for as a whole: only large volumes are not."""
+def default_tile(images: np.ndarray) -> int | None:
+    """Return the side of tiles, or `None` for no tiles; only large volumes are tiled."""
     return TILE if images.ndim == 5 and max(images.shape[1:-1]) > LARGE else None
 
 
-def padded(images, model):
-    """Images with their far borders repeated, so that a model of open size takes them; cut the result back."""
+def pad_to_multiple(images: np.ndarray, model) -> np.ndarray:
+    """Pad images at their far borders to multiples of the model's downsampling.
+
+    Edge values are repeated. Images for a model with a fixed size are returned unchanged.
+    """
     if model.image_shape[0] is not None:
         return images
     margins = [-side % f for side, f in zip(images.shape[1:-1], model.downsampling_factors, strict=True)]
     return np.pad(images, [(0, 0), *((0, n) for n in margins), (0, 0)], mode="edge")
 
 
-def in_tiles(function, images, tile, overlap, model):
-    """A function of images, applied tile by tile.
+def apply_in_tiles(function: Callable, images: np.ndarray, tile: int, overlap: int | None, model) -> np.ndarray:
+    """Apply a function of images tile by tile.
 
-    The outer quarter of an overlap is thrown away, since a tile's border lacks its surroundings; across the middle half
-    the weight goes over from one tile to the next.
+    The outer quarter of an overlap is discarded, since the border of a tile lacks context. Across the middle half, the
+    weight shifts linearly from one tile to the next.
 
     Args:
-        function: `(N, h, w, c)` to `(N, h, w, k)`.
-        images: NumPy array `(N, height, width, c)`, or of volumes `(N, depth, height, width, c)`.
-        tile, overlap: in pixels, multiples of `model.downsampling`; tile larger than twice the overlap, which is by
-            default 96, and in volumes a third of the tile: there each voxel of it costs in three directions.
-        model: whose name and `factors` are needed, and whose size must be open.
+        function: Function from `(N, h, w, c)` to `(N, h, w, k)`.
+        images: float array `(N, height, width, c)`, or `(N, depth, height, width, c)` for volumes.
+        tile: int. Side of the tiles in pixels, a multiple of `model.downsampling` and more than twice the overlap.
+        overlap: int or `None`. Overlap in pixels, a multiple of `model.downsampling`. Default: 96; for volumes a third
+            of the tile, since there overlap costs computation in three directions.
+        model: Model with `name` and `downsampling_factors` and an open image size.
+
+    Returns:
+        float32 array `(N, height, width, k)`.
+
+    Raises:
+        ValueError: If the model has a fixed image size, or tile and overlap do not fit.
     """
     if model.image_shape[0] is not None:
         own = "x".join(map(str, model.image_shape[:-1]))
-        raise ValueError(f"{model.name}: takes {own} pixels only; no tiles.")
+        raise ValueError(
+            f"{model.name}: the image size is {own} pixels; no tiles. Expected a model with an open image size."
+        )
     tile, overlap = checked(model.name, ARGUMENTS, tile=tile, overlap=overlap)
     if overlap is None:
         step = math.lcm(*model.downsampling_factors)
@@ -53,20 +66,20 @@ def in_tiles(function, images, tile, overlap, model):
         )
     sides = images.shape[1:-1]
     total, weights = None, np.zeros((1, *sides, 1), "float32")
-    places = list(product(*(_starts(length, tile, overlap) for length in sides)))
-    for place in track(places, "tiles") if len(sides) == 3 else places:
-        weight = reduce(np.multiply.outer, [fade for _, _, fade in place])[None, ..., None]
-        here = (slice(None), *(slice(start, start + size) for start, size, _ in place))
-        made = function(images[here])
-        total = np.zeros((*images.shape[:-1], made.shape[-1]), "float32") if total is None else total
-        total[here] += weight * made
+    positions = list(product(*(_starts(length, tile, overlap) for length in sides)))
+    for position in track(positions, "tiles") if len(sides) == 3 else positions:
+        weight = reduce(np.multiply.outer, [fade for _, _, fade in position])[None, ..., None]
+        here = (slice(None), *(slice(start, start + size) for start, size, _ in position))
+        output = function(images[here])
+        total = np.zeros((*images.shape[:-1], output.shape[-1]), "float32") if total is None else total
+        total[here] += weight * output
         weights[here] += weight
     total /= weights
     return total
 
 
 def _starts(length, tile, overlap):
-    """`(start, size, weights)` of the tiles along one axis; only inner borders fade."""
+    """Yield `(start, size, weights)` of the tiles along one axis; weights decrease at inner borders only."""
     if length <= tile:
         yield 0, length, np.ones(length, "float32")
         return

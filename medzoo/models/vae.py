@@ -1,4 +1,6 @@
-"""The variational autoencoder."""
+"""Variational autoencoder."""
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -25,41 +27,42 @@ ARGUMENTS = {
 
 @keras.saving.register_keras_serializable("medzoo")
 class VAE(Autoencoder):
-    """Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114).
+    """Variational autoencoder (VAE, Kingma & Welling 2014, arXiv:1312.6114).
 
-    encoder: q(z|x) = N(mean, diag exp(log_var)); prior: p(z) = N(0, I); decoder: p(x|z) = N(decoder(z), variance).
-    Loss per image, in nats: -log p(x|z) summed over pixels + beta * KL(q(z|x) || p(z)) summed over latents, with one
-    sample z a step: the negative evidence lower bound when beta = 1 and free_bits = 0.
+    Encoder: q(z|x) = N(mean, diag exp(log_var)); prior: p(z) = N(0, I); decoder: p(x|z) = N(decoder(z), variance). The
+    loss per image, in nats, is -log p(x|z) summed over pixels plus beta * KL(q(z|x) || p(z)) summed over latents, with
+    one sample z per step. With beta = 1 and free_bits = 0 it is the negative evidence lower bound.
 
-    The decoder's variance is learned by default (sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202): it follows the mean
-    squared error by a moving average, since that is its maximum-likelihood value. With a fixed variance of 1 on pixels
-    in [0, 1] a whole picture would be worth a few nats and the posterior would collapse.
+    The variance of the decoder is learned by default (sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202): it is a moving
+    average of the mean squared error, its maximum-likelihood value. With a fixed variance of 1 and pixels in [0, 1], a
+    whole image would contribute a few nats only and the posterior would collapse.
 
     In `fit`, `psnr` and other metrics are those of the sampled reconstruction. In `evaluate`, the loss uses one sample
-    drawn with fixed noise, and the metrics are those of `model(x)`, which decodes the posterior mean.
+    with fixed noise, and the metrics are those of `model(x)`, which decodes the posterior mean.
 
     Args:
-        beta: weight of the KL term (Higgins et al. 2017); 1 is the evidence lower bound.
-        beta_warmup_steps: beta rises linearly from 0 over so many training steps (Bowman et al. 2016,
+        image_shape: As in `Autoencoder`.
+        beta: float, 0 or larger. Weight of the KL term (Higgins et al. 2017); 1 gives the evidence lower bound.
+        beta_warmup_steps: int. Number of training steps over which beta rises linearly from 0 (Bowman et al. 2016,
             arXiv:1511.06349).
-        free_bits: nats per latent that cost nothing: the KL of a latent, averaged over the batch, counts as at least
-            that much (Kingma et al. 2016, arXiv:1606.04934).
-        decoder_variance: `"learned"`, or a number to keep it fixed.
-        prior: configuration of a learned prior over the latents, see `fit_prior`; `None`: N(0, I).
-        others: as in `Autoencoder`.
+        free_bits: float. Nats per latent without cost: the KL of a latent, averaged over the batch, counts as at least
+            this value (Kingma et al. 2016, arXiv:1606.04934).
+        decoder_variance: `"learned"`, or a float for a fixed variance.
+        prior: Configuration (dict) of a learned prior over the latents, see `fit_prior`; `None`: N(0, I).
+        **kwargs: Further arguments of `Autoencoder`.
     """
 
-    numbers_per_latent = 2
+    outputs_per_latent = 2
 
     def __init__(
         self,
-        image_shape=(64, 64, 1),
+        image_shape: Sequence[int | None] = (64, 64, 1),
         *,
-        beta=1.0,
-        beta_warmup_steps=0,
-        free_bits=0.0,
-        decoder_variance="learned",
-        prior=None,
+        beta: float = 1.0,
+        beta_warmup_steps: int = 0,
+        free_bits: float = 0.0,
+        decoder_variance: str | float = "learned",
+        prior: dict | None = None,
         **kwargs,
     ):
         own = {"beta": beta, "beta_warmup_steps": beta_warmup_steps, "free_bits": free_bits, "prior": prior}
@@ -76,7 +79,7 @@ class VAE(Autoencoder):
             dtype="float32",
             aggregation="only_first_replica",
         )
-        self.prior = None if prior is None else self._own(prior)
+        self.prior = None if prior is None else self._build_prior(prior)
         self.build()
 
     def build(self, input_shape=None):
@@ -86,7 +89,7 @@ class VAE(Autoencoder):
 
     @property
     def trainable(self):
-        """Whether `fit` trains the model; its prior is never trained by it."""
+        """Whether `fit` trains the model. The learned prior is always excluded from it."""
         return super().trainable
 
     @trainable.setter
@@ -98,22 +101,29 @@ class VAE(Autoencoder):
     def reported(self):
         return (*super().reported(), "kl")
 
-    def posterior(self, x):
-        """q(z|x) as `(mean, log_var)`, each shaped like the latents; log_var is clipped to [-20, 10]."""
+    def posterior(self, x) -> tuple:
+        """Return mean and log-variance of q(z|x), each shaped like the latents.
+
+        The log-variance is clipped to [-20, 10].
+        """
         mean, log_var = ops.split(self.encoder(x), 2, axis=-1)
         return mean, ops.clip(log_var, -20.0, 10.0)
 
     @property
-    def can_sample(self):
-        """Whether `sample` draws images: from a learned prior, or from N(0, I) if the latents are a vector."""
+    def can_sample(self) -> bool:
+        """Whether `sample` is available: with a learned prior, or with vector latents."""
         return self.prior is not None or self.bottleneck == "vector"
 
-    def posteriors(self, images, batch_size=64):
-        """`posterior` of many images: means and log-variances, float32 NumPy arrays `(N, *latent_shape)`.
+    def posteriors(self, images: np.ndarray, batch_size: int = 64) -> list[np.ndarray]:
+        """Return posterior means and log-variances of many images.
 
         Args:
-            images: `(N, height, width, channels)`, uint8 or float32 in [0, 1]; an `np.memmap` is read as needed.
-            batch_size: images at once.
+            images: uint8 array, or float32 array with values in [0, 1], `(N, height, width, channels)`. Batches of an
+                `np.memmap` are read as needed.
+            batch_size: int. Images per batch.
+
+        Returns:
+            List of two float32 arrays `(N, *latent_shape)`.
         """
         batch_size, parts = checked("posteriors", {"batch_size": whole(1)}, batch_size=batch_size), []
         if len(images) == 0:
@@ -128,75 +138,89 @@ class VAE(Autoencoder):
         check_shape(self, x)
         return self._decode(self.sampling(*self.posterior(x), training=training))
 
-    def encode(self, x, sample=False):
-        """Images to latents: the posterior mean, or with `sample=True` a draw from the posterior.
+    def encode(self, x, sample: bool = False):
+        """Encode images to posterior means, or with `sample=True` to posterior samples.
 
-        For the rest see `Autoencoder.encode`.
+        Args:
+            x: Images as in `Autoencoder.encode`.
+            sample: bool.
+
+        Returns:
+            float32 latents `(batch, *latent_shape)`.
         """
         if sample:
-            return self._in_batches("_draw", x)
+            return self._in_batches("_sample_posterior", x)
         return super().encode(x)
 
     def _encode(self, x):
         return self.posterior(x)[0]
 
-    def _draw(self, x):
+    def _sample_posterior(self, x):
         return self.sampling(*self.posterior(x), training=True)
 
     def fit_prior(
         self,
-        images,
-        labels=None,
-        epochs=50,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        epochs: int = 50,
         *,
-        batch_size=32,
-        learning_rate=5e-4,
-        filters=None,
-        blocks_per_stage=1,
-        seed=0,
+        batch_size: int = 32,
+        learning_rate: float = 5e-4,
+        filters: Sequence[int] | None = None,
+        blocks_per_stage: int = 1,
+        seed: int = 0,
         **fit,
-    ):
-        """Learns where in the latents real images lie, so that `sample` draws images like them.
+    ) -> keras.callbacks.History:
+        """Fit a prior to the latents of images, from which `sample` generates similar images.
 
-        The posterior of a spatial VAE is nothing like N(0, I): noise decodes to noise. A flow (see `FlowPrior`) learns
-        what it is like; the model itself stays as it is. Called again with the same labels and widths, it goes on from
-        the prior there is. The prior is part of the model: presets and `.keras` files keep it.
+        The aggregate posterior of a spatial VAE differs from N(0, I), so that decoded Gaussian noise does not resemble
+        an image. A flow-matching model (`FlowPrior`) learns the distribution of the latents; the VAE itself is not
+        changed. A second call with the same labels and filters continues the training of the existing prior. Presets
+        and `.keras` files include the prior.
 
         Args:
-            images: `(N, height, width, channels)` of one size, uint8 or float32 in [0, 1].
-            labels: integers `(N,)` from 0, for drawing by class, or `None`.
-            epochs, batch_size, learning_rate: of the training by AdamW, whose rate falls along a cosine; the average of
-                the weights over the last steps is kept.
-            filters, blocks: of the network, see `medzoo.layers.flow_network.Velocity`; by default as wide as the prior
-                there is, else (48, 96, 144) for grids and (192,) for vectors.
+            images: uint8 array, or float32 array with values in [0, 1], `(N, height, width, channels)`, all of one
+                size.
+            labels: int array `(N,)` of classes from 0 for class-conditional sampling, or `None`.
+            epochs: int. Number of epochs.
+            batch_size: int. Latents per batch.
+            learning_rate: float. Initial learning rate of AdamW, with cosine decay. The prior gets the average of the
+                weights over the last steps.
+            filters: tuple of int, see `medzoo.layers.flow_network.VelocityNetwork`. Default: those of the existing
+                prior, else (48, 96, 144) for grids and (192,) for vectors.
+            blocks_per_stage: int, see `medzoo.layers.flow_network.VelocityNetwork`.
             seed: int.
-            fit: further options of `keras.Model.fit`, e.g. `verbose`, `callbacks`.
+            **fit: Further options of `keras.Model.fit`, e.g. `verbose` or `callbacks`.
 
-        Returns: Keras' History; `loss` is the flow's, summed over the latents of an image.
+        Returns:
+            `keras.callbacks.History`; `loss` is that of the flow, summed over the latents of an image.
 
         Raises:
-            ValueError: labels that are not as many as images or not integers from 0.
+            ValueError: If the labels are not one integer from 0 per image, or an argument is out of range.
         """
         return fit_prior(self, images, labels, epochs, batch_size, learning_rate, filters, blocks_per_stage, seed, fit)
 
-    def set_prior(self, prior):
-        """Takes a copy of a `FlowPrior` over this model's latents, without what training left in it; `None`: back to
-        N(0, I)."""
+    def set_prior(self, prior: FlowPrior | None) -> None:
+        """Set a copy of a `FlowPrior` as the model's prior, without its optimizer state.
+
+        Args:
+            prior: `FlowPrior` over this model's latents, or `None` for N(0, I).
+        """
         copy = None
         if prior is not None:
-            copy = self._own(prior.get_config())
+            copy = self._build_prior(prior.get_config())
             copy.set_weights(prior.get_weights())
-        self._tracker.unlock()  # Keras lets nobody add layers to a built model by accident
+        self._tracker.unlock()  # Keras locks the layers of a built model
         if self.prior is not None:
-            self._layers.remove(self.prior)  # or both would be saved
+            self._layers.remove(self.prior)  # otherwise both priors would be saved
         self.prior = copy
         self._tracker.lock()
 
-    def _own(self, config):
-        """A prior of that configuration, once it fits the model's latents, frozen: `fit` leaves it alone."""
+    def _build_prior(self, config):
+        """Return a frozen prior of that configuration, if it fits the model's latents."""
         shape, own = tuple(config.get("latent_shape", ())), self.latent_shape()
         if len(shape) != len(own) or shape[-1] != own[-1]:
-            raise ValueError(f"{self.name}: a prior of latents {shape}; expected {own}.")
+            raise ValueError(f"{self.name}: the prior has latents of shape {shape}; expected {own}.")
         prior = FlowPrior(**config, dtype=self.dtype_policy)
         prior.trainable = False
         return prior
@@ -205,24 +229,36 @@ class VAE(Autoencoder):
         return ops.concatenate(self.posterior(x), axis=-1)
 
     def sample(
-        self, n, seed=None, size=None, temperature=1.0, *, label=None, num_steps=40, guidance_scale=1.0, use_prior=True
-    ):
-        """Draws n images: z from the prior, decoded.
+        self,
+        n: int,
+        seed: int | None = None,
+        size: Sequence[int] | None = None,
+        temperature: float = 1.0,
+        *,
+        label: int | None = None,
+        num_steps: int = 40,
+        guidance_scale: float = 1.0,
+        use_prior: bool = True,
+    ) -> np.ndarray:
+        """Generate images: sample latents from the prior and decode them.
 
         Args:
-            n: how many.
-            seed: int or `None`; makes the draw repeatable.
-            size: `(height, width)`, needed where the model leaves it open and no prior was fitted.
-            temperature: standard deviation of the noise (of a learned prior: what its own `spread` is multiplied by);
-                below 1 gives more typical, less varied images.
-            label, num_steps, guidance_scale: of a learned prior, see `FlowPrior.sample`.
-            use_prior: `False` draws from N(0, temperature^2 I) although there is a learned prior.
+            n: int. Number of images.
+            seed: int or `None`. Makes the samples reproducible.
+            size: tuple `(height, width)` in pixels. Required if the model has an open image size and no learned prior.
+            temperature: float. Standard deviation of the noise, or factor of the `noise_scale` of a learned prior.
+                Values below 1 give more typical and less diverse images.
+            label: int or `None`. Class, for a learned prior with classes; see `FlowPrior.sample`.
+            num_steps: int. Steps of the learned prior's sampler; see `FlowPrior.sample`.
+            guidance_scale: float. Classifier-free guidance of a learned prior; see `FlowPrior.sample`.
+            use_prior: bool. `False` samples from N(0, temperature^2 I) although there is a learned prior.
 
-        Returns: float32 NumPy array `(n, height, width, channels)` in [0, 1].
+        Returns:
+            float32 array `(n, height, width, channels)` with values in [0, 1].
 
         Raises:
-            ValueError: no size, a size that the model or its prior does not take, a class it does not know; numbers
-                out of range.
+            ValueError: If the size is missing or does not fit the model or its prior, the class is unknown, or an
+                argument is out of range.
         """
         given = {
             "n": n,
@@ -232,7 +268,7 @@ class VAE(Autoencoder):
             "guidance_scale": guidance_scale,
         }
         n, seed, temperature, num_steps, guidance_scale, label, size, use_prior = checked(
-            self.name, flow_prior.DRAWS, **given, label=label, size=size, use_prior=use_prior
+            self.name, flow_prior.SAMPLE_ARGUMENTS, **given, label=label, size=size, use_prior=use_prior
         )
         *own, channels = self.image_shape
         if size is not None:
@@ -247,51 +283,54 @@ class VAE(Autoencoder):
         if label is not None:
             raise ValueError(f"{self.name}: label={label}, but no prior was fitted with labels; see fit_prior.")
         if None in shape:
-            raise ValueError(f"{self.name}: sample() needs size=(height, width), since the model takes any.")
+            raise ValueError(f"{self.name}: sample() needs size=(height, width), since the image size is open.")
         z = np.random.default_rng(seed).standard_normal((n, *shape)).astype("float32")
         return self.decode(temperature * z)
 
     def current_beta(self):
-        """beta at this step of the training, warm-up included."""
+        """Return beta at the current training step, including warm-up."""
         if not self.beta_warmup_steps or getattr(self, "optimizer", None) is None:
             return self.beta
         step = ops.cast(self.optimizer.iterations, "float32")
         return self.beta * ops.minimum(1.0, (step + 1.0) / self.beta_warmup_steps)
 
     def kl(self, mean, log_var):
-        """KL term of the loss, per image: the Gaussian KL, with free bits where asked for."""
+        """Return the KL term of the loss per image, with free bits if set."""
         if not self.free_bits:
             return losses.gaussian_kl(mean, log_var)
         per_latent = replicas.mean(ops.mean(losses.gaussian_kl_per_latent(mean, log_var), axis=0))
         return ops.broadcast_to(ops.sum(ops.maximum(per_latent, self.free_bits)), ops.shape(mean)[:1])
 
-    def loss_terms(self, x, target, training):
+    def loss_terms(self, x, target, training: bool) -> tuple:
         mean, log_var = self.posterior(x)
         if training:
             z = self.sampling(mean, log_var, training=True)
         else:
             z = mean + ops.exp(log_var / 2) * replicas.normal(ops.shape(mean), 0)
         sampled = self.decoder(z)
-        # The variance is a part of p(x|z): frozen with the model, and with the decoder.
+        # The variance is a parameter of p(x|z): it is frozen with the model and with the decoder.
         if training and self.decoder_variance == "learned" and self.trainable and self.decoder.trainable:
-            self._follow_variance(ops.mean(ops.square(ops.stop_gradient(sampled) - target)))
+            self._update_variance(ops.mean(ops.square(ops.stop_gradient(sampled) - target)))
         nll = losses.gaussian_nll(target, sampled, self.variance)
         beta = self.current_beta() if training else self.beta
         loss = nll + beta * self.kl(mean, log_var)
         terms = {"loss": loss, "reconstruction_loss": nll, "kl": losses.gaussian_kl(mean, log_var)}
         return sampled if training else self.decoder(mean), terms
 
-    def _follow_variance(self, squared_error):
+    def _update_variance(self, squared_error):
         error = ops.maximum(replicas.mean(squared_error), 1e-6)
         self.variance.assign(0.98 * self.variance + 0.02 * error)
 
-    def pca_scales(self, eigenvalues, noise):
-        """Probabilistic PCA (Tipping & Bishop 1999), the best linear VAE (Lucas et al. 2019, arXiv:1911.02469)."""
+    def pca_scales(self, eigenvalues: np.ndarray, noise: float) -> tuple:
+        """Return the scales of probabilistic PCA (Tipping & Bishop 1999), the optimal linear VAE.
+
+        Lucas et al. 2019, arXiv:1911.02469.
+        """
         signal = np.sqrt(np.maximum(eigenvalues - noise, 1e-8))
         return signal / eigenvalues, signal
 
-    def initialize_from_pca(self, images, max_samples=100_000):
-        """As `Autoencoder.initialize_from_pca`; the posterior's and the decoder's variance start there too."""
+    def initialize_from_pca(self, images, max_samples: int = 100_000) -> tuple[np.ndarray, float]:
+        """Initialize linear path and variances; see `Autoencoder.initialize_from_pca`."""
         eigenvalues, noise = super().initialize_from_pca(images, max_samples)
         kernel, bias = self.encoder.head.get_weights()
         bias[self.latent_dim :] = np.log(noise / eigenvalues)
@@ -300,7 +339,7 @@ class VAE(Autoencoder):
             self.variance.assign(noise)
         return eigenvalues, noise
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "beta": self.beta,

@@ -1,4 +1,6 @@
-"""The vector-quantised autoencoder."""
+"""Vector-quantized autoencoder."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -16,33 +18,39 @@ ARGUMENTS = {**quantizer.ARGUMENTS, "reconstruction_loss": choice(*RECONSTRUCTIO
 
 @keras.saving.register_keras_serializable("medzoo")
 class VQVAE(Autoencoder):
-    """Autoencoder with a grid of discrete codes (van den Oord et al. 2017, arXiv:1711.00937).
+    """Vector-quantized variational autoencoder (VQ-VAE).
 
-    Loss per image: squared (or absolute) error summed over pixels + the quantizer's commitment (and codebook) loss
-    summed over latents. `encode` gives int32 codes `(batch, height/f, width/f)`, 0 to `codebook_size` - 1.
+    Van den Oord et al. 2017, arXiv:1711.00937. The loss per image is the squared (or absolute) error summed over
+    pixels, plus the quantizer's commitment (and codebook) loss summed over latents. `encode` returns int32 codes
+    `(batch, height/f, width/f)` from 0 to `codebook_size` - 1.
 
     Args:
-        image_shape: `(height, width, channels)`; the sides may be `None`.
-        latent_dim: length of the codebook's entries.
-        codebook_size, commitment_cost, codebook_update, decay, restart_threshold: see `VectorQuantizer`.
-        reconstruction_loss: `"mse"` or `"mae"`.
-        others: as in `Autoencoder`; the bottleneck is always spatial.
+        image_shape: tuple `(height, width, channels)`; the sides may be `None`.
+        latent_dim: int. Length of the codebook entries.
+        codebook_size: int, see `VectorQuantizer`.
+        commitment_cost: float, see `VectorQuantizer`.
+        codebook_update: `"ema"` or `"gradient"`, see `VectorQuantizer`.
+        decay: float, see `VectorQuantizer`.
+        restart_threshold: float, see `VectorQuantizer`.
+        reconstruction_loss: `"mse"` or `"mae"`. Error that the loss sums over pixels.
+        bottleneck: `"spatial"`, the only one.
+        **kwargs: Further arguments of `Autoencoder`.
     """
 
     bottlenecks = ("spatial",)
 
     def __init__(
         self,
-        image_shape=(None, None, 1),
+        image_shape: Sequence[int | None] = (None, None, 1),
         *,
-        latent_dim=16,
-        codebook_size=512,
-        commitment_cost=0.25,
-        codebook_update="ema",
-        decay=0.99,
-        restart_threshold=0.01,
-        reconstruction_loss="mse",
-        bottleneck="spatial",
+        latent_dim: int = 16,
+        codebook_size: int = 512,
+        commitment_cost: float = 0.25,
+        codebook_update: str = "ema",
+        decay: float = 0.99,
+        restart_threshold: float = 0.01,
+        reconstruction_loss: str = "mse",
+        bottleneck: str = "spatial",
         **kwargs,
     ):
         *own, reconstruction_loss = checked(
@@ -84,11 +92,11 @@ class VQVAE(Autoencoder):
         return super()._decode(self.quantizer.lookup(codes))
 
     @property
-    def codes(self):
-        """How many codes there are."""
+    def codes(self) -> int:
+        """Number of codes, the size of the codebook."""
         return self.quantizer.codebook_size
 
-    def loss_terms(self, x, target, training):
+    def loss_terms(self, x, target, training: bool) -> tuple:
         quantized, codes, quantizer_loss = self.quantizer(self.encoder(x), training=training)
         reconstruction = self.decoder(quantized)
         for metric in self.codebook_metrics:
@@ -97,11 +105,11 @@ class VQVAE(Autoencoder):
         terms = {"loss": error + quantizer_loss, "reconstruction_loss": error, "commitment_loss": quantizer_loss}
         return reconstruction, terms
 
-    def pca_scales(self, eigenvalues, noise):
-        """Not whitened: a quantisation error in the latents is then the same error in the pixels."""
+    def pca_scales(self, eigenvalues, noise: float) -> tuple:
+        """Return scales of 1, so that errors of latents and of pixels are equal."""
         return 1.0, 1.0
 
-    def get_config(self):
+    def get_config(self) -> dict:
         quantizer = self.quantizer.get_config()
         names = ("codebook_size", "commitment_cost", "codebook_update", "decay", "restart_threshold")
         return {

@@ -1,1 +1,1 @@
-"""Files, parallel work, progress bars and tables: know nothing of images."""
+"""Utilities: files, parallel work, progress bars, tables, argument checks."""

@@ -1,40 +1,42 @@
-"""Rules for arguments: each class and function states its own in a table, and all of them refuse in the same words."""
+"""Validation of arguments by tables of rules, with uniform error messages."""
 
 import logging
 import math
 import numbers
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 log = logging.getLogger(__name__)
 
-SHOWN = 80  # characters of a wrong value in a message
+MAX_SHOWN = 80  # characters of a wrong value in a message
 
 
 class Rule(NamedTuple):
-    """What an argument may be.
+    """Rule for an argument.
 
     Attributes:
-        holds: function of the value that returns whether it is allowed.
-        expected: what is allowed, as the end of a message.
+        holds: Function of the value that returns whether it is allowed.
+        expected: str. Description of allowed values, as the end of an error message.
     """
 
-    holds: object
+    holds: Callable[[Any], bool]
     expected: str
 
 
-def checked(owner, rules, **values):
-    """Return arguments in the order in which they are given, once each of them follows its rule.
+def checked(owner: str, rules: dict[str, Rule], **values: Any) -> Any:
+    """Return arguments in the given order after checking their rules.
 
     Args:
-        owner: name of the class or function whose arguments these are, the beginning of the message.
-        rules: dict of argument names to rules.
-        **values: the arguments.
+        owner: str. Name of the class or function with these arguments, the beginning of the message.
+        rules: Dict of argument names to rules.
+        **values: The arguments.
 
     Returns:
-        Tuple of the values, NumPy scalars as Python numbers and lists as tuples; one argument comes without the tuple.
+        Tuple of the values, with NumPy scalars as Python numbers and lists as tuples; a single argument is returned
+        without the tuple.
 
     Raises:
         ValueError: If an argument breaks its rule.
@@ -42,7 +44,7 @@ def checked(owner, rules, **values):
     for name, value in values.items():
         if not rules[name].holds(value):
             shown = repr(value)
-            shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+            shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
             raise ValueError(f"{owner}: {name}={shown}; expected {rules[name].expected}.")
     plain = tuple(_plain(value) for value in values.values())
     return plain if len(plain) > 1 else plain[0]
@@ -54,8 +56,8 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def whole(low=None, high=None):
-    """Rule for an integer from `low` to `high`."""
+def whole(low: int | None = None, high: int | None = None) -> Rule:
+    """Return a rule for an integer from `low` to `high`."""
 
     def holds(value):
         return isinstance(value, numbers.Integral) and not isinstance(value, bool) and _within(value, low, high)
@@ -63,8 +65,17 @@ def whole(low=None, high=None):
     return Rule(holds, f"an integer{_range(low, high)}")
 
 
-def real(low=None, high=None, above=None, below=None):
-    """Rule for a finite number from `low` to `high`, or greater than `above` and less than `below`."""
+def real(
+    low: float | None = None, high: float | None = None, above: float | None = None, below: float | None = None
+) -> Rule:
+    """Return a rule for a finite number.
+
+    Args:
+        low: float. Smallest allowed value.
+        high: float. Largest allowed value.
+        above: float. Exclusive lower limit.
+        below: float. Exclusive upper limit.
+    """
 
     def holds(value):
         if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
@@ -77,20 +88,20 @@ def real(low=None, high=None, above=None, below=None):
     return Rule(holds, "a finite number" + " and".join(limits))
 
 
-def choice(*options):
-    """Rule for one of some values."""
+def choice(*options: str | None) -> Rule:
+    """Return a rule for one of several values."""
     return Rule(
         lambda value: isinstance(value, str | None) and value in options, f"one of {', '.join(map(repr, options))}"
     )
 
 
-def either(*rules):
-    """Rule that holds where one of several does."""
+def either(*rules: Rule) -> Rule:
+    """Return a rule that holds if one of several rules does."""
     return Rule(lambda value: any(rule.holds(value) for rule in rules), " or ".join(rule.expected for rule in rules))
 
 
-def several(rule, least=1, most=None, ascending=False):
-    """Rule for a tuple or list of `least` to `most` entries that follow one rule."""
+def several(rule: Rule, least: int = 1, most: int | None = None, ascending: bool = False) -> Rule:
+    """Return a rule for a tuple or list of `least` to `most` entries that follow one rule."""
 
     def holds(value):
         if not isinstance(value, (tuple, list)) or not _within(len(value), least, most):
@@ -101,8 +112,8 @@ def several(rule, least=1, most=None, ascending=False):
     return Rule(holds, f"a tuple of {count}{' ascending' if ascending else ''} entries, each {rule.expected}")
 
 
-def interval(rule):
-    """Rule for a pair `(low, high)` in that order, whose ends follow one rule."""
+def interval(rule: Rule) -> Rule:
+    """Return a rule for a pair `(low, high)` with low <= high, whose ends follow one rule."""
 
     def holds(value):
         return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(rule.holds, value)) and _ordered(value)
@@ -133,24 +144,24 @@ SIDES = several(COUNT, 2, 3)  # of an image or a volume
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def policy(owner, dtype=None):
+def policy(owner: str, dtype: str | keras.DTypePolicy | None = None) -> keras.DTypePolicy:
     """Return the dtype policy of a model whose weights, latents and images are float32.
 
     Args:
-        owner: name of the class.
-        dtype: its `dtype` argument. `None`: the policy that is set in Keras or, where that is another one than models
-            of medzoo know (`keras.config.set_floatx("float64")`), float32, with a warning in the log.
+        owner: str. Name of the class.
+        dtype: `dtype` argument of the class. `None`: the policy that is set in Keras if medzoo supports it. Otherwise
+            (e.g. `keras.config.set_floatx("float64")`) float32, with a warning in the log.
 
     Returns:
         `keras.DTypePolicy`.
 
     Raises:
-        ValueError: If `dtype` is none of `POLICIES`.
+        ValueError: If `dtype` is not one of `POLICIES`.
     """
     found = keras.dtype_policies.get(keras.config.dtype_policy() if dtype is None else dtype)
     if found.name in POLICIES:
         return found
     if dtype is None:
-        log.warning("%s: the floatx or dtype policy of Keras is %s; computes in float32", owner, found.name)
+        log.warning("%s: the floatx or dtype policy of Keras is %s; the model uses float32", owner, found.name)
         return keras.dtype_policies.get("float32")
     raise ValueError(f"{owner}: dtype={found.name!r}; expected one of {', '.join(POLICIES)}.")

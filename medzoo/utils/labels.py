@@ -1,23 +1,37 @@
-"""Labels as people write them to classes: one function for tables and folders, one for NPZ files."""
+"""Conversion of written labels to classes, for tables, folders and NPZ files."""
 
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import ImageError
 
-NONE = ("", "no finding", "no_finding", "normal")  # no finding
-BLANK = ("", "nan", "none", "na", "n/a", "<na>", "#n/a", "null", "nil", "nat")  # what programs write for an empty cell
+NONE = ("", "no finding", "no_finding", "normal")  # labels of normal images
+BLANK = ("", "nan", "none", "na", "n/a", "<na>", "#n/a", "null", "nil", "nat")  # written by programs for an empty cell
 UNKNOWN = (*BLANK, "unknown", "unk", "anonymous", "anonymized", "anonymised", "anon", "not available", "missing")
-UNKNOWN += ("undefined", "removed", "deidentified", "de-identified", "-", "--", "?", ".")  # no patient's name
+UNKNOWN += (
+    "undefined",
+    "removed",
+    "deidentified",
+    "de-identified",
+    "-",
+    "--",
+    "?",
+    ".",
+)  # placeholders for a patient's name
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|[+-]?inf(inity)?")
-MOST_CLASSES = 10_000  # in an NPZ file without names of classes; more are no classes but identifiers
+MOST_CLASSES = 10_000  # in an NPZ file without names of classes; more are probably identifiers
 
 
-def canonical(text):
-    """What all spellings of a name share: Unicode NFC, one space between words, no case, `1.0` as `1`."""
+def canonical(text: object) -> str:
+    """Return the common form of all spellings of a name.
+
+    Unicode NFC, single spaces between words, case folded, `1.0` as `1`.
+    """
     text = unicodedata.normalize("NFC", str(text))
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")  # invisible marks
     text = unicodedata.normalize("NFC", " ".join(text.split()).casefold())
@@ -25,37 +39,45 @@ def canonical(text):
     return whole[1] if whole else text
 
 
-def is_unknown(patient):
-    """Whether a patient's name or ID is blank, or a placeholder."""
+def is_unknown(patient: object) -> bool:
+    """Return whether a patient's name or ID is blank or a placeholder."""
     return canonical(patient).strip("^ ") in UNKNOWN
 
 
-def label_key(name):
-    """What two cells with the same label or labels share."""
+def label_key(name: str) -> frozenset[str]:
+    """Return a key that is equal for cells with the same label or labels."""
     return frozenset(map(canonical, name.split("|"))) - (set(NONE) if "|" in name else set())
 
 
-def encode_labels(source, names, places, findings=None, written=True):
-    """Classes of labels as they are written.
+def encode_labels(
+    source: str | Path,
+    names: Sequence[str] | None,
+    places: Sequence[str],
+    findings: Sequence[str] | None = None,
+    written: bool = True,
+) -> tuple:
+    """Encode labels as classes.
 
     Args:
-        source: the table or folder, for messages.
-        names: label of each image, several findings joined by `|`; or `None`.
-        places: where each label is written, e.g. `line 3`.
-        findings: list of str. All findings that there are, if the table has a column for each.
+        source: Path of the table or folder, for messages.
+        names: Label of each image, several labels joined by `|`; or `None`.
+        places: Position of each label in the source, e.g. `line 3`.
+        findings: list of str. All labels, if the table has a column for each.
         written: bool. Whether the labels are cells of a table; names of folders may be any numbers.
 
     Returns:
-        `(class names, targets, notes)`: integers `(N,)`, or 0 and 1 `(N, K)` where an image may have several findings;
-        notes are sentences for reports.
+        Tuple `(class names, targets, notes)`: int array `(N,)`, or 0 and 1 `(N, K)` for multi-label data; the notes are
+        sentences for reports.
 
     Raises:
-        ImageError: If a label is blank or no class; names the lines.
+        ImageError: If a label is blank or not a class; names the lines.
     """
     if names is None:
         return None, None, []
-    several = findings is not None or any("|" in name for name in names)
-    cells = [[part for part in name.split("|") if canonical(part) not in NONE] if several else [name] for name in names]
+    multi_label = findings is not None or any("|" in name for name in names)
+    cells = [
+        [part for part in name.split("|") if canonical(part) not in NONE] if multi_label else [name] for name in names
+    ]
     _refuse(source, "without a label", cells, places, lambda c: c in BLANK and not (c == "none" and not written))
     if written:
         no_class = "whose label is no class (a fraction, or a negative number)"
@@ -70,7 +92,7 @@ def encode_labels(source, names, places, findings=None, written=True):
         for key, own in spellings.items()
         if len(own) > 1
     ]
-    if several:
+    if multi_label:
         if blank := sum(not name for name in names):
             notes.append(f"{blank} blank labels are taken as no finding")
         classes = list(findings or sorted(shown.values()))
@@ -79,7 +101,7 @@ def encode_labels(source, names, places, findings=None, written=True):
         for row, parts in zip(targets, cells, strict=True):
             row[[index[canonical(part)] for part in parts]] = 1
         return classes, targets, notes
-    # What is normal comes first: the second of two classes is the finding, whose sensitivity reports give.
+    # The normal class comes first: reports give the sensitivity of the second of two classes.
     classes = sorted(
         shown.values(), key=lambda n: (n.lower() not in NONE, not n.isdigit(), int(n) if n.isdigit() else 0, n)
     )
@@ -88,7 +110,7 @@ def encode_labels(source, names, places, findings=None, written=True):
 
 
 def _refuse(source, what, cells, places, wrong):
-    """Raises for the labels that are wrong."""
+    """Raise ImageError if labels are wrong."""
     found = [
         (place, part) for place, parts in zip(places, cells, strict=True) for part in parts if wrong(canonical(part))
     ]
@@ -101,34 +123,35 @@ def _refuse(source, what, cells, places, wrong):
 
 
 def _shown(key, spellings):
-    """The spelling that a class is shown by: the most frequent."""
+    """Return the most frequent spelling of a class."""
     if len(spellings) > 1 and key.isdigit():
         return key
     return min(spellings, key=lambda name: (-spellings[name], name))
 
 
-def integer_labels(source, key, labels, count):
-    """Labels of an array as integers `(N,)`, or 0 and 1 `(N, K)` for several findings.
+def integer_labels(source: str | Path, key: str, labels: np.ndarray, count: int) -> np.ndarray:
+    """Return the labels of an array as integers.
 
     Args:
-        source, key: the file and the array's name, for messages.
-        labels: array `(N,)`, `(N, 1)` or `(N, K)`.
-        count: int. How many images there are.
+        source: Path of the file, for messages.
+        key: str. Name of the array, for messages.
+        labels: Array `(N,)`, `(N, 1)` or `(N, K)`.
+        count: int. Number of images.
 
     Raises:
-        ImageError: If the labels are no classes, or not one for each image.
+        ImageError: If the labels are not classes, or not one per image.
     """
     found = f"{source}: {key} is {labels.dtype} {labels.shape}"
     if labels.ndim == 0 or labels.ndim > 2 or 0 in labels.shape[1:]:
-        raise ImageError(f"{found}; expected one integer for each image, (N,) or (N, 1), or 0 and 1 (N, K).")
+        raise ImageError(f"{found}; expected one integer per image, (N,) or (N, 1), or 0 and 1 (N, K).")
     if len(labels) != count:
         raise ImageError(
-            f"{found}; expected one label for each of {count} images. Nobody knows which images these are."
+            f"{found}; expected one label for each of {count} images. Store one label per image, in order."
         )
     if labels.dtype.kind not in "biuf":
         raise ImageError(f"{found}; expected integers from 0. Put the names of the classes into class_names.")
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
-        raise ImageError(f"{found} with fractions or NaN; expected integers from 0. Scores are no classes.")
+        raise ImageError(f"{found} with fractions or NaN; expected integers from 0. Scores are not classes.")
     if labels.size and labels.min() < 0:
         raise ImageError(
             f"{found} with values down to {labels.min():g}; expected integers from 0. Leave out images whose label is "
@@ -155,25 +178,25 @@ def array_classes(source, labels, names):
     Raises:
         ImageError: If names and labels do not agree.
     """
-    several = labels.ndim == 2
-    count = labels.shape[1] if several else int(labels.max(initial=-1)) + 1
+    multi_label = labels.ndim == 2
+    count = labels.shape[1] if multi_label else int(labels.max(initial=-1)) + 1
     notes = []
-    if several and len(labels) and (labels.sum(axis=1) == 1).all():
+    if multi_label and len(labels) and (labels.sum(axis=1) == 1).all():
         notes = [
             f"every image has exactly one of {count} findings; they are read as {count} separate findings. If they are "
             f"classes that exclude each other, store the number of the class, (N, 1)"
         ]
-    if not several and names is None and (none := count - len(np.unique(labels))):
+    if not multi_label and names is None and (none := count - len(np.unique(labels))):
         notes.append(f"{none} of the classes 0 to {count - 1} have no image")
     if names is None:
         if count > MOST_CLASSES:
-            raise ImageError(f"{source}: labels up to {count - 1}; expected classes. Identifiers are no classes.")
+            raise ImageError(f"{source}: labels up to {count - 1}; expected classes. Identifiers are not classes.")
         return [str(i) for i in range(count)], notes
     if np.ndim(names) != 1 or np.asarray(names).dtype.kind not in "US":
-        raise ImageError(f"{source}: class_names is no list of names; expected one text for each class.")
+        raise ImageError(f"{source}: class_names is not a list of names; expected one text for each class.")
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-    if len(names) < count or (several and len(names) != count):
-        raise ImageError(f"{source}: class_names holds {len(names)} names, the labels {count} classes.")
+    if len(names) < count or (multi_label and len(names) != count):
+        raise ImageError(f"{source}: class_names contains {len(names)} names, the labels {count} classes.")
     if double := [name for name, n in Counter(map(canonical, names)).items() if n > 1]:
         raise ImageError(f"{source}: class_names has {double[0]!r} more than once; expected one name for each class.")
     return names, notes

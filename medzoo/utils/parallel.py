@@ -1,21 +1,26 @@
-"""Work shared by the processor's cores."""
+"""Parallel work on the processor's cores."""
 
 import os
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from threadpoolctl import ThreadpoolController
 
 
-def cores():
-    """How many processor cores this process may use."""
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def in_order(function, items):
-    """Yields what a function gives for each item, in the items' order, worked on by a thread a core; items are drawn
-    only a few ahead."""
+def map_in_order(function: Callable, items: Iterable) -> Iterator:
+    """Yield the function's value of each item, in order, computed with one thread per core.
+
+    Args:
+        function: Function of one item.
+        items: Iterable; only a few items are read ahead.
+    """
     waiting = deque()
     with ThreadPoolExecutor(cores()) as threads:
         for item in items:
@@ -26,8 +31,11 @@ def in_order(function, items):
             yield waiting.popleft().result()
 
 
-def in_pieces(function, pieces):
-    """What a function of NumPy's arrays gives for each of a few pieces, as a list; quick enough for milliseconds."""
+def map_pieces(function: Callable, pieces: Iterable) -> list:
+    """Return the function's value of each piece, computed with a shared thread pool.
+
+    It has little overhead, so that NumPy functions of a few milliseconds profit.
+    """
     pieces = list(pieces)
     return list(map(function, pieces) if len(pieces) == 1 else _threads().map(function, pieces))
 
@@ -37,11 +45,13 @@ def _threads():
     return ThreadPoolExecutor(cores())
 
 
-def one_thread_a_product():
-    """Within it NumPy computes each matrix product on one core: many small ones are quicker side by side.
+def single_threaded_blas():
+    """Return a context in which NumPy computes each matrix product on one core.
 
-    with one_thread_a_product():
-        ...
+        with single_threaded_blas():
+            ...
+
+    Many small products are faster in parallel threads than with parallel BLAS.
     """
     return _libraries().limit(limits=1, user_api="blas")
 

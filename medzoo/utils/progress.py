@@ -1,30 +1,42 @@
-"""How far a long piece of work is, said on stderr: stdout is for results."""
+"""Progress bars on stderr; stdout is for results."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
-def bar():
-    """A `rich.progress.Progress`."""
+def progress_bar():
+    """Return a `rich.progress.Progress` on stderr."""
     from rich.console import Console
     from rich.progress import Progress
 
     return Progress(console=Console(stderr=True))
 
 
-def track(items, what, fewest=0):
-    """The items, one after another, with a bar that says what is done with them; none for fewer than `fewest`."""
+def track(items: Sequence, what: str, fewest: int = 0) -> Iterator:
+    """Yield the items with a progress bar.
+
+    Args:
+        items: Sequence.
+        what: str. Description next to the bar.
+        fewest: int. No bar is shown for fewer items.
+    """
     if len(items) < fewest:
         yield from items
         return
-    with bar() as progress:
+    with progress_bar() as progress:
         yield from progress.track(items, description=what)
 
 
 @contextmanager
-def fitting(steps, what):
-    """A Keras callback that moves a bar for each of so many batches."""
+def fit_progress(steps: int, what: str) -> Iterator:
+    """Yield a Keras callback that shows a progress bar of training batches.
+
+    Args:
+        steps: int. Number of batches.
+        what: str. Description next to the bar.
+    """
     import keras
 
-    with bar() as progress:
+    with progress_bar() as progress:
         task = progress.add_task(what, total=steps)
         yield keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progress.advance(task))

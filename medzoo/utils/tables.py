@@ -1,7 +1,9 @@
-"""Tables as Markdown."""
+"""Markdown tables."""
+
+from collections.abc import Iterable, Sequence
 
 
-def table(header, rows):
-    """A Markdown table."""
+def table(header: Sequence, rows: Iterable[Sequence]) -> str:
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
