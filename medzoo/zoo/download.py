@@ -1,7 +1,7 @@
-"""Preset files from the Hugging Face hub, checked by size and sha256.
+"""Download of preset files from the Hugging Face Hub, verified by size and SHA-256.
 
-`huggingface_hub` keeps the cache, resumes, retries, locks, reads tokens and proxies; it does not compare what arrived
-with a checksum, and its errors do not say what to do. That happens here.
+`huggingface_hub` manages cache, resuming, retries, locks, tokens and proxies. This module adds the comparison with
+expected checksums and error messages with instructions.
 """
 
 import errno
@@ -14,18 +14,26 @@ from pathlib import Path
 from medzoo.errors import CacheError, DamagedPresetError, HubError, PresetError, PresetNotFoundError
 
 log = logging.getLogger("medzoo")
-ATTEMPTS = 3  # at a download that the hub answers with 5xx, besides the client's own
+ATTEMPTS = 3  # at a download that the Hub answers with 5xx, in addition to the client's own
 LOGIN = "run `hf auth login`, or set HF_TOKEN"
 
 
-def sha256(path):
-    """Hexadecimal SHA-256 of a file."""
+def sha256(path: str | os.PathLike) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_file(path, expected):
-    """Raises DamagedPresetError unless the file has the size and sha256 of `{"size": ..., "sha256": ...}`."""
+def check_file(path: str | os.PathLike, expected: dict) -> None:
+    """Check size and SHA-256 of a file.
+
+    Args:
+        path: The file.
+        expected: Dict `{"size": ..., "sha256": ...}`.
+
+    Raises:
+        DamagedPresetError: If size or SHA-256 differ.
+    """
     size = Path(path).stat().st_size
     if size != expected["size"]:
         raise DamagedPresetError(
@@ -36,29 +44,30 @@ def check_file(path, expected):
         raise DamagedPresetError(f"{path}: sha256 {found}; expected {expected['sha256']}. It is corrupted or altered.")
 
 
-def cache_folder():
-    """Where downloads are kept: MEDZOO_CACHE, else what the hub's client uses (HF_HUB_CACHE, HF_HOME)."""
+def cache_folder() -> str:
+    """Return the download cache: MEDZOO_CACHE, else that of `huggingface_hub` (HF_HUB_CACHE, HF_HOME)."""
     from huggingface_hub import constants
 
     return os.environ.get("MEDZOO_CACHE") or constants.HF_HUB_CACHE
 
 
-def fetch(repo, filename, revision=None, expected=None):
-    """One file of a hub repository, from the cache or the network.
+def fetch(repo: str, filename: str, revision: str | None = None, expected: dict | None = None) -> Path:
+    """Return one file of a repository on the Hugging Face Hub, from the cache or the network.
 
     Args:
         repo: `user/name`.
-        filename: inside the repository.
-        revision: branch, tag or commit; a cached full commit hash costs no request.
-        expected: `{"size": ..., "sha256": ...}`, or `None` where nothing is known.
+        filename: Name of the file in the repository.
+        revision: Branch, tag or commit; a cached full commit hash needs no request. Default: the main branch.
+        expected: Dict `{"size": ..., "sha256": ...}`, or `None` to skip the check.
 
-    Returns: path in the cache.
+    Returns:
+        Path in the cache.
 
     Raises:
-        PresetNotFoundError: no such repository, revision or file.
-        HubError: not in the cache, and the hub is not reachable, refuses, or fails time and again.
-        CacheError: the cache cannot be written.
-        DamagedPresetError: not the expected bytes; the bad file is removed first.
+        PresetNotFoundError: If the repository, revision or file does not exist.
+        HubError: If the file is not in the cache, and the Hub is unreachable, denies access or fails repeatedly.
+        CacheError: If the cache cannot be written.
+        DamagedPresetError: If the file is not the expected one; it is removed from the cache.
     """
     from huggingface_hub import hf_hub_download
 
@@ -71,7 +80,7 @@ def fetch(repo, filename, revision=None, expected=None):
             status = _status(error)
             if status is None or status < 500 or attempt == ATTEMPTS:
                 raise explained(error, where, filename) from error
-            log.warning("%s: the hub answers %d; trying again", where, status)
+            log.warning("%s: the Hub returned status %d; retrying", where, status)
             time.sleep(2**attempt)
     if expected is not None:
         verify_or_remove(path, expected)
@@ -85,8 +94,14 @@ def _status(error):
 UPLOAD = "the upload"
 
 
-def explained(error, where, filename):
-    """The exception of ours that says what the hub client's error means for a file, or for UPLOAD, and what to do."""
+def explained(error: Exception, where: str, filename: str) -> PresetError:
+    """Return the medzoo exception for an error of `huggingface_hub`, with instructions.
+
+    Args:
+        error: The error of the client.
+        where: `hf://user/repo[@revision]`, for the message.
+        filename: Name of the file, or `UPLOAD`.
+    """
     from huggingface_hub import errors
 
     cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
@@ -94,47 +109,55 @@ def explained(error, where, filename):
     text = f"{where}: {filename}"
     if isinstance(cause, errors.OfflineModeIsEnabled):
         return HubError(
-            f"{text} is not in the cache {cache_folder()}, and HF_HUB_OFFLINE is set. Load it once without, while "
-            "online, or point MEDZOO_CACHE to a cache that has it."
+            f"{text} is not in the cache {cache_folder()}, and HF_HUB_OFFLINE is set. Load it once online "
+            "without it, or set MEDZOO_CACHE to a cache that contains it."
         )
     if isinstance(cause, errors.HFValidationError):
-        return PresetNotFoundError(f"{where}: no name of a repository ({cause}). Expected hf://user/repo[@revision].")
+        return PresetNotFoundError(f"{where}: invalid repository name ({cause}). Expected hf://user/repo[@revision].")
     if isinstance(cause, errors.GatedRepoError):
-        return HubError(f"{text}: access must be granted first. Ask for it on the repository's page, then {LOGIN}.")
+        return HubError(f"{text}: access must be granted first. Request it on the repository's page, then {LOGIN}.")
     if isinstance(cause, errors.RepositoryNotFoundError):
         return PresetNotFoundError(
             f"{where}: no such repository, or a private one. Check the name; if private, {LOGIN}."
         )
     if isinstance(cause, errors.RevisionNotFoundError):
-        return PresetNotFoundError(f"{where}: no such revision. Leave @revision out for the newest.")
+        return PresetNotFoundError(f"{where}: no such revision. Omit @revision for the newest.")
     if isinstance(cause, errors.EntryNotFoundError) and not isinstance(cause, errors.LocalEntryNotFoundError):
-        return PresetNotFoundError(f"{where}: has no file {filename}; is it a medzoo preset?")
+        return PresetNotFoundError(f"{where}: contains no file {filename}. Expected a medzoo preset.")
     if status in (401, 403):
-        return HubError(f"{text}: the hub answers {status}, no permission. Check the token: {LOGIN}.")
+        return HubError(f"{text}: the Hub returned status {status}, permission denied. Check the token: {LOGIN}.")
     if status is not None:
-        return HubError(f"{text}: the hub answers {status}. Try again later; https://status.huggingface.co knows more.")
+        return HubError(f"{text}: the Hub returned status {status}. Retry later, see https://status.huggingface.co.")
     if number in (errno.ENOSPC, errno.EDQUOT):
         return CacheError(
-            f"{text}: no room left in {cache_folder()}. Make room, or set MEDZOO_CACHE to another folder."
+            f"{text}: no space left in {cache_folder()}. Free disk space, or set MEDZOO_CACHE to another folder."
         )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return CacheError(f"{text}: {cache_folder()} cannot be written ({cause}). Set MEDZOO_CACHE to another folder.")
     if "Consistency check failed" in str(cause):
-        return DamagedPresetError(f"{text}: arrived truncated, and was not kept. Load again. ({cause})")
+        return DamagedPresetError(f"{text}: the download was truncated and discarded. Load again. ({cause})")
     cached = "" if filename == UPLOAD else f" is not in the cache {cache_folder()}, and"
     return HubError(
-        f"{text}{cached} the hub cannot be reached ({type(cause).__name__}: {cause}). Check the connection, "
+        f"{text}{cached} the Hub cannot be reached ({type(cause).__name__}: {cause}). Check the connection, "
         "HTTPS_PROXY and HF_ENDPOINT."
     )
 
 
-def verify_or_remove(path, expected):
-    """`check_file`; a file that fails is removed from the cache, so that the next call fetches it anew."""
+def verify_or_remove(path: Path, expected: dict) -> None:
+    """Check a cached file; remove it if the check fails, so that the next call downloads it again.
+
+    Args:
+        path: Path in the cache.
+        expected: See `check_file`.
+
+    Raises:
+        DamagedPresetError: If the file is not the expected one.
+    """
     try:
         check_file(path, expected)
     except PresetError as error:
         blob = path.resolve()
-        for bad in {path, blob}:
-            bad.unlink(missing_ok=True)
+        for damaged in {path, blob}:
+            damaged.unlink(missing_ok=True)
         log.warning("removed %s from the cache", path)
-        raise DamagedPresetError(f"{error} It was removed from the cache; load again to fetch it anew.") from None
+        raise DamagedPresetError(f"{error} It was removed from the cache. Load again to download it.") from None

@@ -6,6 +6,7 @@ This module imports no framework: listing, describing and verifying presets need
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medzoo.errors import PresetError, PresetNotFoundError
@@ -14,33 +15,40 @@ from medzoo.zoo.manifest import BUNDLED, entry, manifest
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "README.md"
 FORMAT = 1
-LARGEST_CONFIG = 2**20  # bytes
+MAX_CONFIG_SIZE = 2**20  # bytes
 
 
-def card(name):
-    """The text of a preset's card, without its picture and the lines for the hub on top; raises as `load` does."""
+def card(name: str | os.PathLike) -> str:
+    """Return the text of a preset's model card, without metadata, figure and caption.
+
+    Args:
+        name: See `medzoo.load`.
+
+    Raises:
+        PresetError: See `medzoo.load`, or if the preset has no model card.
+    """
     path = folder_of(name) / CARD
     if not path.is_file():
-        raise PresetError(f"{name}: has no card ({CARD}).")
+        raise PresetError(f"{name}: has no model card ({CARD}).")
     text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return re.sub(r"!\[[^\]]*\]\([^)]*\)\n+[^\n]*\n", "", text).strip()  # nor its picture, with what is said of it
+    return re.sub(r"!\[[^\]]*\]\([^)]*\)\n+[^\n]*\n", "", text).strip()  # figure and caption
 
 
-def weights_digest(name):
-    """SHA-256 of the weights that `load(name)` loads; raises as it does."""
+def weights_digest(name: str | os.PathLike) -> str:
+    """Return the SHA-256 of the weights that `load(name)` loads; arguments and errors as `medzoo.load`."""
     return read_config(folder_of(name))["weights"]["sha256"]
 
 
-def image_shape_of(name):
-    """`image_shape` of the model that `load(name)` builds, from its configuration; raises as it does."""
+def image_shape_of(name: str | os.PathLike) -> tuple[int | None, ...]:
+    """Return `image_shape` of a preset from its configuration; arguments and errors as `medzoo.load`."""
     try:
         return tuple(read_config(folder_of(name))["model"]["config"]["image_shape"])
     except (KeyError, TypeError) as error:
-        raise PresetError(f"{name}: its configuration names no image_shape.") from error
+        raise PresetError(f"{name}: the configuration contains no image_shape.") from error
 
 
-def folder_of(name):
-    """The folder of a preset, its files checked; arguments and errors as those of `load`."""
+def folder_of(name: str | os.PathLike) -> Path:
+    """Return the folder of a preset after checking its files; arguments and errors as `medzoo.load`."""
     name = os.fspath(name)
     if name.startswith("hf://"):
         return _from_hub(name)
@@ -49,17 +57,24 @@ def folder_of(name):
     if Path(name).is_dir():
         return _from_folder(Path(name))
     if "/" in name or "\\" in name:
-        raise PresetNotFoundError(f"{name}: no such folder; for the hub write hf://user/repo.")
-    entry(name)  # says which names there are
+        raise PresetNotFoundError(f"{name}: no such folder. For the Hugging Face Hub, use hf://user/repo.")
+    entry(name)  # raises an error that lists the available presets
 
 
-def verify(folders=()):
-    """Yields `(preset or folder, None or what is wrong)` for all bundled presets, cached ones and given folders."""
+def verify(folders: Iterable[str | os.PathLike] = ()) -> Iterator[tuple[str, str | None]]:
+    """Check the files of all bundled presets, cached presets and given folders.
+
+    Args:
+        folders: Further preset folders.
+
+    Yields:
+        Pairs `(file or folder, problem)`; the problem is `None` if the check passed.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    for name, facts in manifest().items():
-        hub = facts.get("hub")
-        for file, expected in facts["files"].items():
+    for name, own in manifest().items():
+        hub = own.get("hub")
+        for file, expected in own["files"].items():
             path = BUNDLED / name / file
             if hub and not path.is_file():
                 path = try_to_load_from_cache(hub["repo"], file, cache_folder(), hub["commit"])
@@ -78,15 +93,15 @@ def _problem(function, *arguments):
 
 
 def _from_zoo(name):
-    """The folder of a preset of the manifest: in the package, else in the cache, else from the hub."""
-    facts, folder = entry(name), BUNDLED / name
-    hub = facts.get("hub")
+    """The folder of a preset of the manifest: in the package, else in the cache, else from the Hub."""
+    own, folder = entry(name), BUNDLED / name
+    hub = own.get("hub")
     if hub and not folder.is_dir():
-        paths = [fetch(hub["repo"], file, hub["commit"], expected) for file, expected in facts["files"].items()]
+        paths = [fetch(hub["repo"], file, hub["commit"], expected) for file, expected in own["files"].items()]
         return paths[0].parent
-    for file, expected in facts["files"].items():
+    for file, expected in own["files"].items():
         if not (folder / file).is_file():
-            raise PresetError(f"{folder / file}: missing from the installation; reinstall medzoo.")
+            raise PresetError(f"{folder / file}: missing from the installation. Reinstall medzoo.")
         check_file(folder / file, expected)
     return folder
 
@@ -98,7 +113,7 @@ def _from_hub(uri):
     repo, revision = match.groups()
     config = fetch(repo, CONFIG, revision)
     expected = read_config(config.parent)["weights"]
-    # Both files from the commit that the config came from, whatever is pushed to the branch in between.
+    # Both files are taken from the same commit, even if the branch changes in between.
     commit = config.parent.name
     return fetch(repo, WEIGHTS, commit if re.fullmatch(r"[0-9a-f]{40}", commit) else revision, expected).parent
 
@@ -108,11 +123,14 @@ def _from_folder(folder):
     return folder
 
 
-def check_preset(folder):
-    """The configuration of a preset folder, once its weights are there and have the size and sha256 it says.
+def check_preset(folder: Path) -> dict:
+    """Return the configuration of a preset folder after checking size and SHA-256 of its weights.
+
+    Args:
+        folder: A preset folder.
 
     Raises:
-        PresetError: no preset folder, or a damaged one.
+        PresetError: If the folder is not a preset, or is damaged.
     """
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
@@ -121,13 +139,14 @@ def check_preset(folder):
     return config
 
 
-def read_config(folder):
+def read_config(folder: Path) -> dict:
+    """Return the content of `config.json` of a preset folder; raises `PresetError` if it is invalid."""
     path = folder / CONFIG
     if not path.is_file():
-        raise PresetError(f"{folder}: has no {CONFIG}; expected a preset folder as medzoo.save_preset writes it.")
+        raise PresetError(f"{folder}: has no {CONFIG}. Expected a preset folder as medzoo.save_preset writes it.")
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise ValueError(f"{path.stat().st_size:,} bytes, expected at most {LARGEST_CONFIG:,}")
+        if path.stat().st_size > MAX_CONFIG_SIZE:
+            raise ValueError(f"{path.stat().st_size:,} bytes, expected at most {MAX_CONFIG_SIZE:,}")
         config = json.loads(path.read_text(encoding="utf-8"))
         missing = {"format", "model", "preprocessing", "weights"} - set(config)
         missing = missing or {"size", "sha256"} - set(config["weights"])
@@ -136,5 +155,7 @@ def read_config(folder):
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PresetError(f"{path}: not a preset's configuration ({type(error).__name__}: {error}).") from error
     if config["format"] != FORMAT:
-        raise PresetError(f"{path}: format {config['format']}; this medzoo reads {FORMAT}. Try pip install -U medzoo.")
+        raise PresetError(
+            f"{path}: format {config['format']}; this version of medzoo reads {FORMAT}. Run pip install -U medzoo."
+        )
     return config

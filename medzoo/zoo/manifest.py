@@ -1,4 +1,4 @@
-"""The one list of what the zoo holds: weights_manifest.json."""
+"""The manifest of all presets: weights_manifest.json."""
 
 import difflib
 import fnmatch
@@ -12,51 +12,65 @@ BUNDLED = Path(__file__).parent / "weights"
 FORMAT = 1
 
 
-def manifest_path():
-    """weights_manifest.json: beside this module in an installed wheel, at the top of the repository in a checkout."""
+def manifest_path() -> Path:
+    """Return the path of weights_manifest.json: in this package if installed, else at the top of the checkout."""
     installed = Path(__file__).parent / "weights_manifest.json"
     return installed if installed.is_file() else Path(__file__).parents[2] / "weights_manifest.json"
 
 
 @cache
-def manifest():
-    """The manifest's presets: name to entry.
+def manifest() -> dict[str, dict]:
+    """Return the manifest entries by preset name.
 
     Raises:
-        PresetError: the manifest is of a newer medzoo, or damaged.
+        PresetError: If the manifest was written by a newer version of medzoo, or is damaged.
     """
     path = manifest_path()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise PresetError(
-                f"{path}: format {content['format']}; this medzoo reads {FORMAT}. Try pip install -U medzoo."
+                f"{path}: format {content['format']}; this version of medzoo reads {FORMAT}. Run pip install -U medzoo."
             )
         return content["presets"]
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise PresetError(f"{path}: no manifest ({type(error).__name__}: {error}); reinstall medzoo.") from error
+        raise PresetError(f"{path}: invalid manifest ({type(error).__name__}: {error}). Reinstall medzoo.") from error
 
 
-# What presets are chosen for: names of commands, or of pages in docs/tasks.
+# Intended uses of presets; each is the name of a command.
 TASKS = ("reconstruct", "classify", "anomaly", "segment", "generate", "encode", "retrieve", "compress", "denoise")
 FAMILIES = {"ae": "ConvAutoencoder", "vae": "VAE", "vqvae": "VQVAE", "mae": "MaskedAutoencoder", "codec": "Codec"}
 
 
-def list_models(pattern="*", family=None, modality=None, size=None, task=None):
-    """Names of the presets that match a pattern, e.g. `list_models("vae-*")`, and all that else is given.
+def list_models(
+    pattern: str = "*",
+    family: str | None = None,
+    modality: str | None = None,
+    size: int | None = None,
+    task: str | None = None,
+) -> list[str]:
+    """Return the names of the presets that match all criteria.
 
     Args:
-        pattern: of names, as in the shell.
-        family: `"ae"`, `"vae"`, `"vqvae"`, `"mae"`, `"codec"`, or the name of a class.
-        modality: `"X-ray"`, `"CT"`, `"MR"` or `"ultrasound"`; presets for several modalities are among the answers.
-        size: side in pixels of square images that the model takes as they are.
-        task: what the model was made for, one of `TASKS`, e.g. `"generate"`.
+        pattern: Shell-style pattern of names, e.g. `"vae-*"`. Default: all names.
+        family: `"ae"`, `"vae"`, `"vqvae"`, `"mae"`, `"codec"`, or a class name.
+        modality: `"X-ray"`, `"CT"`, `"MR"` or `"ultrasound"`. Presets for several modalities match each of them.
+        size: int. Side in pixels of square images that the model accepts without resizing.
+        task: Intended use, one of `TASKS`, e.g. `"generate"`.
+
+    Returns:
+        List of names.
 
     Raises:
-        ValueError: no such task.
+        ValueError: If the task is unknown.
+
+    Examples:
+        ```python
+        medzoo.list_models("vae-*", modality="MR")
+        ```
     """
     if task is not None and task not in TASKS:
-        raise ValueError(f"list_models: task={task!r}; expected one of {', '.join(TASKS)}.")
+        raise ValueError(f"list_models: unknown task {task!r}. Expected one of {', '.join(TASKS)}.")
     names = []
     for name, e in manifest().items():
         of_family = family is None or e["family"].lower() == FAMILIES.get(family.lower(), family).lower()
@@ -69,20 +83,27 @@ def list_models(pattern="*", family=None, modality=None, size=None, task=None):
     return names
 
 
-def entry(name):
-    """The manifest's entry of a preset.
+def entry(name: str) -> dict:
+    """Return the manifest entry of a preset.
+
+    Args:
+        name: Name of a preset.
 
     Raises:
-        PresetNotFoundError: no such preset; lists what there is.
+        PresetNotFoundError: If there is no such preset; the message lists the available ones.
     """
     if name not in manifest():
         near = difflib.get_close_matches(str(name), manifest(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise PresetNotFoundError(f"no preset {name!r}.{hint} There is: {', '.join(manifest())}.")
+        raise PresetNotFoundError(f"{name}: no such preset.{hint} Available presets: {', '.join(manifest())}.")
     return manifest()[name]
 
 
-def input_size(entry):
-    """`64×64`, or `256×256, any` where the size is open and was measured at 256x256."""
+def input_size(entry: dict) -> str:
+    """Return the input size of a preset as text, e.g. `64×64`, or `256×256, any` if it accepts any size.
+
+    Args:
+        entry: Manifest entry. Of models that accept any size, the evaluation size is given.
+    """
     open_size = None in entry["input"]
     return "×".join(map(str, entry["metrics"]["image_size"])) + (", any" if open_size else "")

@@ -1,6 +1,8 @@
-"""From a file or an array to what a model was trained on."""
+"""Preprocessing: files and arrays to the input format of a model."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,46 +21,54 @@ ARGUMENTS = {
 }
 
 
-def is_path_list(given):
-    """Whether something is a list of paths, with one at least."""
-    return isinstance(given, (list, tuple)) and given and all(isinstance(p, (str, os.PathLike)) for p in given)
+def is_path_list(given: Any) -> bool:
+    """Return whether an object is a non-empty list of paths."""
+    return isinstance(given, (list, tuple)) and bool(given) and all(isinstance(p, (str, os.PathLike)) for p in given)
 
 
 @keras.saving.register_keras_serializable("medzoo")
 class Preprocessor:
-    """What turns a file or an array into what a model was trained on; `load` attaches one as `model.preprocess`.
+    """Preprocessor of files and arrays; `load` attaches one as `model.preprocess`.
 
     Args:
-        size: `(height, width)` that files are cut and resized to, or `None` to only cut them to multiples of
-            `model.downsampling`. For volumes `(depth, height, width)`: the middle is cut out, or lies amid zeros.
+        size: `(height, width)` that files are center-cropped and resized to, or `None` to crop them to multiples of
+            `model.downsampling` only. For volumes `(depth, height, width)`: volumes are center-cropped or zero-padded.
         window: `(center, width)` for `read_image`, or `None`.
 
-    Attributes: `model`, that it was attached to.
+    Attributes:
+        model: The model that the preprocessor is attached to.
     """
 
-    def __init__(self, size=None, window=None):
+    def __init__(self, size: Sequence[int] | None = None, window: Sequence[float] | None = None):
         self.size, self.window = checked("Preprocessor", ARGUMENTS, size=size, window=window)
         self.model = None
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "Preprocessor":
+        """Return a preprocessor from its configuration."""
         return cls(**config)
 
-    def get_config(self):
+    def get_config(self) -> dict:
+        """Return the configuration."""
         return {"size": self.size and list(self.size), "window": self.window and list(self.window)}
 
-    def __call__(self, image, frame=None):
-        """A batch `(N, H, W, 1)`, float32 in [0, 1], from a path, several paths or an array; for a model of volumes
-        `(N, D, H, W, 1)`.
+    def __call__(self, image: Any, frame: int | None = None) -> np.ndarray:
+        """Return a batch of images in the input format of the model.
 
-        A file (of several frames: the one with index `frame`) is read by `read_image` and cut and resized to the
-        model's size; a volume by `read_volume`, as its `images()`. An array (`(H, W)`, `(N, H, W)`, with or without a
-        last axis of 1; of volumes with the depth before the height) must have the right size already: uint8 is divided
-        by 255, floats must be in [0, 1].
+        Args:
+            image: A path, a list of paths, or an array. A 2D file is read by `read_image`, center-cropped and resized
+                to the size of the model; a volume is read by `read_volume` and converted by its `to_images()`. An array
+                of shape `(height, width)` or `(N, height, width)`, with or without a last axis of length 1 (of volumes
+                with the depth before the height), must have the size of the model: uint8, or floats in [0, 1].
+            frame: int. Index of the frame of a multi-frame file.
+
+        Returns:
+            float32 array of shape `(N, height, width, 1)`, or `(N, depth, height, width, 1)` for a model of volumes,
+            with values in [0, 1].
 
         Raises:
-            ImageError: a file that cannot be read.
-            ValueError: an array of another size, range or type; says which.
+            ImageError: If a file cannot be read.
+            ValueError: If an array has another size, range or dtype.
         """
         if is_path_list(image):
             return np.concatenate([self(path) for path in image])
@@ -69,7 +79,7 @@ class Preprocessor:
             if batch.dtype == np.uint8:
                 batch = batch.astype("float32") / 255.0
             elif batch.dtype.kind != "f":
-                raise ValueError(f"{self.model.name}: {batch.dtype} array; expected uint8, or floats from 0 to 1.")
+                raise ValueError(f"{self.model.name}: {batch.dtype} array. Expected uint8, or floats from 0 to 1.")
             axes = self.model.spatial_dims
             if batch.ndim == axes or (batch.ndim == axes + 1 and batch.shape[-1] == 1):
                 batch = batch[None]
@@ -77,14 +87,21 @@ class Preprocessor:
         check_images(self.model, batch)
         return np.clip(batch, 0.0, 1.0).astype("float32")
 
-    def fit(self, image):
-        """An image `(H, W, 1)` cut and resized to the model's size, or where it takes any only to multiples of
-        `model.downsampling`."""
+    def center_crop_resize(self, image: np.ndarray) -> np.ndarray:
+        """Return an image center-cropped and resized to the size of the model.
+
+        Args:
+            image: float32 array of shape `(height, width, 1)`, or `(depth, height, width, 1)`.
+
+        Returns:
+            float32 array of the size of the model; for a model that accepts any size, the image center-cropped to
+            multiples of `model.downsampling`.
+        """
         sides = zip(image.shape, self.model.downsampling_factors, strict=False)
         size = self.size or tuple(max(1, side // f) * f for side, f in sides)
         return center_crop_or_pad(image, size) if len(size) == 3 else center_crop_resize(image, size)
 
     def _read(self, path, frame):
         if self.model.spatial_dims == 3:
-            return self.fit(read_volume(path, time=frame).images(window=self.window))
-        return self.fit(read_image(path, window=self.window, frame=frame))
+            return self.center_crop_resize(read_volume(path, time=frame).to_images(window=self.window))
+        return self.center_crop_resize(read_image(path, window=self.window, frame=frame))

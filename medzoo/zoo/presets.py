@@ -1,12 +1,14 @@
-"""Presets: folders that hold a model, its weights, its preprocessing and its card.
+"""Loading and saving of presets.
 
-    config.json        class and configuration of the model, preprocessing, size and sha256 of the weights
-    model.weights.h5   float16 or float32
-    README.md          model card in the hub's format
-    samples.png        a picture for the card
+A preset is a folder:
 
-The same folder ships in the package, lies in the cache and is pushed to a hub repository. Nothing in it is executed:
-the class is looked up among our own, its configuration is plain JSON, the weights are HDF5 arrays.
+    config.json        class and configuration of the model, preprocessing, size and SHA-256 of the weights
+    model.weights.h5   weights, float16 or float32
+    README.md          model card in the format of the Hugging Face Hub
+    samples.png        figure of the model card
+
+The package, the cache and repositories on the Hub contain the same folders. A preset contains no executable code: the
+class is one of medzoo, its configuration is plain JSON, the weights are HDF5 arrays.
 """
 
 import json
@@ -14,43 +16,55 @@ import os
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medzoo.errors import PresetError
 from medzoo.models.checks import check_shape
 from medzoo.utils.arguments import checked, choice
-from medzoo.utils.files import written_whole
+from medzoo.utils.files import atomic_write
 from medzoo.zoo.download import sha256
 from medzoo.zoo.files import CONFIG, FORMAT, WEIGHTS, folder_of, read_config
 from medzoo.zoo.manifest import manifest
 from medzoo.zoo.preprocessor import Preprocessor
 from medzoo.zoo.validation import check_arguments, check_config, check_count, check_reference_statistics, check_weights
 
+if TYPE_CHECKING:
+    from medzoo.models.base import Autoencoder
 
-def load(name):
-    """Loads a pretrained model, ready for inference or for `compile` and `fit`.
+
+def load(name: str | os.PathLike) -> "Autoencoder":
+    """Load a pretrained model for inference or for `compile` and `fit`.
 
     Args:
-        name: a preset of the zoo (`list_models()`), a preset folder, or `hf://user/repo[@revision]`. A folder called
-            like a preset is meant by `./name`.
+        name: Name of a preset (see `list_models()`), a preset folder, or `hf://user/repo[@revision]`. Use `./name` for
+            a folder with the name of a preset.
 
-    Returns: the model (of one of `medzoo.models.FAMILIES`), with `model.preprocess` attached.
+    Returns:
+        A model of one of the classes in `medzoo.models.FAMILIES`, with `model.preprocess` attached.
 
     Raises:
-        PresetError: no preset of that name, not to be had from the hub, damaged, or not ours; its kinds and what each
-            means are in `medzoo.errors`.
+        PresetError: If the preset does not exist, cannot be downloaded, or is damaged or invalid; the subclasses are in
+            `medzoo.errors`.
+
+    Examples:
+        ```python
+        model = medzoo.load("vae-chestxray")
+        x = model.preprocess("image.dcm")
+        z = model.encode(x)
+        ```
     """
     return _build(folder_of(name), os.fspath(name))
 
 
-def loaded(model):
-    """`load(model)` for a name or path; a model as it is."""
+def loaded(model: "Autoencoder | str | os.PathLike") -> "Autoencoder":
+    """Return `load(model)` for a name or path, and a model unchanged."""
     return load(model) if isinstance(model, (str, os.PathLike)) else model
 
 
 def _build(folder, name):
-    """The model of a folder whose files were checked where they came from: manifest, hub or the folder itself."""
+    """The model of a folder whose files were checked against the manifest, the Hub or its own configuration."""
     from medzoo import models
     from medzoo.models.ood import ReferenceStatistics
 
@@ -61,7 +75,7 @@ def _build(folder, name):
     if "reference_statistics" in config:
         check_reference_statistics(config["reference_statistics"], name)
     try:
-        if name not in manifest():  # whose files were held against its checksums
+        if name not in manifest():  # other presets are checked against its checksums
             check_count(family, arguments, config["weights"]["size"], name)
         model = family.from_config(arguments)
         check_weights(folder / WEIGHTS, [v.shape for v in model.variables], name)
@@ -77,33 +91,45 @@ def _build(folder, name):
     return model
 
 
-def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite=False):
-    """Writes a model as a preset folder that `load` reads.
+def save_preset(
+    model: "Autoencoder",
+    folder: str | os.PathLike,
+    *,
+    preprocessing: dict | None = None,
+    dtype: str = "float16",
+    overwrite: bool = False,
+) -> Path:
+    """Write a model as a preset folder that `load` reads.
 
     Args:
-        model: a medzoo model.
-        folder: written whole or not at all: files go to a temporary folder first.
-        preprocessing: `{"size": (height, width) or None, "window": (center, width) or None}`; by default that of a
-            loaded model, else the model's own size.
-        dtype: `"float16"` halves the file; loaded models compute in float32 all the same.
-        overwrite: replace `config.json` and the weights in an existing folder; its other files stay.
+        model: A medzoo model.
+        folder: Folder to write. Files are written to a temporary folder first, so an error leaves nothing incomplete.
+        preprocessing: Dict `{"size": (height, width) or None, "window": (center, width) or None}`. Default: the
+            preprocessing of a loaded model, else the size of the model.
+        dtype: Storage dtype of the weights, `"float16"` (half the size) or `"float32"`. Loaded models compute in
+            float32. Default: `"float16"`.
+        overwrite: bool. Replace `config.json` and the weights in an existing folder; its other files are kept.
+            Default: `False`.
 
-    Returns: the folder's path.
+    Returns:
+        Path of the folder.
 
     Raises:
-        FileExistsError: the folder exists and `overwrite` is false.
-        ValueError: weights that float16 cannot hold.
+        FileExistsError: If the folder exists and `overwrite` is false.
+        ValueError: If float16 cannot represent the weights, the preprocessing is invalid, or the model is quantized.
     """
     folder = Path(folder)
     if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder}: exists; pass overwrite=True to replace the preset in it.")
+        raise FileExistsError(f"{folder}: exists. Pass overwrite=True to replace the preset in it.")
     if preprocessing is None:
         known = model.preprocess.get_config() if model.preprocess else {}
         preprocessing = known or {"size": None if None in model.image_shape else model.image_shape[:-1], "window": None}
     checked("save_preset", {"dtype": choice("float16", "float32")}, dtype=dtype)
     preprocess = _preprocess(model, preprocessing)
     if model.quantized:
-        raise ValueError(f"save_preset: {model.name} is quantized; expected float32 weights. Save it with model.save.")
+        raise ValueError(
+            f"save_preset: {model.name} is quantized. Expected float32 weights; use model.save for a quantized model."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         temporary = Path(temporary)
@@ -125,11 +151,11 @@ def save_preset(model, folder, *, preprocessing=None, dtype="float16", overwrite
 
 
 def _preprocess(model, arguments):
-    """The `Preprocessor` of those arguments, once it gives images that the model takes."""
+    """The `Preprocessor` with these arguments, after checking that the model accepts its images."""
     names = set(Preprocessor().get_config())
     if not isinstance(arguments, dict) or set(arguments) - names:
         raise ValueError(
-            f"save_preset: preprocessing={arguments!r:.80}; expected a dict of {', '.join(sorted(names))}."
+            f"save_preset: invalid preprocessing {arguments!r:.80}. Expected a dict of {', '.join(sorted(names))}."
         )
     preprocess = Preprocessor(**arguments)
     if preprocess.size:
@@ -138,16 +164,16 @@ def _preprocess(model, arguments):
 
 
 def _without_preprocess(config):
-    """A model's configuration; a preset says in one place how images are prepared, and holds no dtype policy."""
+    """A model's configuration without preprocessing, which a preset stores separately, and dtype policy."""
     return {key: value for key, value in config.items() if key not in ("preprocess", "dtype")}
 
 
 def _compact(path, dtype):
-    """Rewrites a weights file: without the state of the optimizer, and with its float32 arrays in another type."""
+    """Rewrite a weights file without optimizer state and with another dtype of its float32 arrays."""
     import h5py
 
     limit = np.finfo(dtype).max
-    with written_whole(path) as part, h5py.File(path, "r") as source, h5py.File(part, "w") as target:
+    with atomic_write(path) as part, h5py.File(path, "r") as source, h5py.File(part, "w") as target:
 
         def copy(name, item):
             if "optimizer" in name.split("/"):
@@ -159,7 +185,9 @@ def _compact(path, dtype):
             values = item[()]
             if item.dtype == np.float32:
                 if not (np.abs(values) <= limit).all():
-                    raise ValueError(f"save_preset: {name} holds values beyond {limit:g} or NaN; use dtype='float32'.")
+                    raise ValueError(
+                        f"save_preset: {name} contains values beyond {limit:g} or NaN; use dtype='float32'."
+                    )
                 values = values.astype(dtype)
             target[name] = values
             target[name].attrs.update(item.attrs)

@@ -1,7 +1,9 @@
-"""A preset folder to the hub: what would be uploaded, the card with the hub's metadata, the upload itself."""
+"""Upload of preset folders to the Hugging Face Hub, with the metadata of the model card."""
 
 import json
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,23 +11,33 @@ from medzoo.errors import PresetError
 from medzoo.zoo.download import UPLOAD, explained, sha256
 from medzoo.zoo.files import CARD, CONFIG, WEIGHTS, check_preset
 
-OPTIONAL = ("metrics.json", "training.json", "samples.png")  # beside these, nothing in the folder is uploaded
+OPTIONAL = ("metrics.json", "training.json", "samples.png")  # no other file of the folder is uploaded
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What `push` uploads: `files` maps names in the repository to paths, or to the bytes of the card."""
+    """Files of a preset that `push` uploads.
+
+    Attributes:
+        repo: `user/name` on the Hugging Face Hub.
+        files: Dict from names in the repository to paths, or to the bytes of the model card.
+        card: Text of the model card.
+    """
 
     repo: str
     files: dict
     card: str
 
-    def sizes(self):
-        """Bytes of each file."""
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each file in bytes."""
         return {n: len(f) if isinstance(f, bytes) else f.stat().st_size for n, f in sorted(self.files.items())}
 
-    def entry(self, commit=None):
-        """The preset's entry in a manifest, as far as the folder tells."""
+    def entry(self, commit: str | None = None) -> dict:
+        """Return the manifest entry of the preset, with the information that is in the folder.
+
+        Args:
+            commit: Commit hash of the upload, or `None`.
+        """
         config = json.loads(Path(self.files[CONFIG]).read_text(encoding="utf-8"))
         return {
             "family": config["model"]["class_name"],
@@ -38,35 +50,45 @@ class Upload:
         }
 
 
-def prepare(folder, target, licence=None, datasets=()):
-    """Checks a preset folder and says what `push` would upload; asks nothing of the network.
+def prepare(folder: str | os.PathLike, target: str, license: str | None = None, datasets: Sequence[str] = ()) -> Upload:
+    """Check a preset folder and collect the files that `push` uploads, without network access.
 
     Args:
-        folder: a preset folder, as `save_preset` writes it.
+        folder: A preset folder, as `save_preset` writes it.
         target: `hf://user/repo`.
-        licence: identifier of the weights' licence as the hub knows it, e.g. `"apache-2.0"`; not needed where the
-            folder's README.md says it.
-        datasets: identifiers of the training data on the hub.
+        license: License identifier of the weights on the Hugging Face Hub, e.g. `"apache-2.0"`. Default: the license
+            in the folder's README.md.
+        datasets: Identifiers of the training datasets on the Hugging Face Hub.
+
+    Returns:
+        An `Upload`.
 
     Raises:
-        PresetError: no preset, damaged, no licence, or another target.
+        PresetError: If the folder is not a valid preset, the license is missing, or the target is invalid.
     """
     folder = Path(folder)
     if not (match := re.fullmatch(r"hf://([\w.-]+/[\w.-]+)", target)):
         raise PresetError(f"{target}: expected hf://user/repo.")
     config = check_preset(folder)
-    card = _card(folder, match[1], config, licence, datasets)
+    card = _card(folder, match[1], config, license, datasets)
     files = {name: folder / name for name in (CONFIG, WEIGHTS, *OPTIONAL) if (folder / name).is_file()}
     return Upload(match[1], {**files, CARD: card.encode()}, card)
 
 
-def push(upload, private=False):
-    """Creates the repository if need be and uploads in one commit; returns the commit's hash.
+def push(upload: Upload, private: bool = False) -> str:
+    """Upload a preset in one commit, and create the repository if necessary.
 
-    The token is that of the hub's client (`hf auth login`, HF_TOKEN).
+    The token is that of the `huggingface_hub` client (`hf auth login`, HF_TOKEN).
+
+    Args:
+        upload: See `prepare`.
+        private: bool. Create a private repository. Default: `False`.
+
+    Returns:
+        The commit hash.
 
     Raises:
-        PresetError: of the kinds in `medzoo.errors`, as `load`.
+        PresetError: See `load`; the subclasses are in `medzoo.errors`.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, constants
 
@@ -79,17 +101,17 @@ def push(upload, private=False):
         raise explained(error, f"hf://{upload.repo}", UPLOAD) from error
 
 
-def _card(folder, repo, config, licence, datasets):
-    """The folder's README.md, or a short one, with the metadata that the hub's pages are made of."""
+def _card(folder, repo, config, license, datasets):
+    """The folder's README.md, or a short one, with metadata for the Hugging Face Hub."""
     from huggingface_hub import ModelCard
 
     family = config["model"]["class_name"]
     path = folder / CARD
     card = ModelCard(path.read_text(encoding="utf-8") if path.is_file() else _text(repo, family, config))
     data = card.data
-    data.license = licence or data.license
+    data.license = license or data.license
     if not data.license:
-        raise PresetError(f"{folder}: whose weights may be used how? Pass a licence, e.g. --license apache-2.0.")
+        raise PresetError(f"{folder}: the license of the weights is missing. Set it, e.g. --license apache-2.0.")
     data.library_name = "keras"
     data.tags = list(dict.fromkeys([*(data.tags or []), "medzoo", "autoencoder", "medical-imaging", family.lower()]))
     if datasets:
@@ -131,6 +153,6 @@ import medzoo
 model = medzoo.load("hf://{repo}")
 ```
 
-For research. Not a medical device, not for diagnosis or treatment: a reconstruction shows what is usual in the training
-data, and may lose or invent findings.
+Research use only. The model is not a medical device and must not be used for diagnosis or treatment. Reconstructions
+are biased towards the training distribution: findings may be lost, and structures may appear that are not in the image.
 """
