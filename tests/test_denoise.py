@@ -1,4 +1,4 @@
-"""Noise goes, the picture stays."""
+"""Denoising reduces the error of noisy images of any size."""
 
 import numpy as np
 import pytest
@@ -22,52 +22,52 @@ def noisy(image, std=0.08):
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (101, 67, 1), (2, 64, 72, 1)])
-def test_any_size_and_shape_comes_back_with_less_noise(model, shape):
+def test_images_of_any_size_and_shape_are_denoised(model, shape):
     height, width = shape[:2] if len(shape) < 4 else shape[1:3]
     clean = np.broadcast_to(chest_phantom(128, 3)[:height, :width].reshape(height, width, 1), (2, height, width, 1))
     clean = clean.reshape(shape) if len(shape) == 4 else clean[0].reshape(shape)
-    given = noisy(clean)
-    result = denoise(given, model)
+    image = noisy(clean)
+    result = denoise(image, model)
     assert result.shape == shape
     assert result.dtype == "float32"
-    assert np.square(result - clean).mean() < 0.5 * np.square(given - clean).mean()
+    assert np.square(result - clean).mean() < 0.5 * np.square(image - clean).mean()
 
 
-def test_strength_mixes_image_and_result(model):
-    given = noisy(chest_phantom(64, 1))
-    assert denoise(given, model, strength=0) == pytest.approx(given, abs=1e-6)
-    half = denoise(given, model, strength=0.5)
-    assert half == pytest.approx((given + denoise(given, model)) / 2, abs=1e-6)
-    with pytest.raises(ValueError, match="strength=2"):
-        denoise(given, model, strength=2)
+def test_strength_interpolates_between_image_and_result(model):
+    image = noisy(chest_phantom(64, 1))
+    assert denoise(image, model, strength=0) == pytest.approx(image, abs=1e-6)
+    half = denoise(image, model, strength=0.5)
+    assert half == pytest.approx((image + denoise(image, model)) / 2, abs=1e-6)
+    with pytest.raises(ValueError, match="Expected 0 to 1, got 2"):
+        denoise(image, model, strength=2)
 
 
-def test_it_beats_a_gaussian_filter_on_a_drawn_film(model):
+def test_denoising_exceeds_the_psnr_of_gaussian_filters_on_a_synthetic_phantom(model):
     from scipy.ndimage import gaussian_filter
 
     clean = chest_phantom(256, 5)
-    given = noisy(clean)
+    image = noisy(clean)
     best = max(
-        float(metrics.psnr(clean[None], np.clip(gaussian_filter(given, (s, s, 0)), 0, 1)[None])[0])
+        float(metrics.psnr(clean[None], np.clip(gaussian_filter(image, (s, s, 0)), 0, 1)[None])[0])
         for s in (0.6, 0.8, 1.0, 1.3, 1.6)
     )
-    assert float(metrics.psnr(clean[None], denoise(given, model)[None])[0]) > best
+    assert float(metrics.psnr(clean[None], denoise(image, model)[None])[0]) > best
 
 
-def test_values_out_of_range_are_refused(model):
-    with pytest.raises(ValueError, match="expected floats from 0 to 1"):
+def test_values_out_of_range_raise(model):
+    with pytest.raises(ValueError, match="0 to 1"):
         denoise(np.full((16, 16), 200.0, "float32"), model)
 
 
-def test_command_writes_16_bit_pictures_and_never_over_others(tmp_path):
-    Image.fromarray(np.round(noisy(chest_phantom(90, 2))[..., 0] * 255).astype("uint8")).save(tmp_path / "film.png")
-    arguments = ["denoise", str(tmp_path / "film.png"), "-o", str(tmp_path / "out")]
+def test_denoise_command_writes_16_bit_png_and_does_not_replace_files(tmp_path):
+    Image.fromarray(np.round(noisy(chest_phantom(90, 2))[..., 0] * 255).astype("uint8")).save(tmp_path / "image.png")
+    arguments = ["denoise", str(tmp_path / "image.png"), "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    clean = np.asarray(Image.open(tmp_path / "out" / "00000-film.png"))
+    clean = np.asarray(Image.open(tmp_path / "out" / "00000-image.png"))
     assert clean.dtype == "uint16"
     assert clean.shape == (90, 90)
-    assert (tmp_path / "out" / "00000-film-compared.png").is_file()
+    assert (tmp_path / "out" / "00000-image-compared.png").is_file()
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 1
     assert "--overwrite" in again.output

@@ -14,28 +14,28 @@ def lesions():
     return tuple(np.stack(half) for half in zip(*pairs, strict=True))
 
 
-def test_lesions_are_brighter_inside_their_mask_and_leave_the_rest():
-    film = chest_phantom(64, 1)
-    sick, mask = add_lesion(film, 1)
+def test_synthetic_lesions_are_brighter_inside_their_mask_only():
+    image = chest_phantom(64, 1)
+    abnormal, mask = add_lesion(image, 1)
     inside = mask[..., 0] == 1
-    change = (sick - film)[..., 0]
+    change = (abnormal - image)[..., 0]
     assert 20 < inside.sum() < 600
     assert change[inside].mean() > 5 * change[~inside].mean()
-    assert np.array_equal(add_lesion(film, 1)[0], sick)
+    assert np.array_equal(add_lesion(image, 1)[0], abnormal)
 
 
 @pytest.mark.slow
-def test_segmenter_learns_to_outline_lesions(lesions):
+def test_segmenter_learns_to_segment_lesions(lesions):
     images, masks = lesions
     segmenter = Segmenter.from_pretrained("vqvae-chestxray-64", 2)
     segmenter.compile(keras.optimizers.Adam(3e-3))
     segmenter.fit(images[:48], masks[:48], epochs=25, batch_size=8, verbose=0)
-    found = segmenter.segment(images[48:])
-    assert found.shape == (12, 64, 64)
-    assert dice(masks[48:, ..., 0], found).mean() > 0.6
+    predicted = segmenter.segment(images[48:])
+    assert predicted.shape == (12, 64, 64)
+    assert dice(masks[48:, ..., 0], predicted).mean() > 0.6
 
 
-def test_three_classes_three_stages_and_keras_file(lesions, tmp_path):
+def test_keras_file_round_trip_of_a_segmenter_of_three_classes(lesions, tmp_path):
     images, masks = lesions
     segmenter = Segmenter.from_pretrained("ae-chestxray-64", 3, pretrained=False)
     segmenter.compile()
@@ -47,7 +47,7 @@ def test_three_classes_three_stages_and_keras_file(lesions, tmp_path):
     assert np.array_equal(copy.predict(images[:2], verbose=0), probabilities)
 
 
-def test_masks_that_overlap(lesions):
+def test_segmenter_of_overlapping_labels(lesions):
     images, masks = lesions
     both = np.concatenate([masks, masks[:, ::-1]], axis=-1)
     segmenter = Segmenter.from_pretrained("ae-chestxray-64", 2, multi_label=True)
@@ -61,34 +61,35 @@ def test_masks_that_overlap(lesions):
     assert float(loss(truth, 1 - truth)) > 1
 
 
-def test_images_and_masks_move_together():
-    film = chest_phantom(64, 0)
-    images = np.stack([film, film[::-1]])
+def test_images_and_masks_are_augmented_together():
+    image = chest_phantom(64, 0)
+    images = np.stack([image, image[::-1]])
     masks = (images[..., 0] > 0.5).astype("uint8")
-    pairs = AugmentedSegmentationDataset(images, masks, batch_size=4, steps=3, contrast=0.0, shift=0.1)
+    pairs = AugmentedSegmentationDataset(images, masks, batch_size=4, steps=3, contrast=0.0, translation=0.1)
     x, y = pairs[0]
     assert x.shape == (4, 64, 64, 1)
     assert ((x[..., 0] > 0.5) == y).mean() > 0.97
     assert (y[0] != masks[0]).any()
-    again, _ = AugmentedSegmentationDataset(images, masks, batch_size=4, steps=3, contrast=0.0, shift=0.1)[0]
+    again, _ = AugmentedSegmentationDataset(images, masks, batch_size=4, steps=3, contrast=0.0, translation=0.1)[0]
     assert np.array_equal(x, again)
     pairs.on_epoch_end()
     assert not np.array_equal(pairs[0][0], x)
-    still = AugmentedSegmentationDataset(images, masks[..., None], batch_size=2, shift=0.0, warp=0.0, contrast=0.0)[0]
-    assert sorted(m.sum() for m in still[1]) == sorted(m.sum() for m in masks)
-    volumes = np.stack([np.repeat(film[None, ::4, ::4], 8, axis=0)] * 2)
+    fixed = {"translation": 0.0, "affine": 0.0, "contrast": 0.0}
+    _, unchanged = AugmentedSegmentationDataset(images, masks[..., None], batch_size=2, **fixed)[0]
+    assert sorted(m.sum() for m in unchanged) == sorted(m.sum() for m in masks)
+    volumes = np.stack([np.repeat(image[None, ::4, ::4], 8, axis=0)] * 2)
     x, y = AugmentedSegmentationDataset(volumes, volumes[..., 0] > 0.5, batch_size=2)[0]
     assert (x.shape, y.shape) == ((2, 8, 16, 16, 1), (2, 8, 16, 16))
 
 
-def test_stages_of_the_segmenters_own_reach_from_the_image_to_the_encoder():
+def test_fine_stages_connect_the_image_resolution_to_that_of_the_encoder():
     assert halvings((4, 4)) == [(2, 2), (2, 2)]
     assert halvings((2, 4, 4)) == [(2, 2, 2), (1, 2, 2)]
     assert halvings((3, 6)) == [(3, 2), (1, 3)]
     assert halvings((1, 1)) == []
 
 
-def test_loss_of_a_perfect_mask_is_zero_and_of_a_half_right_one_the_closed_form():
+def test_loss_of_a_perfect_mask_is_zero_and_of_an_uncertain_one_the_closed_form():
     truth = np.zeros((1, 4, 4), "int32")
     truth[0, :2] = 1
     loss = DiceCrossEntropy()
@@ -98,10 +99,10 @@ def test_loss_of_a_perfect_mask_is_zero_and_of_a_half_right_one_the_closed_form(
     assert float(loss(truth, uncertain)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_dice_and_hausdorff_are_what_can_be_counted():
+def test_dice_and_hausdorff_distance_of_known_masks():
     a, b, empty = (np.zeros((1, 20, 20), int) for _ in range(3))
     a[0, 5:10, 5:10] = 1
-    b[0, 5:10, 8:13] = 1  # three columns further
+    b[0, 5:10, 8:13] = 1  # shifted by three columns
     assert dice(a, b)[0] == pytest.approx(2 * 10 / 50)
     assert dice(empty, empty)[0] == 1
     assert hausdorff_distance(a, b, percentile=100)[0] == pytest.approx(3)
@@ -110,16 +111,16 @@ def test_dice_and_hausdorff_are_what_can_be_counted():
     assert hausdorff_distance(empty, empty)[0] == 0
 
 
-def test_wrong_sizes_are_refused(lesions):
+def test_invalid_image_sizes_and_class_counts_raise(lesions):
     segmenter = Segmenter.from_pretrained("ae-chestxray-64", 2)
-    with pytest.raises(ValueError, match="takes 64x64 only"):
+    with pytest.raises(ValueError, match="64x64"):
         segmenter.predict(lesions[0][:, :32])
-    with pytest.raises(ValueError, match="num_classes=1"):
+    with pytest.raises(ValueError, match="num_classes >= 2"):
         Segmenter.from_pretrained("ae-chestxray-64", 1)
 
 
 @pytest.mark.slow
-def test_command_trains_reports_and_outlines_new_images(tmp_path):
+def test_segment_command_trains_reports_and_segments_new_images(tmp_path):
     import json
 
     from click.testing import CliRunner
@@ -129,15 +130,15 @@ def test_command_trains_reports_and_outlines_new_images(tmp_path):
     from medzoo.data.masks import read_mask
     from medzoo.data.phantom import chest_phantom
 
-    for folder in ("films", "masks", "new"):
+    for folder in ("images", "masks", "new"):
         (tmp_path / folder).mkdir()
     for i in range(34):
-        film, mask = add_lesion(0.6 * chest_phantom(64, i), seed=i, radius=(0.15, 0.2), contrast=(0.4, 0.4))
-        folder = "new" if i > 31 else "films"
-        Image.fromarray(np.round(film[..., 0] * 255).astype("uint8")).save(tmp_path / folder / f"{i}.png")
-        if folder == "films":
+        image, mask = add_lesion(0.6 * chest_phantom(64, i), seed=i, radius=(0.15, 0.2), contrast=(0.4, 0.4))
+        folder = "new" if i > 31 else "images"
+        Image.fromarray(np.round(image[..., 0] * 255).astype("uint8")).save(tmp_path / folder / f"{i}.png")
+        if folder == "images":
             Image.fromarray(mask[..., 0] * 255).save(tmp_path / "masks" / f"{i}.png")
-    arguments = ["segment", "vqvae-medical", *(tmp_path / n for n in ("films", "masks", "new"))]
+    arguments = ["segment", "vqvae-medical", *(tmp_path / n for n in ("images", "masks", "new"))]
     arguments += ["-o", tmp_path / "out", "--size", 64, "--epochs", 40]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
@@ -159,14 +160,14 @@ def test_command_trains_reports_and_outlines_new_images(tmp_path):
     refused = CliRunner().invoke(main, [str(a) for a in [*arguments, "--epochs", 3]])
     assert refused.exit_code == 2
     assert "--epochs: " in refused.output
-    (tmp_path / "more" / "00000-32.png").unlink()  # the second picture alone is in the way
+    (tmp_path / "more" / "00000-32.png").unlink()  # only the second figure exists
     again = CliRunner().invoke(main, [str(a) for a in arguments])
     assert again.exit_code == 1
     assert "00001-33.png: exists" in again.output
 
 
 @pytest.mark.slow
-def test_command_takes_an_archive_of_overlapping_labels(lesions, tmp_path):
+def test_segment_command_reads_an_npz_file_of_overlapping_labels(lesions, tmp_path):
     import json
 
     from click.testing import CliRunner

@@ -1,4 +1,4 @@
-"""What takes folders of images takes folders of volumes, for a model of volumes; what does not says so."""
+"""Tasks process folders of volumes with a model of volumes; tasks of images only raise a clear error."""
 
 import nibabel
 import numpy as np
@@ -24,7 +24,7 @@ NAME = "vqvae-hippocampus"
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory):
-    """Six drawn heads of unlike sizes, two of each seed."""
+    """Six synthetic head phantoms of different sizes, two per seed."""
     folder = tmp_path_factory.mktemp("heads")
     for i in range(6):
         values = head_volume((16 + 4 * (i % 3), 24, 20), i // 2)[..., 0]
@@ -50,17 +50,17 @@ def test_low_frequencies_are_an_orthonormal_part_of_the_cosine_transform():
     assert ops.convert_to_numpy(low.of(back)) == pytest.approx(numbers, abs=1e-4)
 
 
-def test_vector_model_of_volumes_starts_as_the_pca_of_their_low_frequencies():
+def test_vector_model_of_volumes_is_initialized_from_the_pca_of_low_frequencies():
     volumes = np.stack([head_volume((8, 16, 16), seed) for seed in range(12)])
     model = ConvAutoencoder((8, 16, 16, 1), latent_dim=11, patch_size=(2, 4, 4), **SMALL)
     low = LowFrequencies((8, 16, 16), 1)
     model.initialize_from_pca(volumes)
-    wanted = np.clip(ops.convert_to_numpy(low.back(low.of(volumes))), 0, 1)  # of 12 volumes 11 components are all
+    wanted = np.clip(ops.convert_to_numpy(low.back(low.of(volumes))), 0, 1)  # 11 components are complete for 12 volumes
     assert model.reconstruct(volumes) == pytest.approx(wanted, abs=0.05)
 
 
 @pytest.mark.parametrize("factor", [2, 4, (1, 2, 4)])
-def test_blocks_become_channels_and_back(factor):
+def test_space_to_depth_is_inverted_by_depth_to_space(factor):
     x = np.random.default_rng(0).random((2, 4, 8, 8, 3)).astype("float32")
     deep = ops.convert_to_numpy(to_depth(x, factor))
     f = np.broadcast_to(factor, 3)
@@ -68,13 +68,13 @@ def test_blocks_become_channels_and_back(factor):
     assert np.array_equal(ops.convert_to_numpy(to_space(deep, factor)), x)
 
 
-def test_tiles_of_volumes_overlap_by_a_third_if_nothing_is_said():
+def test_tiles_of_volumes_overlap_by_a_third_by_default():
     model = VOLUMES["vae-volume"]()
     volume = head_volume((20, 64, 56), 0)[None]
     assert np.array_equal(model.reconstruct(volume, tile=48), model.reconstruct(volume, tile=48, overlap=16))
 
 
-def test_features_of_volumes_of_unlike_sizes_are_those_of_each(heads):
+def test_features_of_volumes_of_different_sizes_equal_those_of_single_volumes(heads):
     files = sorted(heads.iterdir())
     table = FeatureExtractor(NAME, feature_type="both").fit(None).transform(files)
     one = FeatureExtractor(NAME, feature_type="both").fit(None).transform(files[:1])
@@ -84,9 +84,9 @@ def test_features_of_volumes_of_unlike_sizes_are_those_of_each(heads):
 
 def test_a_volume_is_most_similar_to_itself(heads, tmp_path):
     files = sorted(heads.iterdir())
-    search = ImageRetriever(NAME).fit(files)
-    _, found = search.search(files[2:4], k=2)
-    assert found[:, 0].tolist() == [2, 3]
+    retriever = ImageRetriever(NAME).fit(files)
+    _, indices = retriever.search(files[2:4], k=2)
+    assert indices[:, 0].tolist() == [2, 3]
     result = run("retrieve", NAME, heads, files[4], "-o", tmp_path / "s.png")
     assert result.exit_code == 0, result.output
     assert "4.nii.gz" in result.output.splitlines()[1]
@@ -96,7 +96,7 @@ def test_a_volume_is_most_similar_to_itself(heads, tmp_path):
 def test_volumes_are_encoded_to_parquet(heads, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     (heads / "broken.nii.gz").write_bytes(b"no volume")
-    assert list(encode_folder(NAME, heads, tmp_path / "z", shard=4)) == [(4, 0), (2, 1)]
+    assert list(encode_folder(NAME, heads, tmp_path / "z", shard_size=4)) == [(4, 0), (2, 1)]
     rows = [row for file in sorted((tmp_path / "z").glob("part-*")) for row in parquet.read_table(file).to_pylist()]
     (heads / "broken.nii.gz").unlink()
     assert [row["path"] for row in rows if row["error"]] == ["broken.nii.gz"]
@@ -114,23 +114,23 @@ def test_volumes_are_encoded_to_parquet(heads, tmp_path):
     [
         (("anomaly", NAME, "HEADS", "HEADS", "-o", "OUT"), "NIfTI files are volumes: take a preset of volumes"),
         (("encode", "ae-chestxray", "HEADS", "-o", "OUT"), "NIfTI files are volumes: take a preset of volumes"),
-        (("adapt", NAME, "FILMS", "FILMS", "-o", "OUT"), "a model of volumes; adapt takes images"),
-        (("denoise", "FILM", "--model", NAME, "-o", "OUT"), "a model of volumes; denoise takes images"),
+        (("adapt", NAME, "IMAGES", "IMAGES", "-o", "OUT"), "a model of volumes; adapt takes images"),
+        (("denoise", "IMAGE", "--model", NAME, "-o", "OUT"), "a model of volumes; denoise takes images"),
     ],
 )
-def test_what_takes_images_only_says_so(heads, tmp_path, command, message):
-    films = tmp_path / "films"
-    films.mkdir()
+def test_tasks_of_images_only_raise_for_volumes(heads, tmp_path, command, message):
+    images = tmp_path / "images"
+    images.mkdir()
     for seed in range(3):
-        write_png(films / f"{seed}.png", np.round(255 * head_volume((4, 32, 32), seed)[2, ..., 0]).astype("uint8"))
-    places = {"HEADS": heads, "OUT": tmp_path / "out", "FILMS": films, "FILM": films / "0.png"}
-    result = run(*(places.get(word, word) for word in command))
+        write_png(images / f"{seed}.png", np.round(255 * head_volume((4, 32, 32), seed)[2, ..., 0]).astype("uint8"))
+    paths = {"HEADS": heads, "OUT": tmp_path / "out", "IMAGES": images, "IMAGE": images / "0.png"}
+    result = run(*(paths.get(word, word) for word in command))
     assert result.exit_code != 0
     assert message in result.output
 
 
 @pytest.mark.slow
-def test_segment_command_takes_volumes_and_writes_labels_on_their_grid(heads, tmp_path):
+def test_segment_command_writes_labels_on_the_grid_of_the_volumes(heads, tmp_path):
     for i in range(12):
         volume = head_volume((16, 24, 20), i)[..., 0].T
         mask = volume > np.quantile(volume, 0.9)
@@ -138,14 +138,14 @@ def test_segment_command_takes_volumes_and_writes_labels_on_their_grid(heads, tm
             (tmp_path / folder).mkdir(exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(values.astype("uint8"), np.eye(4)), tmp_path / folder / f"{i}.nii.gz")
     result = run("segment", NAME, tmp_path / "x", tmp_path / "y", heads, "-o", tmp_path / "out", "--epochs", 12)
-    assert "expected (depth, height, width)" in result.output
+    assert "Expected (depth, height, width)" in result.output
     arguments = ["-o", tmp_path / "out", "--epochs", 12, "--size", "16x24x20"]
     result = run("segment", NAME, tmp_path / "x", tmp_path / "y", heads, *arguments)
     assert result.exit_code == 0, result.output
-    made, own = nibabel.load(tmp_path / "out" / "00005-5-mask.nii.gz"), nibabel.load(heads / "5.nii.gz")
-    assert made.shape == own.shape
-    assert np.allclose(made.affine, own.affine)
+    predicted, own = nibabel.load(tmp_path / "out" / "00005-5-mask.nii.gz"), nibabel.load(heads / "5.nii.gz")
+    assert predicted.shape == own.shape
+    assert np.allclose(predicted.affine, own.affine)
     truth = own.get_fdata() > np.quantile(own.get_fdata(), 0.9)
-    found = made.get_fdata() == 1
-    assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.6
+    mask = predicted.get_fdata() == 1
+    assert 2 * (truth & mask).sum() / (truth.sum() + mask.sum()) > 0.6
     assert (tmp_path / "out" / "00005-5.png").is_file()

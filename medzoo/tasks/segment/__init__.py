@@ -1,4 +1,4 @@
-"""Outline things: a preset's encoder within a U-Net, Dice and cross-entropy."""
+"""Image segmentation with a U-Net on a pretrained encoder."""
 
 from medzoo.metrics.segmentation import dice, hausdorff_distance
 from medzoo.tasks.segment.augmentation import AugmentedSegmentationDataset

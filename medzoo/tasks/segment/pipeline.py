@@ -1,124 +1,135 @@
-"""From a preset, images and masks to a segmenter and a report on images held out; then outlines of new images."""
+"""Training and evaluation of a segmenter on images and masks, and segmentation of files."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from medzoo.data.splits import SPLITS
 from medzoo.io.image import read_image, title_of
-from medzoo.io.volume import apply_to_volume
 from medzoo.io.volume_reader import read_volume
 from medzoo.io.writers import write_labels
-from medzoo.metrics.bootstrap import bootstrap_mean_ci, unit_of
+from medzoo.metrics.bootstrap import bootstrap_mean_ci, bootstrap_unit
 from medzoo.metrics.segmentation import dice, hausdorff_distance, one_hot_masks
 from medzoo.tasks.segment.augmentation import AugmentedSegmentationDataset
 from medzoo.tasks.segment.data import open_pairs
 from medzoo.tasks.segment.segmenter import Segmenter
 from medzoo.tasks.shared.data import SIZE
 from medzoo.tasks.shared.finetuning import fit_best
-from medzoo.utils.files import write_json, written_whole
+from medzoo.tasks.shared.volumes import apply_to_volume
+from medzoo.utils.files import atomic_write, write_json
 from medzoo.utils.groups import take_groups
 from medzoo.visualization import save_segmentation
 from medzoo.zoo.preprocessor import Preprocessor
 from medzoo.zoo.presets import loaded
 
 BATCH = {2: 8, 3: 4}  # images, volumes
-LEAST = 30  # batches an epoch: few pairs are shown again, each time moved otherwise
+LEAST = 30  # minimum number of batches per epoch; few pairs are repeated with different augmentation
 
 
 def train_segmenter(
-    model,
-    images,
-    masks,
-    out,
+    model: keras.Model | str | Path,
+    images: str | Path,
+    masks: str | Path | None,
+    out: str | Path,
     *,
-    size=None,
-    group=None,
-    groups=None,
-    epochs=30,
-    seed=0,
-    pretrained=True,
-    verbose=2,
-    command=None,
-):
-    """Trains a segmenter and writes `segmenter.keras`, `report.json` and `report.png`.
+    size: int | tuple[int, ...] | None = None,
+    group: str | None = None,
+    groups: Sequence | None = None,
+    epochs: int = 30,
+    seed: int = 0,
+    pretrained: bool = True,
+    verbose: int = 2,
+    command: str | None = None,
+) -> tuple[Segmenter, dict[str, Any]]:
+    """Train a segmenter, evaluate it on the test split, and write both to a folder.
+
+    Writes `segmenter.keras`, `report.json` and `report.png`.
 
     Args:
-        model: a medzoo model, or anything `medzoo.load` takes.
-        images, masks: folders, see `load_masks`: 15% of the patients choose the epoch, another 15% are reported on;
-            where patients are not known, 15% of the pairs. Or an npz archive, see `load_mask_archive`, and `None`.
-        out: folder to write to; made if it is not there.
-        size: side in pixels, for a model that takes any; by default 256. Of volumes of any size `(depth, height,
-            width)`: what is cut out of their middle to learn from.
-        group: Regular expression on the paths of the images that finds what tells patients apart; by default the
+        model: A medzoo model, or anything `medzoo.load` takes.
+        images: Folder, see `load_masks`, or an NPZ file, see `load_mask_npz`. In a folder, 15% of the patients are
+            held out for validation, which selects the epoch, and 15% for the test; where patients are not known, 15% of
+            the pairs.
+        masks: Folder, see `load_masks`; `None` for an NPZ file.
+        out: Folder to write to; it is created if it does not exist.
+        size: int or tuple. Side length in pixels, for a model that accepts any size; by default 256. For volumes of any
+            size `(depth, height, width)` of the central region that is used for training.
+        group: Regular expression that extracts the patient identifier from the path of each image; by default the
             PatientID of DICOM files.
-        groups: In place of `group` an array that tells patients apart, one value per image, see `open_pairs`.
-        epochs, verbose: of the training; an epoch shows each pair once, and is 30 batches at least.
-        seed: of the training, and of what is held out.
-        pretrained: `False` starts from random weights, as a control.
-        command: for the report.
+        groups: Sequence with one patient identifier per image instead of `group`, see `open_pairs`.
+        epochs: int. Number of epochs. An epoch contains each pair once, and at least 30 batches.
+        seed: int. Seed of the training and of the split.
+        pretrained: bool. If `False`, the encoder is randomly initialized, as a baseline.
+        verbose: int. See `keras.Model.fit`.
+        command: Command line to include in the report, or `None`.
 
-    Returns: `(segmenter, report)`, the report JSON-ready. Its intervals are over patients where these are known, else
-        over images (`"bootstrap_unit"`).
+    Returns:
+        `(segmenter, report)`. The report is JSON-serializable. Its confidence intervals are over patients where these
+        are known, otherwise over images (`"bootstrap_unit"`).
 
     Raises:
-        ImageError: fewer than ten pairs; or as `load_masks`.
-        ValueError: no size for volumes.
+        ImageError: If there are fewer than 10 pairs, or as for `load_masks`.
+        ValueError: If the size is missing for volumes.
     """
     model, out = loaded(model), Path(out)
     pairs = open_pairs(images, masks, _size(model, size), seed, group, groups)
-    parts, whose = {split: pairs.part(split) for split in SPLITS}, pairs.patients("test")
+    parts, patients = {split: pairs.part(split) for split in SPLITS}, pairs.patients("test")
     (x, y), (test, truth) = parts["train"], parts["test"]
-    several = y.ndim == x.ndim
-    classes = y.shape[-1] if several else 1 + max(1, *(int(own.max()) for _, own in parts.values()))
+    multi_label = y.ndim == x.ndim
+    classes = y.shape[-1] if multi_label else 1 + max(1, *(int(own.max()) for _, own in parts.values()))
     keras.utils.set_random_seed(seed)
-    segmenter = Segmenter.from_pretrained(model, classes, pretrained=pretrained, multi_label=several)
+    segmenter = Segmenter.from_pretrained(model, classes, pretrained=pretrained, multi_label=multi_label)
     batch = BATCH[model.spatial_dims]
-    moved = AugmentedSegmentationDataset(x, y, batch, max(LEAST, -(-len(x) // batch)), seed)
-    seen = {"validation_data": parts["val"], "batch_size": batch, "verbose": verbose, "shuffle": False}
-    fit_best(segmenter, moved, epochs=epochs, steps=len(moved), learning_rate=2e-3, **seen)
-    truth, found = (one_hot_masks(m, classes, several) for m in (truth, segmenter.segment(test)))
+    batches = AugmentedSegmentationDataset(x, y, batch, max(LEAST, -(-len(x) // batch)), seed)
+    options = {"validation_data": parts["val"], "batch_size": batch, "verbose": verbose, "shuffle": False}
+    fit_best(segmenter, batches, epochs=epochs, steps=len(batches), learning_rate=2e-3, **options)
+    truth, predicted = (one_hot_masks(m, classes, multi_label) for m in (truth, segmenter.segment(test)))
     result = {
         "command": command,
         "images": dict(zip(("train", "validation", "test"), (len(own) for own, _ in parts.values()), strict=True)),
         "split": pairs.split,
-        "bootstrap_unit": unit_of(whose),
+        "bootstrap_unit": bootstrap_unit(patients),
         "size": list(x.shape[1:-1]),
         "backend": keras.backend.backend(),
-        **_agreement(truth, found, pairs.names or range(1, 1 + truth.shape[-1]), whose),
+        **_metrics(truth, predicted, pairs.names or range(1, 1 + truth.shape[-1]), patients),
     }
     if segmenter.spatial_dims == 2:
         segmenter.preprocess = Preprocessor(x.shape[1:-1])
     out.mkdir(parents=True, exist_ok=True)
-    with written_whole(out / "segmenter.keras") as part:
+    with atomic_write(out / "segmenter.keras") as part:
         segmenter.save(part)
     write_json(out / "report.json", result)
-    titles = [f"Dice {value:.2f}" for value in dice(truth[..., 0], found[..., 0])]
-    shown = _flat(test[:16], truth[:16], found[:16])
+    titles = [f"Dice {value:.2f}" for value in dice(truth[..., 0], predicted[..., 0])]
+    shown = _to_2d(test[:16], truth[:16], predicted[:16])
     save_segmentation(out / "report.png", *shown, titles, f"{model.name}: held-out images")
     return segmenter, result
 
 
 def _size(model, size):
+    """Return the size to which images are resized."""
     if model.image_shape[0]:
         return model.image_shape[:-1]
     if model.spatial_dims == 3 and (size is None or np.isscalar(size)):
-        raise ValueError(f"{model.name}: size={size}; expected (depth, height, width) of what is learned from.")
+        raise ValueError(
+            f"{model.name}: invalid size. Expected (depth, height, width) of the training volumes, got {size}."
+        )
     return SIZE if size is None else size
 
 
-def _flat(images, *masks):
-    """Images and layers of masks; of volumes the axial slice that the first mask fills most."""
+def _to_2d(images, *masks):
+    """Return images and masks; of volumes the axial slice with the largest area of the first mask."""
     if images.ndim == 4:
         return images, *masks
-    fill = masks[0].sum(axis=(2, 3, 4)).argmax(axis=1)
-    return tuple(array[np.arange(len(array)), fill] for array in (images, *masks))
+    largest = masks[0].sum(axis=(2, 3, 4)).argmax(axis=1)
+    return tuple(array[np.arange(len(array)), largest] for array in (images, *masks))
 
 
-def _agreement(truth, found, names, groups):
-    """Dice and Hausdorff distance of each label with intervals, and how often one of the two masks is empty."""
-    pairs = {name: (truth[..., k], found[..., k]) for k, name in enumerate(names)}
+def _metrics(truth, predicted, names, groups):
+    """Return Dice and Hausdorff distance of each label with intervals, and the number of pairs with one empty mask."""
+    pairs = {name: (truth[..., k], predicted[..., k]) for k, name in enumerate(names)}
     distances = {name: hausdorff_distance(*pair) for name, pair in pairs.items()}
     finite = {name: np.isfinite(d) for name, d in distances.items()}
     return {
@@ -132,21 +143,29 @@ def _agreement(truth, found, names, groups):
     }
 
 
-def segment_file(segmenter, file, out, size=None, name=None):
-    """Writes what a segmenter finds in a file, and a picture of its outlines, NAME.png.
+def segment_file(
+    segmenter: Segmenter,
+    file: str | Path,
+    out: str | Path,
+    size: int | None = None,
+    name: str | None = None,
+) -> np.ndarray:
+    """Segment a file and write its mask and a figure with the contours.
 
-    Of an image NAME-mask.png, labels as grey values, or NAME-mask.tif where labels may overlap, a page for each. Of a
-    volume NAME-mask.nii.gz, on the grid of the file; the picture shows the axial slice where most is found.
+    Of an image, writes NAME-mask.png with labels as gray values, or NAME-mask.tif with one page per label where labels
+    may overlap. Of a volume, writes NAME-mask.nii.gz on the grid of the file. The figure is NAME.png; of a volume it
+    shows the axial slice with the largest segmented area.
 
     Args:
-        segmenter: a `Segmenter`.
-        file: an image file; of volumes what `read_volume` takes.
-        out: folder to write to.
-        size: side in pixels, for a model that takes any image; by default what it was trained on, where a command did
-            that, else 256. Volumes keep theirs.
-        name: of what is written; by default the file's.
+        segmenter: A `Segmenter`.
+        file: Path of an image file; of volumes a path that `read_volume` takes.
+        out: Folder to write to.
+        size: int. Side length in pixels, for a model that accepts any image size; by default the size used in training
+            if known, otherwise 256. Not used for volumes.
+        name: Name of the output files without suffix; by default that of the file.
 
-    Returns: the integer mask `(H, W)`, `(D, H, W)`, or `(H, W, K)`.
+    Returns:
+        Integer mask of shape `(H, W)`, `(D, H, W)`, or `(H, W, K)`.
     """
     out, name, reading = Path(out), name or title_of(file), segmenter.preprocess or Preprocessor()
     if segmenter.spatial_dims == 3:
@@ -160,7 +179,7 @@ def segment_file(segmenter, file, out, size=None, name=None):
         image = read_image(file, own if own[0] else size or reading.size or SIZE, reading.window)
         mask = segmenter.segment(image[None])[0]
         write_labels(out / f"{name}-mask", mask)
-    found = one_hot_masks(mask[None], segmenter.num_classes, segmenter.multi_label)
-    image, found = _flat(image[None], found)
-    save_segmentation(out / f"{name}.png", image, None, found, [Path(file).name], None)
+    predicted = one_hot_masks(mask[None], segmenter.num_classes, segmenter.multi_label)
+    image, predicted = _to_2d(image[None], predicted)
+    save_segmentation(out / f"{name}.png", image, None, predicted, [Path(file).name], None)
     return mask
