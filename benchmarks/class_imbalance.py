@@ -1,9 +1,9 @@
-"""Pneumonia: classifiers on pretrained encoders, on pixels and from random weights; remedies for class imbalance.
+"""Pneumonia classifiers on pretrained encoders, on pixels and from scratch, and strategies for class imbalance.
 
     python benchmarks/class_imbalance.py --data pneumoniamnist_28.npz --out benchmarks/class_imbalance
 
-Training, choice of the epoch and temperature scaling see the training and validation splits only; the figures are of
-the test split, with 95% bootstrap intervals over images.
+Models are trained, epochs selected and temperatures fitted on the training and validation splits only. Results are
+those of the test split, with 95% bootstrap intervals over images.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from common import write
+from common import write_page
 
 import medzoo
 from medzoo.data.npz import load_npz, load_npz_labels, to_float
@@ -21,19 +21,19 @@ from medzoo.tasks.classify import fine_tune
 from medzoo.tasks.features import resize_to_model
 
 SPLITS = ("train", "val", "test")
-REMEDIES = ("none", "class weights", "balanced sampling", "focal loss", "generated images")
+STRATEGIES = ("none", "class weights", "balanced sampling", "focal loss", "generated images")
 
 
 def read(path):
     return {split: (load_npz(path, split), load_npz_labels(path, split)) for split in SPLITS}
 
 
-def sized(model, data):
+def resized(model, data):
     return {split: (resize_to_model(model, images), labels) for split, (images, labels) in data.items()}
 
 
 def measured(probabilities, labels):
-    """Measures of the test split, after temperature scaling on the validation split."""
+    """Return metrics of the test split, after temperature scaling on the validation split."""
     t = classification.fit_temperature(probabilities["val"], labels["val"])
     scaled = {split: classification.apply_temperature(p, t) for split, p in probabilities.items()}
     uncalibrated = classification.expected_calibration_error(probabilities["test"], labels["test"])
@@ -48,7 +48,7 @@ def measured(probabilities, labels):
 
 
 def frozen(data, transform):
-    """Logistic regression, classes weighted, on a fixed transform of the images."""
+    """Evaluate a class-weighted logistic regression on a fixed transform of the images."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -62,7 +62,7 @@ def frozen(data, transform):
 
 
 def trained(name, data, seed=0, pretrained=True, epochs=(5, 10), rates=(1e-3, 3e-4), **own):
-    """Staged fine-tuning of a preset's encoder, or the same net trained from random weights for as many epochs."""
+    """Evaluate staged fine-tuning of a preset's encoder, or training from scratch for as many epochs."""
     keras.utils.set_random_seed(seed)
     classifier = medzoo.Classifier.from_pretrained(name, 1 + int(data["train"][1].max()), pretrained=pretrained)
     if not pretrained:
@@ -72,41 +72,44 @@ def trained(name, data, seed=0, pretrained=True, epochs=(5, 10), rates=(1e-3, 3e
     return measured({split: classifier.predict(data[split][0], verbose=0) for split in labels}, labels)
 
 
-def balanced_by(remedy, images, labels, seed=0):
-    """Training images, labels and arguments of `fine_tune` for one remedy against imbalance."""
+def rebalance(strategy, images, labels, seed=0):
+    """Return training images, labels and arguments of `fine_tune` for one class-imbalance strategy."""
     rng = np.random.default_rng(seed)
     rare = np.flatnonzero(labels == np.bincount(labels).argmin())
     missing = np.bincount(labels).max() - len(rare)
     label = np.full(missing, labels[rare[0]])
-    if remedy == "class weights":
+    if strategy == "class weights":
         return images, labels, {}
-    if remedy == "balanced sampling":
+    if strategy == "balanced sampling":
         return np.concatenate([images, images[rng.choice(rare, missing)]]), np.concatenate([labels, label]), {}
-    if remedy == "generated images":
-        made = generated(images[rare], missing, rng)
-        return np.concatenate([images, made]), np.concatenate([labels, label]), {}
-    if remedy == "focal loss":
-        return images, labels, {"balance": False, "loss": Focal()}
-    return images, labels, {"balance": False}
+    if strategy == "generated images":
+        generated = interpolate_images(images[rare], missing, rng)
+        return np.concatenate([images, generated]), np.concatenate([labels, label]), {}
+    if strategy == "focal loss":
+        return images, labels, {"class_weight": None, "loss": FocalLoss()}
+    return images, labels, {"class_weight": None}
 
 
-def generated(images, count, rng, neighbours=5):
-    """New images between each image and one of its neighbours in the latents of vae-chestxray-64 (as SMOTE does, Chawla
-    et al. 2002), with the detail that the VAE does not know taken from the first: they are as sharp as real ones."""
+def interpolate_images(images, count, rng, n_neighbors=5):
+    """Generate images between an image and one of its neighbors in the latent space of vae-chestxray-64.
+
+    As in SMOTE (Chawla et al. 2002). The residual of the first image is added, so that generated images are as sharp as
+    real ones.
+    """
     from sklearn.neighbors import NearestNeighbors
 
     vae = medzoo.load("vae-chestxray-64")
     latents = vae.encode(images)
-    detail = images - vae.decode(latents)
-    _, near = NearestNeighbors(n_neighbors=neighbours + 1).fit(latents).kneighbors(latents)
+    residual = images - vae.decode(latents)
+    _, near = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(latents).kneighbors(latents)
     first = rng.integers(0, len(images), count)
-    second = near[first, rng.integers(1, neighbours + 1, count)]
-    way = rng.uniform(0, 0.6, (count, 1)).astype("float32")
-    moved = vae.decode(latents[first] + way * (latents[second] - latents[first]))
-    return np.clip(moved + detail[first], 0, 1)
+    second = near[first, rng.integers(1, n_neighbors + 1, count)]
+    position = rng.uniform(0, 0.6, (count, 1)).astype("float32")
+    moved = vae.decode(latents[first] + position * (latents[second] - latents[first]))
+    return np.clip(moved + residual[first], 0, 1)
 
 
-class Focal(keras.losses.Loss):
+class FocalLoss(keras.losses.Loss):
     """Focal loss (Lin et al. 2017, arXiv:1708.02002), gamma 2, for integer labels."""
 
     def call(self, y_true, y_pred):
@@ -115,7 +118,7 @@ class Focal(keras.losses.Loss):
 
 
 def pneumonia(path):
-    """Yields (group, row, measures) for pneumonia in children's films."""
+    """Yield `(group, row, metrics)` for pneumonia in pediatric chest X-rays."""
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import FunctionTransformer
 
@@ -124,32 +127,32 @@ def pneumonia(path):
     yield "frozen", "256 principal components of the pixels", frozen(flat, PCA(256, random_state=0))
     yield "frozen", "pixels", frozen(flat, FunctionTransformer())
     for name in ("ae-chestxray-64", "vae-chestxray-64", "vqvae-chestxray-64"):
-        for kind, what in (("latents", "latents"), ("deep", "filters")):
-            extractor = medzoo.FeatureExtractor(name, kind=kind, resize=True)
+        for feature_type, what in (("latent", "latents"), ("encoder", "encoder features")):
+            extractor = medzoo.FeatureExtractor(name, feature_type=feature_type, resize=True)
             yield "frozen", f"{what} of {name}", frozen(data, extractor)
-    own = sized(medzoo.load("ae-chestxray-64"), data)
-    for remedy in REMEDIES:
-        images, labels, arguments = balanced_by(remedy, *own["train"])
-        yield "imbalance", remedy, trained("ae-chestxray-64", {**own, "train": (images, labels)}, **arguments)
+    own = resized(medzoo.load("ae-chestxray-64"), data)
+    for strategy in STRATEGIES:
+        images, labels, arguments = rebalance(strategy, *own["train"])
+        yield "imbalance", strategy, trained("ae-chestxray-64", {**own, "train": (images, labels)}, **arguments)
     yield "fine-tuned", "vqvae-chestxray-64", trained("vqvae-chestxray-64", own)
-    yield "random", "net of ae-chestxray-64", trained("ae-chestxray-64", own, pretrained=False)
-    yield "random", "net of vqvae-chestxray-64", trained("vqvae-chestxray-64", own, pretrained=False)
+    yield "from scratch", "ae-chestxray-64", trained("ae-chestxray-64", own, pretrained=False)
+    yield "from scratch", "vqvae-chestxray-64", trained("vqvae-chestxray-64", own, pretrained=False)
 
 
 def figure(path, rows):
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(8, 4.2), layout="constrained")
-    axis = drawing.subplots()
+    plot = Figure(figsize=(8, 4.2), layout="constrained")
+    axis = plot.subplots()
     for i, (group, _, m) in enumerate(rows):
         color = f"C{[g for g, _, _ in rows].index(group)}"
         axis.plot(m["auc"]["interval"], [i, i], color=color, alpha=0.5)
         axis.plot(m["auc"]["mean"], i, "o", color=color)
     axis.set_yticks(range(len(rows)), [f"{group}: {row}" for group, row, _ in rows], fontsize=8)
     axis.invert_yaxis()
-    axis.set(xlabel="AUC, 95% interval", title="pneumonia, children's films, 624 test images")
+    axis.set(xlabel="AUC (95% CI)", title="Pediatric pneumonia, 624 test images")
     axis.grid(axis="x", alpha=0.3)
-    drawing.savefig(path, dpi=120)
+    plot.savefig(path, dpi=120)
 
 
 def cells(m):
@@ -164,12 +167,19 @@ def cells(m):
     ]
 
 
-HEADER = ["AUC", "accuracy", "balanced accuracy", "sensitivity at 90% specificity", "ECE, scaled", "AUC, validation"]
-TEXT = """{train:,} training films ({rare} of the rarer class), {test} of the official test split; 95% bootstrap
-intervals over images; ECE before and after temperature scaling on the validation split. "Frozen": logistic regression
-with weighted classes on fixed features. "Imbalance": `ae-chestxray-64` fine-tuned (head first, then everything), with
-each remedy against the imbalance; class weights are what `fine_tune` does by default. "Random": the same nets and as
-many epochs without pretraining."""
+HEADER = [
+    "AUC",
+    "accuracy",
+    "balanced accuracy",
+    "sensitivity at 90% specificity",
+    "ECE before → after scaling",
+    "AUC, validation",
+]
+TEXT = """{train:,} training images ({rare} of the minority class), {test} images of the official test split; 95%
+bootstrap intervals over images; expected calibration error (ECE) before and after temperature scaling on the validation
+split. "Frozen": class-weighted logistic regression on fixed features. "Imbalance": `ae-chestxray-64` fine-tuned (first
+the head, then all layers) with each class-imbalance strategy; class weights are the default of `fine_tune`. "From
+scratch": the same networks trained from random initialization for as many epochs."""
 
 
 @click.command(help=__doc__)
@@ -184,8 +194,8 @@ def main(data, out):
     counts = {"train": len(labels["train"]), "rare": np.bincount(labels["train"]).min(), "test": len(labels["test"])}
     facts = {"backend": keras.backend.backend(), "results": [{"group": g, "name": r, **m} for g, r, m in rows]}
     figure(out.with_suffix(".png"), rows)
-    table = ("", ["", "", *HEADER], [[group, row, *cells(m)] for group, row, m in rows])
-    write(out, "Classify: pneumonia", [table], facts, TEXT.format(**counts))
+    table = ("", ["Group", "Model", *HEADER], [[group, row, *cells(m)] for group, row, m in rows])
+    write_page(out, "Class imbalance: pneumonia", [table], facts, TEXT.format(**counts))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Inference as one compiled graph, beside layer by layer.
+"""Inference as one compiled graph, compared with execution layer by layer.
 
     python benchmarks/compiled_inference.py --out benchmarks/compiled_inference
 
-`model.reconstruct(x)` on an array (compiled by `medzoo.models.compiled_inference`) against `model(x)`, which TensorFlow runs
-layer by layer, and `model.predict(x)`; random images, one alone and 32 together, the quickest of ten rounds counts.
+`model.reconstruct(x)` on an array (compiled by `medzoo.models.compiled_inference`) is compared with `model(x)`, which
+TensorFlow executes layer by layer, and with `model.predict(x)`. Inputs are random images, a single one and batches of
+32; times are minima of ten rounds.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ ROUNDS = 10
 @click.command(help=__doc__)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(out):
-    from common import bars, quickest, write
+    from common import bar_chart, min_seconds, write_page
 
     import medzoo
 
@@ -33,24 +34,24 @@ def main(out):
                 "compiled": lambda model=model, x=x: model.reconstruct(x),
             }
             rows.append(
-                {"preset": name, "images": count, **{way: quickest(f, ROUNDS) * 1e3 for way, f in ways.items()}}
+                {"preset": name, "images": count, **{way: min_seconds(f, ROUNDS) * 1e3 for way, f in ways.items()}}
             )
             rows[-1]["gain"] = rows[-1]["layers"] / rows[-1]["compiled"]
             click.echo(str(rows[-1]))
     header = [
-        "preset",
+        "Preset",
         "images",
         "layer by layer, ms",
         "predict, ms",
         "compiled, ms",
-        "times as fast as layer by layer",
+        "speedup over layer by layer",
     ]
     table = [
         [r["preset"], r["images"], *(f"{r[k]:.1f}" for k in ("layers", "predict", "compiled", "gain"))] for r in rows
     ]
     names = [f"{r['preset']}, {r['images']} image{'s' if r['images'] > 1 else ''}" for r in rows]
-    bars(out, names, [round(r["gain"], 1) for r in rows], "times as fast as layer by layer")
-    write(out, "Compiled inference", [("", header, table)], {"results": rows})
+    bar_chart(out, names, [round(r["gain"], 1) for r in rows], "speedup over layer by layer")
+    write_page(out, "Compiled inference", [("", header, table)], {"results": rows})
 
 
 if __name__ == "__main__":

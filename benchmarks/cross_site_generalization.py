@@ -1,40 +1,41 @@
-"""A classifier at another hospital: why it fails, and what says so before it does harm.
+"""Cross-site generalization of pneumonia classifiers, and the warnings given by OOD p-values, shift and drift.
 
     KERAS_BACKEND=torch python benchmarks/cross_site_generalization.py --data DIR --out benchmarks/cross_site_generalization
 
-DIR holds chestxray_256.npz (adults, USA; pneumonia as reports name it) and pediatric_cxr (children, China). Films are
-brought to 64 pixels. A `Classifier` for pneumonia on `ae-chestxray-64` learns from the labelled films of one hospital
-and is used on the test films of both, without any label of the other. AUC with 95% intervals over films, averaged over
-three seeds; "called unusual" is the share of test films that the classifier's own `belongs` puts at 0.01 or below;
-"shift" is its `shift` of them all, in standard deviations: `medzoo classify` warns of both, of the latter by its
-p-value; "drift" is the AUC of a classifier that tells the two hospitals' films apart. Standardised: each film brought
-to one mean and contrast before. What single numbers know of pneumonia: AUC of the mean grey value, of the contrast,
-and of how much brighter the middle is than the rim. The picture shows, at each hospital, the mean of the pneumonia
-films less the mean of the others, after standardising: red where they are brighter.
-"""
+DIR contains chestxray_256.npz (adults, USA; pneumonia labels from radiology reports) and pediatric_cxr (children,
+China). Images are resized to 64 pixels. A `Classifier` for pneumonia on `ae-chestxray-64` is trained on the labeled
+images of one site and evaluated on the test images of both sites, without labels of the other site. The table lists the
+AUC with 95% intervals over images, averaged over three seeds. "OOD" is the fraction of test images with an `ood_pvalue`
+of at most 0.01. "Shift" is the `distribution_shift` of the test images in standard deviations. `medzoo classify` warns
+of both, of the latter by its p-value. "Drift" is the AUC of a classifier that discriminates between the images of the
+two sites. Standardized images have equal mean and contrast. The second table lists the AUC for pneumonia of single
+image statistics: mean intensity, contrast, and the intensity difference between center and border. The figure shows,
+for each site, the mean of the pneumonia images minus the mean of the other images after standardization; red is
+brighter.
+"""  # noqa: E501
 
 from pathlib import Path
 
 import click
 import keras
 import numpy as np
-from common import alone, explained, write
+from common import description, use_one_core, write_page
 
 import medzoo
 from medzoo.data.npz import to_float
 from medzoo.io.intensity import standardize
 from medzoo.metrics.bootstrap import bootstrap_ci, format_ci
 from medzoo.metrics.classification import roc_auc
-from medzoo.tasks import drift
 from medzoo.tasks.classify import fine_tune
+from medzoo.tasks.drift import detect_drift
 from medzoo.tasks.features import extract_features
 
 SIDE, SEEDS, STEPS, NAME = 64, 3, 22, "ae-chestxray-64"
 PATIENTS = r"(person\d+|IM-\d+|NORMAL2-IM-\d+)"
 
 
-def hospitals(data):
-    """`{name: {split: (films, labels)}}`."""
+def sites(data):
+    """Return `{site: {split: (images, labels)}}`."""
     adults = medzoo.datasets.open_dataset(data / "chestxray_256.npz")
     children = medzoo.datasets.open_dataset(data / "pediatric_cxr", 224, group=PATIENTS)
     found = {}
@@ -47,15 +48,15 @@ def hospitals(data):
     return found
 
 
-def numbers(films):
-    """Simple numbers of films, `{name: (N,)}`."""
+def image_statistics(images):
+    """Return simple statistics of images, `{name: (N,)}`."""
     rim = np.ones((SIDE, SIDE), bool)
     rim[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4] = False
-    middle, border = films[:, ~rim].mean(axis=(1, 2)), films[:, rim].mean(axis=(1, 2))
+    center, border = images[:, ~rim].mean(axis=(1, 2)), images[:, rim].mean(axis=(1, 2))
     return {
-        "mean grey value": films.mean(axis=(1, 2, 3)),
-        "contrast": films.std(axis=(1, 2, 3)),
-        "middle brighter than rim": middle - border,
+        "mean intensity": images.mean(axis=(1, 2, 3)),
+        "contrast": images.std(axis=(1, 2, 3)),
+        "center minus border intensity": center - border,
     }
 
 
@@ -69,78 +70,88 @@ def trained(own, prepare, seed):
     return classifier
 
 
-def carried(own, other, prepare):
-    """AUC at home and away, and the share of test films called unusual there."""
-    rows = {"home": own["test"], "away": other["test"]}
-    scores, unusual, shift = ({place: [] for place in rows} for _ in range(3))
+def evaluate(own, other, prepare):
+    """Return AUC, fraction of OOD images and shift on the internal and the external test set."""
+    rows = {"internal": own["test"], "external": other["test"]}
+    scores, ood, shift = ({test: [] for test in rows} for _ in range(3))
     for seed in range(SEEDS):
         classifier = trained(own, prepare, seed)
-        for place, (x, _) in rows.items():
-            scores[place].append(classifier.predict(prepare(x), verbose=0)[:, 1])
-            unusual[place].append((classifier.ood_pvalue(prepare(x)) <= 0.01).mean())
-            shift[place].append(classifier.distribution_shift(prepare(x)))
+        for test, (x, _) in rows.items():
+            scores[test].append(classifier.predict(prepare(x), verbose=0)[:, 1])
+            ood[test].append((classifier.ood_pvalue(prepare(x)) <= 0.01).mean())
+            shift[test].append(classifier.distribution_shift(prepare(x)))
     result = {}
-    for place, (_, y) in rows.items():
-        each = scores[place]
+    for test, (_, y) in rows.items():
+        each = scores[test]
         value = bootstrap_ci(lambda i, e=each, y=y: np.mean([roc_auc(s[i], y[i]) for s in e]), len(y), 1000)
-        means = {key: round(float(np.mean(own[place])), 3) for key, own in (("unusual", unusual), ("shift", shift))}
-        result[place] = {"auc": value, **means}
+        means = {key: round(float(np.mean(own[test])), 3) for key, own in (("ood_fraction", ood), ("shift", shift))}
+        result[test] = {"auc": value, **means}
     return result
 
 
 def figure(path, found):
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(7, 3.4), layout="constrained")
-    for axis, (name, own) in zip(drawing.subplots(1, 2), found.items(), strict=True):
-        films, labels = own["train"]
-        films = standardize(films)[..., 0]
+    plot = Figure(figsize=(7, 3.4), layout="constrained")
+    for axis, (name, own) in zip(plot.subplots(1, 2), found.items(), strict=True):
+        images, labels = own["train"]
+        images = standardize(images)[..., 0]
         shown = axis.imshow(
-            films[labels == 1].mean(axis=0) - films[labels == 0].mean(axis=0), cmap="RdBu_r", vmin=-0.15, vmax=0.15
+            images[labels == 1].mean(axis=0) - images[labels == 0].mean(axis=0), cmap="RdBu_r", vmin=-0.15, vmax=0.15
         )
-        axis.set(title=f"{name}: {(labels == 1).sum()} less {(labels == 0).sum()} films", xticks=[], yticks=[])
-    drawing.colorbar(shown, ax=drawing.axes, shrink=0.8)
-    drawing.savefig(path, dpi=100)
+        axis.set(title=f"{name}: {(labels == 1).sum()} pneumonia, {(labels == 0).sum()} other", xticks=[], yticks=[])
+    plot.colorbar(shown, ax=plot.axes, shrink=0.8, label="Mean difference, pneumonia − other")
+    plot.savefig(path, dpi=100)
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, out):
-    alone()
-    found = hospitals(data)
+    use_one_core()
+    found = sites(data)
     figure(out.with_suffix(".png"), found)
-    ways = {"as they are": lambda x: x, "standardised": standardize}
+    ways = {"unchanged": lambda x: x, "standardized": standardize}
     model, (first, second) = medzoo.load(NAME), found
-    apart = {
-        way: drift(*(extract_features(model, prepare(found[name]["test"][0]), "both") for name in found))["auc"]
+    drift_auc = {
+        way: detect_drift(*(extract_features(model, prepare(found[name]["test"][0]), "both") for name in found))["auc"]
         for way, prepare in ways.items()
     }
     results, rows = {}, []
-    for home, away in ((first, second), (second, first)):
+    for internal, external in ((first, second), (second, first)):
         for way, prepare in ways.items():
-            own = results[f"{home}, {way}"] = carried(found[home], found[away], prepare)
-            cells = [f(own[place]) for place in ("home", "away") for f in (_auc, _unusual, _shift)]
-            rows.append([home, way, *cells, round(apart[way], 3)])
+            own = results[f"{internal}, {way}"] = evaluate(found[internal], found[external], prepare)
+            cells = [f(own[test]) for test in ("internal", "external") for f in (_auc, _ood, _shift)]
+            rows.append([internal, way, *cells, round(drift_auc[way], 3)])
     single = {
-        name: {k: round(float(roc_auc(v, own["test"][1])), 3) for k, v in numbers(own["test"][0]).items()}
+        name: {k: round(float(roc_auc(v, own["test"][1])), 3) for k, v in image_statistics(own["test"][0]).items()}
         for name, own in found.items()
     }
-    header = ["trained on", "films", "AUC at home", "called unusual", "shift"]
-    header += ["AUC away", "called unusual", "shift", "drift, AUC"]
+    header = ["Training site", "Images", "AUC, internal", "OOD", "shift"]
+    header += ["AUC, external", "OOD", "shift", "drift AUC"]
     tables = [
-        ("Carried over", header, rows),
-        ("What single numbers know", ["", *found], [[k, *(single[n][k] for n in found)] for k in single[first]]),
+        ("Internal and external test sets", header, rows),
+        (
+            "AUC of single image statistics",
+            ["Statistic", *found],
+            [[k, *(single[n][k] for n in found)] for k in single[first]],
+        ),
     ]
-    write(out, "Carry over", tables, {"results": results, "drift": apart, "single": single}, explained())
+    write_page(
+        out,
+        "Cross-site generalization",
+        tables,
+        {"results": results, "drift": drift_auc, "single_statistics": single},
+        description(),
+    )
 
 
 def _auc(own):
     return format_ci(own["auc"], 3)
 
 
-def _unusual(own):
-    return f"{own['unusual']:.0%}"
+def _ood(own):
+    return f"{own['ood_fraction']:.0%}"
 
 
 def _shift(own):

@@ -1,9 +1,9 @@
-"""Which DICOM files are read, with the decoders of `medzoo[dicom]` and without; lossless files against their twins.
+"""DICOM files read with and without the decoders of `medzoo[dicom]`, and equality of lossless encodings.
 
     python benchmarks/dicom.py --data DIR --out benchmarks/dicom
 
-DIR holds DICOM files. Twins are files whose names agree up to the first underscore and that hold lossless pixels of one
-shape and type: the pixels must be equal, bit for bit.
+DIR contains DICOM files. Duplicates are files whose names are equal up to the first underscore and that contain
+losslessly encoded pixels of equal shape and type. Their pixel values must be bit-identical.
 """
 
 import collections
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import write
+from common import write_page
 
 from medzoo.errors import ImageError
 from medzoo.io import jpeg12
@@ -24,12 +24,12 @@ LOSSY += ("1.2.840.10008.1.2.4.203",)
 
 
 def attempt(path):
-    """None if the file, or its first frame, is read; else why not."""
+    """Return `None` if the file, or its first frame, can be read, else the error message."""
     try:
         try:
             read_image(path)
         except ImageError as error:
-            if "say which with frame" not in str(error):
+            if "frame" not in str(error):
                 raise
             read_image(path, frame=0)
     except ImageError as error:
@@ -44,7 +44,7 @@ def syntax(path):
 
 
 def without_extra():
-    """Takes the decoders of the extra away from pydicom."""
+    """Remove the decoders of the extra from pydicom."""
     from pydicom.pixels import decoders
 
     for decoder in {getattr(decoders, name) for name in dir(decoders) if name.endswith("Decoder")}:
@@ -53,8 +53,8 @@ def without_extra():
     jpeg12.register = lambda: None
 
 
-def twins(files):
-    """Yields (stem, number of lossless files, whether their pixels are equal)."""
+def duplicates(files):
+    """Yield `(stem, number of lossless files, whether their pixels are equal)`."""
     groups = collections.defaultdict(list)
     for path in files:
         try:
@@ -72,8 +72,8 @@ def twins(files):
 def figure(path, counts):
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(9, 0.34 * len(counts) + 0.8), layout="constrained")
-    axis = drawing.subplots()
+    plot = Figure(figsize=(9, 0.34 * len(counts) + 0.8), layout="constrained")
+    axis = plot.subplots()
     names = sorted(counts, reverse=True)
     for i, name in enumerate(names):
         files, plain, extra = counts[name]
@@ -84,7 +84,7 @@ def figure(path, counts):
     handles, labels = axis.get_legend_handles_labels()
     axis.legend(handles[:3], labels[:3], frameon=False, fontsize=8, loc="lower right")
     axis.set(xlabel="files")
-    drawing.savefig(path, dpi=120)
+    plot.savefig(path, dpi=120)
 
 
 @click.command(help=__doc__)
@@ -93,8 +93,8 @@ def figure(path, counts):
 def main(data, out):
     warnings.simplefilter("ignore")
     files = sorted(p for p in data.rglob("*") if p.is_file())
-    names = {p: s.name if (s := syntax(p)) else "not said" for p in files}
-    same = list(twins(files))
+    names = {p: s.name if (s := syntax(p)) else "not specified" for p in files}
+    lossless = list(duplicates(files))
     extra = {p: attempt(p) for p in files}
     without_extra()
     plain = {p: attempt(p) for p in files}
@@ -105,26 +105,30 @@ def main(data, out):
     total = tuple(map(sum, zip(*counts.values(), strict=True)))
     figure(out.with_suffix(".png"), counts)
     rows = [[name, *numbers] for name, numbers in counts.items()] + [["all", *total]]
-    refused = [[p.name, why] for p, why in extra.items() if why]
-    header = ["transfer syntax", "files", "read without the extra", 'with `pip install "medzoo[dicom]"`']
+    unreadable = [[p.name, why] for p, why in extra.items() if why]
+    header = ["Transfer syntax", "files", "read without the extra", 'with `pip install "medzoo[dicom]"`']
     tables = [
-        ("Read", header, rows),
-        ("Refused with the extra", ["file", "reason"], refused),
-        ("Lossless twins", ["image", "files", "pixels"], [[s, n, "equal" if e else "DIFFER"] for s, n, e in same]),
+        ("Files read", header, rows),
+        ("Unreadable with the extra", ["File", "error"], unreadable),
+        (
+            "Lossless duplicates",
+            ["Image", "files", "pixels"],
+            [[s, n, "equal" if e else "DIFFER"] for s, n, e in lossless],
+        ),
     ]
     text = (
-        f"{len(files)} real files of every common encoding. What is not read is refused with `ImageError`, which names "
-        "the file, the transfer syntax and what to install; of files with several frames the first is read."
+        f"{len(files)} real files of all common encodings. Files that cannot be read raise `ImageError` with the file "
+        "name, the transfer syntax and the package to install. Of multi-frame files, the first frame is read."
     )
     facts = {
         "files": len(files),
         "read_without_extra": total[1],
         "read_with_extra": total[2],
         "by_syntax": counts,
-        "refused": dict(refused),
-        "twins": [list(t) for t in same],
+        "unreadable": dict(unreadable),
+        "duplicates": [list(t) for t in lossless],
     }
-    write(out, "DICOM files", tables, facts, text)
+    write_page(out, "DICOM files", tables, facts, text)
     click.echo(out.with_suffix(".md").read_text(encoding="utf-8"))
 
 

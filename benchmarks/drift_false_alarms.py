@@ -1,14 +1,15 @@
-"""How often do the drift tests and the OOD p-values raise a false alarm?
+"""False-alarm rates and power of the drift tests, and false-alarm rates of the OOD p-values.
 
     python benchmarks/drift_false_alarms.py --data DIR --before DIR --out benchmarks/drift_false_alarms
 
-DIR of `--data` holds medical_mnist_64.npz; that of `--before` is a checkout of medzoo before the tests were changed.
+DIR of `--data` contains medical_mnist_64.npz; DIR of `--before` is a checkout of medzoo before the tests were changed.
 The sets are random disjoint parts of one set, so there is no drift: of 700 chest X-rays of the test split of Medical
-MNIST (latents of ae-chestxray-64, and its statistics behind `model.ood_pvalue`), and of 20 normally distributed features.
-Each rate is the fraction of 1,000 repetitions in which drift was stated; it should be 5%. The power is that fraction
-where the second set was changed: a gamma of 1.3, or a mean shifted by 0.5 standard deviations. Before, `medzoo drift`
-stated drift at p <= 0.05 or an AUC of 0.6, and `model.shift` warned above 0.5 standard deviations. P-values of single
-images are those of 50 further images of the same set beside so many reference images, over 200 repetitions.
+MNIST (latents of ae-chestxray-64, and its statistics behind `model.ood_pvalue`), and of 20 normally distributed
+features. Each rate is the fraction of 1,000 repetitions in which drift was detected; it should be 5%. The power is that
+fraction where the second set was changed: a gamma of 1.3, or a mean shifted by 0.5 standard deviations. Before, `medzoo
+drift` reported drift at p <= 0.05 or an AUC of 0.6, and `model.shift` warned above 0.5 standard deviations. P-values of
+single images are those of 50 further images of the same set with the stated number of reference images, over 200
+repetitions.
 """
 
 import importlib.util
@@ -17,14 +18,14 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import explained, write
+from common import description, write_page
 
 import medzoo
 from medzoo.data.image_dataset import open_dataset
 from medzoo.data.npz import to_float
 from medzoo.metrics.conformal import conformal_pvalues
 from medzoo.metrics.two_sample import ALPHA, two_sample_test
-from medzoo.models import usual as after
+from medzoo.models import ood as after
 from medzoo.tasks.features import extract_features
 from medzoo.utils.progress import track
 
@@ -33,7 +34,7 @@ SIZES, REFERENCES, GAMMA = (10, 30, 100), (30, 100, 400), 1.3
 
 
 def module(folder, path):
-    """One module of another checkout; what it imports is of this one."""
+    """Return a module of another checkout, which imports from this checkout."""
     spec = importlib.util.spec_from_file_location(f"before_{Path(path).stem}", folder / path)
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
@@ -54,23 +55,23 @@ def method_before(before, old, new, seed):
 
 
 def method_after(old, new, seed):
-    known = after.ReferenceStatistics.of_rows(*old)
-    return two_sample_test(known.scores, known.scores_of_rows(*new), seed=seed) <= ALPHA
+    known = after.ReferenceStatistics.from_components(*old)
+    return two_sample_test(known.scores, known.scores_from_components(*new), seed=seed) <= ALPHA
 
 
-def rate(test, draw, repetitions, said):
-    return float(np.mean([bool(test(*draw(i), i)) for i in track(range(repetitions), said)]))
+def rate(test, sample, repetitions, title):
+    return float(np.mean([bool(test(*sample(i), i)) for i in track(range(repetitions), title)]))
 
 
 def parts(rows, others, size, seed):
-    """Two disjoint sets of so many images; the second from `others`, which is `rows` or changed images."""
+    """Return two disjoint sets of `size` images; the second from `others`, which is `rows` or changed images."""
     order = np.random.default_rng(seed).permutation(len(rows[-1]))
     pair = (order[:size], rows), (order[size : 2 * size], others)
     first, second = (tuple(column[chosen] for column in table) for chosen, table in pair)
     return first, second
 
 
-def alone(rows, others, size, seed):
+def single_table(rows, others, size, seed):
     (first,), (second,) = parts((rows,), (others,), size, seed)
     return first, second
 
@@ -81,14 +82,14 @@ def synthetic(shift, size, seed):
 
 
 def single_images(before, rows, count):
-    """Fraction of held-out images of the same set with p-values up to 0.05 and 0.01, before and after."""
+    """Return the fraction of held-out images with p-values up to 0.05 and 0.01, before and after."""
     found = {"before": [], "after": []}
     for seed in range(200):
         order = np.random.default_rng(seed).permutation(len(rows[-1]))
         known, new = (tuple(column[part] for column in rows) for part in (order[:count], order[count : count + 50]))
         found["before"].append(before.Usual.of(None, [known]).share(None, new))
-        own = after.ReferenceStatistics.of_rows(*known)
-        found["after"].append(conformal_pvalues(own.scores, own.scores_of_rows(*new)))
+        own = after.ReferenceStatistics.from_components(*known)
+        found["after"].append(conformal_pvalues(own.scores, own.scores_from_components(*new)))
     return {
         when: {str(a): round(float((np.concatenate(p) <= a + 1e-9).mean()), 4) for a in (0.05, 0.01)}
         for when, p in found.items()
@@ -98,8 +99,8 @@ def single_images(before, rows, count):
 def figure(path, results):
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(9, 3.4), layout="constrained")
-    for axis, (title, own) in zip(drawing.subplots(1, len(results), sharey=True), results.items(), strict=True):
+    plot = Figure(figsize=(9, 3.4), layout="constrained")
+    for axis, (title, own) in zip(plot.subplots(1, len(results), sharey=True), results.items(), strict=True):
         for when, color in (("before", "#D55E00"), ("after", "#0072B2")):
             axis.plot(SIZES, [own[str(n)]["no drift"][when] for n in SIZES], "o-", color=color, label=when)
             axis.plot(SIZES, [own[str(n)]["drift"][when] for n in SIZES], "s:", color=color, label=f"{when}, power")
@@ -107,15 +108,15 @@ def figure(path, results):
         axis.set_xscale("log")
         axis.set_xticks(SIZES, [f"{n}+{n}" for n in SIZES])
         axis.minorticks_off()
-        axis.set_xlabel("images")
+        axis.set_xlabel("Images")
         axis.set_title(title, fontsize=9)
-    drawing.axes[0].set_ylabel("fraction with drift stated")
-    drawing.axes[0].legend(fontsize=8)
-    drawing.savefig(path, dpi=120)
+    plot.axes[0].set_ylabel("Fraction of sets with detected drift")
+    plot.axes[0].legend(fontsize=8)
+    plot.savefig(path, dpi=120)
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archive.")
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data set.")
 @click.option(
     "--before", required=True, type=click.Path(path_type=Path, exists=True), help="Checkout before the change."
 )
@@ -123,18 +124,22 @@ def figure(path, results):
 @click.option("--repetitions", default=1000, show_default=True)
 def main(data, before, out, repetitions):
     model = medzoo.load(PRESET)
-    collection = open_dataset(data / "medical_mnist_64.npz")
-    chosen = collection.labels("test").ravel() == collection.class_names.index(CLASS)
-    images = to_float(collection.images("test")[chosen])
+    dataset = open_dataset(data / "medical_mnist_64.npz")
+    chosen = dataset.labels("test").ravel() == dataset.class_names.index(CLASS)
+    images = to_float(dataset.images("test")[chosen])
     changed = images**GAMMA
-    rows, moved = (after._seen(model, x) for x in (images, changed))
+    rows, moved = (after._components(model, x) for x in (images, changed))
     latents, moved_latents = (extract_features(model, x) for x in (images, changed))
-    old_drift, old_usual = (module(before, f"medzoo/{path}.py") for path in ("tasks/explore/drift", "models/usual"))
-    old_usual._seen, old_usual.check_images = (lambda _, x: x), (lambda _, x: x)
+    old_drift, old_ood = (module(before, f"medzoo/{path}.py") for path in ("tasks/explore/drift", "models/usual"))
+    old_ood._seen, old_ood.check_images = (lambda _, x: x), (lambda _, x: x)
     command = {"before": partial(command_before, old_drift), "after": command_after}
-    method = {"before": partial(method_before, old_usual), "after": method_after}
+    method = {"before": partial(method_before, old_ood), "after": method_after}
     cases = {
-        "medzoo drift, X-rays": (command, partial(alone, latents, latents), partial(alone, latents, moved_latents)),
+        "medzoo drift, X-rays": (
+            command,
+            partial(single_table, latents, latents),
+            partial(single_table, latents, moved_latents),
+        ),
         "medzoo drift, normal": (command, partial(synthetic, 0.0), partial(synthetic, 0.5)),
         "model.shift, X-rays": (method, partial(parts, rows, rows), partial(parts, rows, moved)),
     }
@@ -144,14 +149,14 @@ def main(data, before, out, repetitions):
             results[title][str(size)] = {
                 kind: {
                     when: rate(
-                        test, partial(draw, size), repetitions if kind == "no drift" else repetitions // 5, title
+                        test, partial(sample, size), repetitions if kind == "no drift" else repetitions // 5, title
                     )
                     for when, test in tests.items()
                 }
-                for kind, draw in (("no drift", same), ("drift", other))
+                for kind, sample in (("no drift", same), ("drift", other))
             }
             click.echo(f"{title}, {size}+{size}: {results[title][str(size)]}")
-    images_alone = {str(count): single_images(old_usual, rows, count) for count in REFERENCES}
+    single = {str(count): single_images(old_ood, rows, count) for count in REFERENCES}
     figure(out.with_suffix(".png"), results)
     sets = [
         [title, f"{n}+{n}", *(f"{own[n][kind][when]:.1%}" for kind in own[n] for when in ("before", "after"))]
@@ -160,13 +165,13 @@ def main(data, before, out, repetitions):
     ]
     single = [
         [n, *(f"{own[when][a]:.1%}" for a in ("0.05", "0.01") for when in ("before", "after"))]
-        for n, own in images_alone.items()
+        for n, own in single.items()
     ]
     header = ["test", "images", "false alarms, before", "after", "power, before", "after"]
     below = ["reference images", "p <= 0.05, before", "after", "p <= 0.01, before", "after"]
-    facts = {"repetitions": repetitions, "sets": results, "images": images_alone}
+    facts = {"repetitions": repetitions, "sets": results, "images": single}
     tables = [("Sets of images", header, sets), ("Single in-distribution images", below, single)]
-    write(out, "False alarms of drift tests and OOD p-values", tables, facts, explained())
+    write_page(out, "False alarms of drift tests and OOD p-values", tables, facts, description())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Values read from real DICOM files and series, compared with those of another version of medzoo.
+"""Pixel values read from real DICOM files and series, compared with those of another version of medzoo.
 
     python benchmarks/file_reading.py --data DIR --before DIR --out benchmarks/file_reading
 
-DIR of `--data` holds the folders `dicom` and `series`, that of `--before` another checkout. Every file (at most three
-frames of each) goes through `read_image`, every series and NIfTI file through `read_volume`, once in each version. The
-tables list what both versions read with equal values (SHA-256 of the array), and every file that they read otherwise.
+DIR of `--data` contains the folders `dicom` and `series`; DIR of `--before` is a checkout of another version. Every
+file (at most three frames of each) is read with `read_image`, every series and NIfTI file with `read_volume`, once in
+each version. The tables list how many files both versions read with equal values (SHA-256 of the array), and every file
+that they read differently.
 """
 
 import json
@@ -50,14 +51,14 @@ print("RESULT" + json.dumps(found))
 
 
 def read_all(checkout, data):
-    """`{file: what was read}` in a process of its own that imports medzoo from a checkout."""
+    """Return `{file: summary of its values}` from a new process that imports medzoo from a checkout."""
     environment = {**os.environ, "PYTHONPATH": str(checkout.resolve()), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", READ, str(data.resolve())]
     done = subprocess.run(command, env=environment, cwd=data, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.rpartition("RESULT")[2])
 
 
-def is_refusal(result):
+def is_error(result):
     return isinstance(result[0], str)
 
 
@@ -66,22 +67,22 @@ def is_refusal(result):
 @click.option("--before", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, before, out):
-    from common import bars, write
+    from common import bar_chart, write_page
 
     old, new = read_all(before, data), read_all(Path(__file__).parents[1], data)
     names = sorted(old.keys() | new.keys())
     pairs = {name: (old.get(name, ["absent", ""]), new.get(name, ["absent", ""])) for name in names}
-    equal = [n for n, (a, b) in pairs.items() if a == b and not is_refusal(a)]
-    refused = [n for n, (a, b) in pairs.items() if is_refusal(a) and is_refusal(b)]
-    differing = [n for n in names if n not in {*equal, *refused}]
-    counts = {"equal values": len(equal), "refused by both": len(refused), "different": len(differing)}
+    equal = [n for n, (a, b) in pairs.items() if a == b and not is_error(a)]
+    unreadable = [n for n, (a, b) in pairs.items() if is_error(a) and is_error(b)]
+    differing = [n for n in names if n not in {*equal, *unreadable}]
+    counts = {"equal values": len(equal), "unreadable in both": len(unreadable), "different": len(differing)}
     rows = [[n, *(" ".join(map(str, result)) for result in pairs[n])] for n in differing]
-    bars(out, list(counts), list(counts.values()), "files and frames")
+    bar_chart(out, list(counts), list(counts.values()), "files and frames")
     tables = [
-        ("", ["result", "files and frames"], [[name, str(n)] for name, n in counts.items()]),
-        ("Read otherwise: shape, minimum, maximum, mean, hash", ["file", "before", "after"], rows),
+        ("", ["Result", "files and frames"], [[name, str(n)] for name, n in counts.items()]),
+        ("Read differently: shape, minimum, maximum, mean, hash", ["File", "before", "after"], rows),
     ]
-    write(out, "Values of files, before and after", tables, {"counts": counts, "before": old, "after": new})
+    write_page(out, "Pixel values before and after", tables, {"counts": counts, "before": old, "after": new})
 
 
 if __name__ == "__main__":

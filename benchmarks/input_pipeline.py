@@ -1,11 +1,11 @@
-"""Does `fit` wait for its images? From folders of 256-pixel PNG and DICOM files.
+"""Time that `fit` waits for images from folders of 256-pixel PNG and DICOM files.
 
     python benchmarks/input_pipeline.py --out benchmarks/input_pipeline
 
-128 drawn films as PNG (8 bits) and as uncompressed DICOM (12 bits, windowed), batches of 16, `vae-chestxray`.
-Waiting: the share of a training epoch that the same epoch takes longer than over images that are in memory already;
-both are trained for three epochs in turns and the quickest of each counts. "reading": images a second through the
-data set alone. With the cache (the default) files are read once, before the first epoch, by all cores.
+128 synthetic phantoms as PNG (8 bits) and as uncompressed DICOM (12 bits, windowed), batches of 16, `vae-chestxray`.
+Waiting is the fraction of an epoch that exceeds the time of the same epoch on images in memory; both are trained for
+three epochs in alternation, and the minimum of each is used. Reading is the throughput of the data set alone in images
+per second. With the cache (the default), files are read once, before the first epoch, on all cores.
 """
 
 import tempfile
@@ -24,11 +24,11 @@ COUNT, SIDE, BATCH = 128, 256, 16
 def write_files(folder, kind):
     from medzoo.data.phantom import chest_phantom
 
-    films = [chest_phantom(SIDE, seed)[..., 0] for seed in range(32)]
+    phantoms = [chest_phantom(SIDE, seed)[..., 0] for seed in range(32)]
     for i in range(COUNT):
-        film = np.roll(films[i % len(films)], i // len(films), axis=1)
+        image = np.roll(phantoms[i % len(phantoms)], i // len(phantoms), axis=1)
         if kind == "PNG":
-            Image.fromarray((film * 255).astype("uint8")).save(folder / f"{i:04d}.png")
+            Image.fromarray((image * 255).astype("uint8")).save(folder / f"{i:04d}.png")
             continue
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
@@ -40,7 +40,7 @@ def write_files(folder, kind):
         data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
         data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
         data.WindowCenter, data.WindowWidth = 2048, 4096
-        data.PixelData = (film * 4095).astype("<u2").tobytes()
+        data.PixelData = (image * 4095).astype("<u2").tobytes()
         data.save_as(folder / f"{i:04d}.dcm", enforce_file_format=True)
 
 
@@ -48,7 +48,7 @@ def write_files(folder, kind):
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(out):
     import tensorflow as tf
-    from common import bars, seconds, write
+    from common import bar_chart, seconds, write_page
 
     import medzoo
 
@@ -76,8 +76,8 @@ def main(out):
                 rows.append({"kind": kind, "cache": cache, "first_reading": first, "reading": reading})
                 rows[-1] |= {"fit": COUNT / fit, "waiting": waiting}
                 click.echo(str(rows[-1]))
-    header = ["files", "cache", "before the first epoch, seconds", "reading, images a second"]
-    header += ["fit, images a second", "waiting"]
+    header = ["Files", "cache", "before the first epoch, seconds", "reading, images per second"]
+    header += ["fit, images per second", "waiting"]
     table = [
         [
             r["kind"],
@@ -89,13 +89,13 @@ def main(out):
         ]
         for r in rows
     ]
-    bars(
+    bar_chart(
         out,
         [f"{r['kind']}, {'cached' if r['cache'] else 'read each epoch'}" for r in rows],
         [round(100 * r["waiting"], 1) for r in rows],
-        "share of an epoch spent waiting for images, %",
+        "Fraction of an epoch spent waiting for images (%)",
     )
-    write(out, "The input pipeline", [("", header, table)], {"results": rows})
+    write_page(out, "Input pipeline", [("", header, table)], {"results": rows})
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Encode and decode of 256-pixel images beside MedVAE's network and torchxrayvision's.
+"""Compute of encoding and decoding 256-pixel images, compared with the networks of MedVAE and torchxrayvision.
 
     python benchmarks/model_comparison.py --data chestxray_256.npz --out benchmarks/model_comparison
 
-MedVAE (Varma et al. 2025, arXiv:2502.14753), f = 8, one latent channel: diffusers' AutoencoderKL with the widths of
-its configuration (128 x 1, 2, 4, 4; two residual blocks a stage; attention in the middle), random weights.
-torchxrayvision's ResNetAE101 (Cohen et al. 2022), random weights, at its own 224 pixels. One process each; images in
-batches of 4 through encode and decode, the quickest of five rounds counts. Multiply-adds are counted by PyTorch's
-FlopCounterMode, ours by running the same model on Keras' PyTorch backend. PSNR is of test films, where weights exist;
-without weights nothing is said about the others' pictures, which cost more and may well be better.
+MedVAE (Varma et al. 2025, arXiv:2502.14753), f = 8, one latent channel: AutoencoderKL of diffusers with the widths of
+its configuration (128 x 1, 2, 4, 4; two residual blocks per stage; attention in the middle block), random weights.
+torchxrayvision: ResNetAE101 (Cohen et al. 2022), random weights, at its own 224 pixels. Each model runs in its own
+process and encodes and decodes batches of 4 images; times are minima of five rounds. Multiply-accumulate operations
+(MACs) are counted by PyTorch's FlopCounterMode, those of medzoo by running the same model on the PyTorch backend of
+Keras. PSNR is that of test images. Reconstruction quality of MedVAE and torchxrayvision was not evaluated because their
+weights were not available.
 """
 
 import importlib
@@ -41,7 +42,7 @@ def medvae():
 
 
 def xrv():
-    # Its __init__ imports torchvision for the data sets; the autoencoder needs none.
+    # The __init__ of torchxrayvision imports torchvision for its data sets; the autoencoder does not need it.
     package = types.ModuleType("torchxrayvision")
     package.__path__ = list(importlib.util.find_spec("torchxrayvision").submodule_search_locations)
     sys.modules["torchxrayvision"] = package
@@ -50,9 +51,9 @@ def xrv():
 
 
 def measure(name):
-    """Prints what one model costs, as JSON."""
+    """Print parameters, MACs per pixel and throughput of one model as JSON."""
     import torch
-    from common import quickest
+    from common import min_seconds
     from torch.utils.flop_counter import FlopCounterMode
 
     if name in OURS:
@@ -78,38 +79,42 @@ def measure(name):
         with FlopCounterMode(display=False) as counter:
             run()
         macs = counter.get_total_flops() / 2 / BATCH / side**2
-    spent = quickest(run, ROUNDS)
+    spent = min_seconds(run, ROUNDS)
     facts = {"name": name, "backend": backend, "side": side, "parameters": parameters, "macs_per_pixel": macs}
     print(json.dumps({**facts, "images_per_second": BATCH / spent}))
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(exists=True), help="Test films, 256 pixels, for the PSNR.")
+@click.option("--data", required=True, type=click.Path(exists=True), help="Test images of 256 pixels, for the PSNR.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, out):
-    from common import bars, in_process, write
+    from common import bar_chart, run_in_process, write_page
 
     import medzoo
     from medzoo.data.npz import load_npz, to_float
     from medzoo.metrics.image import psnr
 
     rows = [
-        in_process(f"import others; others.measure({name!r})", "torch") for name in ("MedVAE", "torchxrayvision", *OURS)
+        run_in_process(f"import model_comparison as m; m.measure({name!r})", "torch")
+        for name in ("MedVAE", "torchxrayvision", *OURS)
     ]
     macs = {row["name"]: row["macs_per_pixel"] for row in rows}
     rows += [
-        {**in_process(f"import others; others.measure({name!r})", "tensorflow"), "macs_per_pixel": macs[name]}
+        {
+            **run_in_process(f"import model_comparison as m; m.measure({name!r})", "tensorflow"),
+            "macs_per_pixel": macs[name],
+        }
         for name in OURS
     ]
-    films = to_float(load_npz(data, "test"))
-    quality = {n: float(np.mean(psnr(films, medzoo.load(n).reconstruct(films)))) for n in OURS}
+    images = to_float(load_npz(data, "test"))
+    quality = {n: float(np.mean(psnr(images, medzoo.load(n).reconstruct(images)))) for n in OURS}
     medvae_speed = rows[0]["images_per_second"] * rows[0]["side"] ** 2
     for row in rows:
         row["megapixels_per_second"] = row["images_per_second"] * row["side"] ** 2 / 1e6
         row["to_medvae"] = row["megapixels_per_second"] * 1e6 / medvae_speed
         row["psnr"] = quality.get(row["name"])
-    header = ["model", "backend", "side", "parameters, M", "multiply-adds a pixel", "images a second"]
-    header += ["megapixels a second", "to MedVAE", "PSNR, dB", "dB per thousand multiply-adds a pixel"]
+    header = ["Model", "backend", "image size (pixels)", "parameters (M)", "MACs per pixel", "images per second"]
+    header += ["megapixels per second", "relative to MedVAE", "PSNR (dB)", "dB per thousand MACs per pixel"]
     table = [
         [
             r["name"],
@@ -126,8 +131,8 @@ def main(data, out):
         for r in rows
     ]
     names = [f"{r['name']}, {r['backend']}" for r in rows]
-    bars(out, names, [round(r["to_medvae"], 1) for r in rows], "pixels a second, MedVAE's network = 1")
-    write(out, "Beside other autoencoders", [("", header, table)], {"results": rows})
+    bar_chart(out, names, [round(r["to_medvae"], 1) for r in rows], "Throughput relative to MedVAE")
+    write_page(out, "Comparison with other autoencoders", [("", header, table)], {"results": rows})
     for row in table:
         click.echo(" | ".join(map(str, row)))
 

@@ -1,16 +1,18 @@
-"""Compressed films of two hospitals: our codec beside the formats that everyone has.
+"""Rate–distortion of the learned codec on chest X-rays of two sites, compared with standard formats.
 
     python benchmarks/rate_distortion.py --data DIR --cache DIR --out benchmarks/rate_distortion
 
-DIR holds chestxray_256.npz (102 test films of a hospital that the codec learned from) and jsrt_256.npz (80 of another
-one). Whole files, one film each, grey, 8 bits: `medzoo.compress`; JPEG, JPEG 2000 (its own rate control), WebP and AVIF
-(speed 2, 4:0:0) by Pillow; JPEG XL and JPEG-LS by imagecodecs. Bjøntegaard's difference: bits of our codec for equal
-PSNR, or equal MS-SSIM, as a share of the other's; logarithm of the rate along monotone cubics (PCHIP), over what both
-reach of 30 to 44 dB; mean over films and 95% interval; negative: ours is smaller. Pace: megapixels a second on one
-core, encoding and decoding, relative to each other in one run; of our codec also on all cores, 64 films in one call,
-and a mosaic of films as large as a radiograph. Lossless also on the grey images of 16 bits in DIR/dicom (NEMA's
-compression set and pydicom's: CT, MR, CR, XA, NM), JPEG XL with a great effort (9, beyond a megapixel 7) and with its
-usual one (7), of which ours takes the smaller; to the other formats negative numbers are given less the smallest.
+DIR contains chestxray_256.npz (102 test images of a site that the codec was trained on) and jsrt_256.npz (80 images of
+another site). Rates are those of complete files with one grayscale image of 8 bits: `medzoo.compress`; JPEG, JPEG 2000
+(its own rate control), WebP and AVIF (speed 2, 4:0:0) by Pillow; JPEG XL and JPEG-LS by imagecodecs. The Bjøntegaard
+difference is the number of bits of the codec at equal PSNR, or equal MS-SSIM, relative to the other format; the
+logarithm of the rate is interpolated by monotone cubics (PCHIP) over the common range within 30 to 44 dB; mean over
+images and 95% interval; negative values favor the codec. Throughput is in megapixels per second on one core, encoding
+and decoding, in one run; for the codec also on all cores, with 64 images in one call and a mosaic of images with the
+size of a radiograph. Lossless compression is also evaluated on the grayscale images of 16 bits in DIR/dicom
+(compression sets of NEMA and pydicom: CT, MR, CR, XA, NM), with JPEG XL at high effort (9, above one megapixel 7) and
+at default effort (7), of which medzoo keeps the smaller file. For the other formats, images with negative values are
+shifted by their minimum.
 """
 
 import io
@@ -22,8 +24,8 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
+from common import cached, description, run_in_process, seconds, write_page
 from PIL import Image
-from common import explained, in_process, remembered, seconds, write
 
 import medzoo
 from medzoo import metrics
@@ -34,12 +36,12 @@ from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
 from medzoo.tasks.compress.lossless import GREAT, LARGE, USUAL
 
 CODEC, RANGE = "codec-chestxray", (30.0, 44.0)
-QUICK = "JPEG XL, usual effort"
-HOSPITALS = {"NIH, test films": "chestxray_256.npz", "JSRT, never trained on": "jsrt_256.npz"}
+DEFAULT_EFFORT = "JPEG XL, default effort"
+SITES = {"NIH test split": "chestxray_256.npz", "JSRT (external)": "jsrt_256.npz"}
 
 
 def pillow(kind, settings, **options):
-    """`[(encode, decode)]` of a format of Pillow's."""
+    """Return `[(encode, decode)]` of a format of Pillow."""
 
     def of(own):
         def encode(image):
@@ -53,7 +55,7 @@ def pillow(kind, settings, **options):
 
 
 def formats():
-    """`{name: [(encode, decode) for each setting]}` of what loses something, and of what loses nothing."""
+    """Return `{name: [(encode, decode) per setting]}` of lossy formats, and of lossless ones."""
     import imagecodecs as ic
 
     codec = medzoo.load(CODEC)
@@ -79,7 +81,7 @@ def formats():
             lambda x: ic.jpegxl_encode(x, lossless=True, effort=GREAT if x.size <= LARGE else USUAL),
             ic.jpegxl_decode,
         ),
-        QUICK: (lambda x: ic.jpegxl_encode(x, lossless=True, effort=USUAL), ic.jpegxl_decode),
+        DEFAULT_EFFORT: (lambda x: ic.jpegxl_encode(x, lossless=True, effort=USUAL), ic.jpegxl_decode),
         "JPEG-LS": (ic.jpegls_encode, ic.jpegls_decode),
         "JPEG 2000": pillow("JPEG2000", [{}], irreversible=False, no_jp2=True)[0],
         "PNG": pillow("PNG", [{}], optimize=True)[0],
@@ -92,8 +94,8 @@ def _ours(codec):
     return lambda data: medzoo.decompress(data, codec)[0]
 
 
-def measured(images, encode, decode):
-    """Of each film bits a pixel, PSNR and MS-SSIM, `(N, 3)`; and megapixels a second each way."""
+def evaluate(images, encode, decode):
+    """Return bits per pixel, PSNR and MS-SSIM per image, `(N, 3)`, and megapixels per second in both directions."""
     start = time.perf_counter()
     files = [encode(image) for image in images]
     middle = time.perf_counter()
@@ -102,15 +104,16 @@ def measured(images, encode, decode):
     bits = np.array([8 * len(data) for data in files]) / images[0].size
     truth, found = to_float(images)[..., None], to_float(back)[..., None]
     quality = [metrics.per_image(f, truth, found) for f in (metrics.psnr, metrics.ms_ssim)]
-    pace = images.size / 1e6 / np.array([middle - start, end - middle])
-    return {"films": np.stack([bits, *quality], axis=1), "pace": pace}
+    throughput = images.size / 1e6 / np.array([middle - start, end - middle])
+    return {"images": np.stack([bits, *quality], axis=1), "throughput": throughput}
 
 
 def bjontegaard(ours, other, column):
-    """Relative difference of bits of each film, `(N,)`; NaN where the two reach no common quality.
+    """Return the Bjøntegaard difference of the bits of each image, `(N,)`; NaN without a common range of quality.
 
     Args:
-        ours, other: `(settings, N, 3)`.
+        ours: Results of the codec, shape `(settings, N, 3)`.
+        other: Results of another format, shape `(settings, N, 3)`.
         column: 1 for PSNR, 2 for MS-SSIM (in dB, -10 lg(1 - x)).
     """
     from scipy.interpolate import PchipInterpolator
@@ -122,8 +125,8 @@ def bjontegaard(ours, other, column):
         return quality[order][keep], np.log(points[:, 0])[order][keep]
 
     result = []
-    for film in range(ours.shape[1]):
-        (a, rate_a), (b, rate_b) = (curve(points[:, film]) for points in (ours, other))
+    for i in range(ours.shape[1]):
+        (a, rate_a), (b, rate_b) = (curve(points[:, i]) for points in (ours, other))
         low, high = max(a[0], b[0]), min(a[-1], b[-1])
         if column == 1:
             low, high = max(low, RANGE[0]), min(high, RANGE[1])
@@ -138,46 +141,46 @@ def bjontegaard(ours, other, column):
 def figure(path, curves):
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(11, 4.5), layout="constrained")
-    for axis, (hospital, lossy) in zip(drawing.subplots(1, 2, sharey=True), curves.items(), strict=True):
+    plot = Figure(figsize=(11, 4.5), layout="constrained")
+    for axis, (site, lossy) in zip(plot.subplots(1, 2, sharey=True), curves.items(), strict=True):
         for name, points in lossy.items():
             bits, quality, _ = points.mean(axis=1).T
             order = np.argsort(bits)
             own = {"marker": "o", "linewidth": 2} if name == CODEC else {"linestyle": "--", "linewidth": 1}
             axis.plot(bits[order], quality[order], label=name, **own)
-        axis.set(xscale="log", xlabel="bits per pixel", title=hospital)
+        axis.set(xscale="log", xlabel="Rate (bpp)", title=site)
         axis.set_xticks((0.05, 0.1, 0.2, 0.5), ("0.05", "0.1", "0.2", "0.5"))
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    drawing.axes[0].set_ylabel("PSNR, dB")
-    drawing.axes[1].legend(frameon=False)
-    drawing.savefig(path, dpi=100)
+    plot.axes[0].set_ylabel("PSNR (dB)")
+    plot.axes[1].legend(frameon=False)
+    plot.savefig(path, dpi=100)
 
 
 def on_all_cores(data):
-    """`{images: (megapixels a second to compress, to restore)}`, in a process that may use all cores."""
-    films = load_npz(data / HOSPITALS["JSRT, never trained on"], "test")[:64, ..., 0]
-    mosaic = np.tile(films.reshape(8, 8, 256, 256).transpose(0, 2, 1, 3).reshape(2048, 2048), (2, 2))[:3000, :2500]
+    """Return `{images: (megapixels per second encoding, decoding)}` in a process that may use all cores."""
+    images = load_npz(data / SITES["JSRT (external)"], "test")[:64, ..., 0]
+    mosaic = np.tile(images.reshape(8, 8, 256, 256).transpose(0, 2, 1, 3).reshape(2048, 2048), (2, 2))[:3000, :2500]
     codec, found = medzoo.load(CODEC), {}
-    for name, images in {"64 films of 256 pixels": list(films), "one film of 3000×2500 pixels": [mosaic]}.items():
-        coded = medzoo.compress(images, codec)  # once before the clock runs
-        pixels = sum(image.size for image in images) / 1e6
-        times = seconds(partial(medzoo.compress, images, codec)), seconds(partial(medzoo.decompress, coded))
+    for name, group in {"64 images of 256 pixels": list(images), "one image of 3000×2500 pixels": [mosaic]}.items():
+        coded = medzoo.compress(group, codec)  # once before timing
+        pixels = sum(image.size for image in group) / 1e6
+        times = seconds(partial(medzoo.compress, group, codec)), seconds(partial(medzoo.decompress, coded))
         found[name] = [pixels / t for t in times]
     return found
 
 
-def of_dicom(folder, exact):
-    """Bits a pixel of each grey DICOM image of 16 bits, `{format: (N,)}`; the first of those that are equal."""
+def dicom_rates(folder, exact):
+    """Return bits per pixel of each distinct 16-bit grayscale DICOM image, `{format: (N,)}`."""
     images = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
             image = read_stored(path)
-        except ImageError:  # colour, several frames
+        except ImageError:  # color or multi-frame
             continue
         if image.itemsize == 2:
             images.setdefault(image.tobytes(), image)
-    found = {name: [] for name in ("medzoo, lossless", "JPEG XL", QUICK, "JPEG-LS", "JPEG 2000")}
+    found = {name: [] for name in ("medzoo, lossless", "JPEG XL", DEFAULT_EFFORT, "JPEG-LS", "JPEG 2000")}
     for image in images.values():
         plain = (image.astype("int32") - min(0, int(image.min()))).astype("uint16")
         for name, bits in found.items():
@@ -187,84 +190,92 @@ def of_dicom(folder, exact):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
-@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
+@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder of intermediate results.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, cache, out):
     code = f"import json, pathlib, rate_distortion as r; print(json.dumps(r.on_all_cores(pathlib.Path({str(data)!r}))))"
-    together = in_process(code, keras.backend.backend())
+    all_cores = run_in_process(code, keras.backend.backend())
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     cache.mkdir(parents=True, exist_ok=True)
     lossy, exact = formats()
-    curves, lossless, pace = {}, {}, {}
-    for hospital, archive in HOSPITALS.items():
+    curves, lossless, throughput = {}, {}, {}
+    for site, archive in SITES.items():
         images = load_npz(data / archive, "test")[..., 0]
 
         def of(name, setting, pair, images=images, archive=archive):
-            return remembered(cache, [archive, name, setting], lambda: measured(images, *pair))
+            return cached(cache, [archive, name, setting], lambda: evaluate(images, *pair))
 
         found = {name: [of(name, i, pair) for i, pair in enumerate(pairs)] for name, pairs in lossy.items()}
-        curves[hospital] = {name: np.stack([own["films"] for own in each]) for name, each in found.items()}
-        pace |= {name: np.mean([own["pace"] for own in each], axis=0) for name, each in found.items()}
+        curves[site] = {name: np.stack([own["images"] for own in each]) for name, each in found.items()}
+        throughput |= {name: np.mean([own["throughput"] for own in each], axis=0) for name, each in found.items()}
         found = {name: of(f"exact {name}", 0, pair) for name, pair in exact.items()}
-        lossless[hospital] = {name: own["films"][:, 0] for name, own in found.items()}
-        pace |= {f"{name} (lossless)" if name in lossy else name: own["pace"] for name, own in found.items()}
-    lossless["DICOM, 16 bits"] = remembered(cache, ["dicom"], lambda: of_dicom(data / "dicom", exact))
+        lossless[site] = {name: own["images"][:, 0] for name, own in found.items()}
+        throughput |= {
+            f"{name} (lossless)" if name in lossy else name: own["throughput"] for name, own in found.items()
+        }
+    lossless["DICOM, 16 bits"] = cached(cache, ["dicom"], lambda: dicom_rates(data / "dicom", exact))
     figure(out.with_suffix(".png"), curves)
-    save(out, curves, lossless, pace, together)
+    save(out, curves, lossless, throughput, all_cores)
 
 
-def save(out, curves, lossless, pace, together):
+def save(out, curves, lossless, throughput, all_cores):
     differences, rows = {}, []
-    for hospital, lossy in curves.items():
+    for site, lossy in curves.items():
         for name in list(lossy)[1:]:
             both = [bjontegaard(lossy[CODEC], lossy[name], column) for column in (1, 2)]
             both = [bootstrap_mean_ci(values[np.isfinite(values)]) for values in both]
-            differences[f"{hospital}, {name}"] = dict(zip(("psnr", "ms_ssim"), both, strict=True))
-            rows.append([hospital, name, *(_percent(value) for value in both)])
+            differences[f"{site}, {name}"] = dict(zip(("psnr", "ms_ssim"), both, strict=True))
+            rows.append([site, name, *(_percent(value) for value in both)])
     names = list(next(iter(lossless.values())))
     exact = [
         [name, *(format_ci(bootstrap_mean_ci(own[name]), 3) if name in own else "" for own in lossless.values())]
         for name in names
     ]
-    beside = []
+    comparison = []
     for images, own in lossless.items():
-        for other in ("JPEG XL", QUICK):
+        for other in ("JPEG XL", DEFAULT_EFFORT):
             ratio = own[names[0]] / np.minimum(own[other], own["JPEG-LS"])
-            shares = f"{np.mean(ratio <= 1):.0%}", f"{ratio.max() - 1:+.2%}"
-            beside.append([f"{images} ({len(ratio)})", other, _percent(bootstrap_mean_ci(ratio - 1), 2), *shares])
-    quickest = max(both[0] for both in pace.values())
-    paces = [[name, f"{a:.2f}", f"{b:.2f}", f"1/{quickest / a:.0f}"] for name, (a, b) in pace.items()]
+            fractions = f"{np.mean(ratio <= 1):.0%}", f"{ratio.max() - 1:+.2%}"
+            comparison.append(
+                [f"{images} ({len(ratio)})", other, _percent(bootstrap_mean_ci(ratio - 1), 2), *fractions]
+            )
+    fastest = max(both[0] for both in throughput.values())
+    speeds = [[name, f"{a:.2f}", f"{b:.2f}", f"1/{fastest / a:.0f}"] for name, (a, b) in throughput.items()]
     points = [
-        [hospital, name, *(f"{value:.{n}f}" for value, n in zip(own.mean(axis=0), (3, 2, 4), strict=True))]
-        for hospital, lossy in curves.items()
+        [site, name, *(f"{value:.{n}f}" for value, n in zip(own.mean(axis=0), (3, 2, 4), strict=True))]
+        for site, lossy in curves.items()
         for name, settings in lossy.items()
         for own in settings
     ]
     tables = [
-        (f"Bits of {CODEC} beside the others'", ["films", "", "equal PSNR", "equal MS-SSIM"], rows),
-        ("Lossless, and with a largest error: bits a pixel", ["", *lossless], exact),
+        (f"Bits of {CODEC} relative to other formats", ["Images", "Format", "equal PSNR", "equal MS-SSIM"], rows),
+        ("Lossless and near-lossless compression: bits per pixel", ["Method", *lossless], exact),
         (
-            "medzoo, lossless, beside the smaller of JPEG XL and JPEG-LS: their bytes, our head and checksum",
-            ["images", "JPEG XL", "bits", "not larger", "at most"],
-            beside,
+            "medzoo, lossless, relative to the smaller of JPEG XL and JPEG-LS: the same bytes plus header and checksum",
+            ["Images", "JPEG XL", "bits", "not larger", "maximum"],
+            comparison,
         ),
-        ("Megapixels a second", ["", "to compress", "to restore", "compressing, to the quickest"], paces),
         (
-            f"{CODEC} on all cores: megapixels a second",
-            ["", "to compress", "to restore"],
-            [[name, *(f"{value:.2f}" for value in both)] for name, both in together.items()],
+            "Throughput in megapixels per second",
+            ["Method", "encoding", "decoding", "encoding, relative to the fastest"],
+            speeds,
         ),
-        ("Points of the curves", ["films", "", "bits a pixel", "PSNR, dB", "MS-SSIM"], points),
+        (
+            f"{CODEC} on all cores: megapixels per second",
+            ["Images", "encoding", "decoding"],
+            [[name, *(f"{value:.2f}" for value in both)] for name, both in all_cores.items()],
+        ),
+        ("Operating points", ["Images", "Format", "bits per pixel", "PSNR (dB)", "MS-SSIM"], points),
     ]
     facts = {
         "bjontegaard": differences,
         "lossless": {name: {k: bootstrap_mean_ci(bits) for k, bits in own.items()} for name, own in lossless.items()},
-        "pace": {k: list(map(float, v)) for k, v in pace.items()},
-        "pace_on_all_cores": together,
+        "throughput": {k: list(map(float, v)) for k, v in throughput.items()},
+        "throughput_on_all_cores": all_cores,
     }
-    write(out, "Rate and distortion", tables, facts, explained())
+    write_page(out, "Rate–distortion", tables, facts, description())
 
 
 def _percent(value, digits=1):

@@ -32,7 +32,7 @@ from medzoo.training.trainer import training_schedule
 
 ORGANS = {"lungs": (1, 2), "heart": (4,), "clavicles": (8, 16)}
 TASKS = {
-    "chest films": {
+    "chest X-ray": {
         "model": "ae-chestxray",
         "counts": {10: (300, (0, 1, 2)), 104: (1000, (0, 1, 2))},  # training images: (steps, seeds)
         "batch": 8,
@@ -45,13 +45,13 @@ TASKS = {
         "names": ("anterior", "posterior"),
     },
 }
-WAYS = {"pretrained": True, "random weights": False}
+INITIALIZATIONS = {"pretrained": True, "from scratch": False}
 PUBLISHED = {"lungs": 0.950, "heart": 0.882, "clavicles": 0.868}  # Jaccard overlap
 
 
 @lru_cache(1)
 def read(data, task):
-    """`{split: (images, masks)}` of the training and the test split; organs' masks `(N, H, W, 3)`."""
+    """Return `{split: (images, masks)}` of the training and test split; masks of organs are `(N, H, W, 3)`."""
     found = {}
     for split in ("train", "test"):
         if task == "hippocampus":
@@ -70,24 +70,24 @@ def read(data, task):
     return found
 
 
-def trained(data, task, way, count, seed):
-    """Dice of each test image and structure, `(N, K)`."""
+def trained(data, task, init, count, seed):
+    """Return the Dice coefficients of each test image and structure, `(N, K)`."""
     own, splits = TASKS[task], read(data, task)
     steps, _ = own["counts"][count]
-    films = task != "hippocampus"
+    overlapping = task != "hippocampus"
     images, masks = splits["train"]
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
     images, masks = images[chosen], masks[chosen]
-    if films:
+    if overlapping:
         images, masks = center_crop_resize(images, (128, 128)), masks[:, ::2, ::2]
     keras.utils.set_random_seed(seed)
-    classes = len(own["names"]) if films else 1 + len(own["names"])
-    model = medzoo.Segmenter.from_pretrained(own["model"], classes, WAYS[way], multi_label=films)
+    classes = len(own["names"]) if overlapping else 1 + len(own["names"])
+    model = medzoo.Segmenter.from_pretrained(own["model"], classes, INITIALIZATIONS[init], multi_label=overlapping)
     model.compile(keras.optimizers.Adam(training_schedule(2e-3, steps), global_clipnorm=1.0))
     pairs = AugmentedSegmentationDataset(images, masks, own["batch"], steps, seed)
     model.fit(pairs, epochs=1, shuffle=False, verbose=0)
     images, truth = splits["test"]
-    if not films:
+    if not overlapping:
         found = model.segment(images)
         return np.stack([dice(truth, found, k) for k in range(1, classes)], axis=1)
     found = model.predict(center_crop_resize(images, (128, 128)), verbose=0)
@@ -103,60 +103,66 @@ def job(arguments):
 def figure(path, results):
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(4 * sum(len(TASKS[t]["names"]) for t in results), 3.2), layout="constrained")
-    places = [(task, name) for task in results for name in TASKS[task]["names"]]
-    for axis, (task, name) in zip(drawing.subplots(1, len(places)), places, strict=True):
-        for way in WAYS:
-            own = [results[task][count][way][name] for count in TASKS[task]["counts"]]
+    plot = Figure(figsize=(4 * sum(len(TASKS[t]["names"]) for t in results), 3.2), layout="constrained")
+    panels = [(task, name) for task in results for name in TASKS[task]["names"]]
+    for axis, (task, name) in zip(plot.subplots(1, len(panels)), panels, strict=True):
+        for init in INITIALIZATIONS:
+            own = [results[task][count][init][name] for count in TASKS[task]["counts"]]
             means = np.array([m["mean"] for m in own])
             ends = np.array([m["interval"] for m in own]).T
-            axis.errorbar(list(TASKS[task]["counts"]), means, np.abs(ends - means), fmt="o-", capsize=3, label=way)
-        axis.set(xscale="log", xlabel=f"training images, {task}", ylabel="Dice", title=name)
+            axis.errorbar(list(TASKS[task]["counts"]), means, np.abs(ends - means), fmt="o-", capsize=3, label=init)
+        axis.set(xscale="log", xlabel=f"Training images, {task}", ylabel="Dice", title=name)
         axis.set_xticks(list(TASKS[task]["counts"]), [str(n) for n in TASKS[task]["counts"]])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
-    drawing.savefig(path, dpi=90)
+    plot.savefig(path, dpi=90)
 
 
 def published(found):
-    """Jaccard overlap with all training films, from Dice image by image."""
-    task, cells = "chest films", []
+    """Return the table of Jaccard overlaps with all training images, computed from Dice per image."""
+    task, cells = "chest X-ray", []
     count, (_, seeds) = max(TASKS[task]["counts"].items())
-    for way in WAYS:
-        overlap = np.mean([found[task, way, count, s] / (2 - found[task, way, count, s]) for s in seeds], axis=0)
-        cells.append([way, *(format_ci(bootstrap_mean_ci(overlap[:, k]), 3) for k in range(len(PUBLISHED)))])
+    for init in INITIALIZATIONS:
+        overlap = np.mean([found[task, init, count, s] / (2 - found[task, init, count, s]) for s in seeds], axis=0)
+        cells.append([init, *(format_ci(bootstrap_mean_ci(overlap[:, k]), 3) for k in range(len(PUBLISHED)))])
     cells.append(["Novikov et al. 2018", *(f"{value:.3f}" for value in PUBLISHED.values())])
-    return f"{task}, {count} training images: Jaccard overlap", ["", *PUBLISHED], cells
+    return f"{task}, {count} training images: Jaccard overlap", ["Initialization", *PUBLISHED], cells
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder with the archives.")
-@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder for what was reached.")
-@click.option("--jobs", default=2, show_default=True, help="Processes, one core each.")
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
+@click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder of intermediate results.")
+@click.option("--jobs", default=2, show_default=True, help="Number of processes, one core each.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(data, cache, jobs, out):
     cache.mkdir(parents=True, exist_ok=True)
-    every = [(t, w, n, s) for t in TASKS for n, (_, seeds) in TASKS[t]["counts"].items() for s in seeds for w in WAYS]
+    every = [
+        (t, w, n, s)
+        for t in TASKS
+        for n, (_, seeds) in TASKS[t]["counts"].items()
+        for s in seeds
+        for w in INITIALIZATIONS
+    ]
     with ProcessPoolExecutor(jobs, get_context("spawn"), use_one_core) as pool:
         found = dict(zip(every, pool.map(job, [(cache, data, *key) for key in every]), strict=True))
     results, tables = {}, []
     for task, own in TASKS.items():
         names, results[task], cells = own["names"], {}, []
         for count, (steps, seeds) in own["counts"].items():
-            mean = {way: np.mean([found[task, way, count, s] for s in seeds], axis=0) for way in WAYS}
-            mean["pretrained less random"] = mean["pretrained"] - mean["random weights"]
+            mean = {init: np.mean([found[task, init, count, s] for s in seeds], axis=0) for init in INITIALIZATIONS}
+            mean["difference"] = mean["pretrained"] - mean["from scratch"]
             results[task][count] = {
                 row: {name: bootstrap_mean_ci(values[:, k]) for k, name in enumerate(names)}
                 for row, values in mean.items()
             }
             first = [count, steps, len(seeds)]
             cells += [[*first, row, *(format_ci(m[n], 3) for n in names)] for row, m in results[task][count].items()]
-        header = ["training images", "steps", "seeds", "", *names]
-        tables.append((f"{task}, on the encoder of {own['model']}", header, cells))
+        header = ["Training images", "steps", "seeds", "Initialization", *names]
+        tables.append((f"{task}, encoder of {own['model']}", header, cells))
     tables.append(published(found))
     figure(out.with_suffix(".png"), results)
-    write_page(out, "Segment", tables, {"backend": keras.backend.backend(), "results": results}, description())
+    write_page(out, "Segmentation", tables, {"backend": keras.backend.backend(), "results": results}, description())
 
 
 if __name__ == "__main__":

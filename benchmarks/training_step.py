@@ -1,12 +1,12 @@
-"""A training step, beside the same network as a plain Keras model and in plain PyTorch.
+"""Time of a training step, compared with the same network as a functional Keras model and in plain PyTorch.
 
     python benchmarks/training_step.py --out benchmarks/training_step
 
-The default convolutional autoencoder and VAE of medzoo, 64 pixels, batches of 32, Adam. "functional": the same layers
-of Keras' own in a functional model, with a compiled loss (for the VAE: a layer that adds the KL term) and PSNR as a
-metric. "plain PyTorch": the same network as a torch.nn.Module and a loop written by hand, which reports nothing. Each
-backend has a process of its own; within it the variants take turns, one epoch of 10 steps each, and the quickest of
-ten epochs counts. All variants must have as many parameters, or nothing is timed.
+The default convolutional autoencoder and VAE of medzoo, 64 pixels, batches of 32, Adam. "functional": the same network
+from stock Keras layers as a functional model, with a compiled loss (for the VAE: a layer that adds the KL term) and
+PSNR as a metric. "plain PyTorch": the same network as a torch.nn.Module with a handwritten training loop, which reports
+no metrics. Each backend runs in its own process; within it the variants alternate, one epoch of 10 steps each, and the
+minimum of ten epochs is reported. All variants must have the same number of parameters; otherwise the benchmark stops.
 """
 
 import json
@@ -30,7 +30,7 @@ def ours(family):
 
 
 def functional(family):
-    """The network of `medzoo.layers.blocks` from stock layers, as a tutorial would write it."""
+    """Return the network of `medzoo.layers.blocks` as a functional model of stock layers."""
     import keras
     from keras import layers, ops
 
@@ -98,7 +98,7 @@ def compiled_loss(family):
 
 
 def plain_torch(family):
-    """The same network without Keras: `(module, loss of a batch)`; images are (batch, 1, height, width)."""
+    """Return the same network without Keras, a module with a `loss`; images are `(batch, 1, height, width)`."""
     import torch
     from torch import nn
     from torch.nn import functional as F
@@ -125,15 +125,15 @@ def plain_torch(family):
             self.linear_in, self.linear_out = nn.Linear(SIDE**2, LATENT), nn.Linear(LATENT, SIDE**2)
             self.down = nn.Sequential(*down, nn.Conv2d(WIDTHS[-1], self.narrow, 1))
             self.head_in = nn.Linear(inner, LATENT * (2 if family == "vae" else 1))
-            self.spread = nn.Linear(LATENT, inner)
+            self.expand = nn.Linear(LATENT, inner)
             for i, width in enumerate(WIDTHS[::-1]):
                 up += [nn.Conv2d(previous, width * (4 if i else 1), 1), *([nn.PixelShuffle(2)] if i else [])]
                 up += [Residual(width) for _ in range(BLOCKS)]
                 previous = width
             self.up, self.head_out = nn.Sequential(*up), nn.Conv2d(previous, PATCH**2, 3, padding=1)
-            with torch.no_grad():  # as medzoo starts them: or the first steps run through other numbers
-                for layer, deviation in ((self.linear_in, 1), (self.linear_out, 1), (self.head_in, 0.02)):
-                    layer.weight.normal_(std=deviation)
+            with torch.no_grad():  # initialized as in medzoo
+                for layer, std in ((self.linear_in, 1), (self.linear_out, 1), (self.head_in, 0.02)):
+                    layer.weight.normal_(std=std)
 
         def loss(self, images):
             x = F.silu(self.down(images).flatten(1))
@@ -143,7 +143,7 @@ def plain_torch(family):
                 log_var = x[:, LATENT:].clip(-20, 10)
                 kl = 0.5 * (z.square() + log_var.exp() - 1 - log_var).sum(1)
                 z = z + (log_var / 2).exp() * torch.randn_like(z)
-            x = self.up(self.spread(z).view(-1, self.narrow, self.grid, self.grid))
+            x = self.up(self.expand(z).view(-1, self.narrow, self.grid, self.grid))
             x = F.pixel_shuffle(self.head_out(F.silu(x) * (9 * WIDTHS[0]) ** -0.5), PATCH)
             error = (self.linear_out(z * SIDE**-1).view_as(images) + x - images).square().sum((1, 2, 3))
             if family == "vae":
@@ -154,7 +154,7 @@ def plain_torch(family):
 
 
 def epochs_of(family, kind, jit, images):
-    """A function that trains for one epoch; everything that is done once has been done."""
+    """Return a function that trains for one epoch, after a first epoch, and the number of parameters."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -180,7 +180,7 @@ def epochs_of(family, kind, jit, images):
         model.compile(keras.optimizers.Adam(1e-4), loss, metrics=[psnr], jit_compile=jit)
 
     def epoch():
-        # The functional model needs its images twice: an input pipeline of its own for them would be its cost alone.
+        # The functional model takes the images as inputs and targets; a tf.data pipeline would add a cost to it alone.
         if kind == "medzoo":
             model.fit(images, batch_size=BATCH, verbose=0)
         else:
@@ -191,7 +191,7 @@ def epochs_of(family, kind, jit, images):
 
 
 def compare(families, kinds, jit):
-    """Prints milliseconds a step, for `(family, kind)`; the variants take turns."""
+    """Print milliseconds per step of each family and variant as JSON; the variants alternate."""
     images = np.random.default_rng(0).random((BATCH * STEPS, SIDE, SIDE, 1), dtype="float32")
     rows = []
     for family in families:
@@ -212,7 +212,7 @@ def compare(families, kinds, jit):
 @click.command(help=__doc__)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(out):
-    from common import bars, in_process, write
+    from common import bar_chart, run_in_process, write_page
 
     rows = []
     for backend, kinds, jit in (
@@ -220,7 +220,7 @@ def main(out):
         ("tensorflow", ["medzoo", "functional"], True),
         ("torch", ["medzoo", "functional", "plain PyTorch"], False),
     ):
-        own = in_process(f"import training_step as b; b.compare(['ae', 'vae'], {kinds!r}, {jit})", backend)
+        own = run_in_process(f"import training_step as b; b.compare(['ae', 'vae'], {kinds!r}, {jit})", backend)
         rows += [{"backend": backend, **row} for row in own]
     references = {(r["backend"], r["xla"], r["family"]): r["ms"] for r in rows if r["kind"] == "functional"}
     torch_ms = {r["family"]: r["ms"] for r in rows if r["kind"] == "plain PyTorch"}
@@ -233,13 +233,13 @@ def main(out):
             return row["kind"]
         return f"{row['kind']}, {row['backend']}{', XLA' if row['xla'] else ''}"
 
-    header = ["network", "variant", "parameters", "ms a step", "to functional", "to plain PyTorch"]
+    header = ["Network", "variant", "parameters", "ms per step", "relative to functional", "relative to plain PyTorch"]
     table = [
         [r["family"], name(r), f"{r['parameters']:,}", r["ms"], r["to_functional"], r["to_torch"]]
         for r in sorted(rows, key=lambda r: r["family"])
     ]
-    bars(out, [f"{r[1]} ({r[0]})" for r in table], [r[5] for r in table], "time of a step, plain PyTorch = 1")
-    write(out, "A training step", [("", header, table)], {"results": rows})
+    bar_chart(out, [f"{r[1]} ({r[0]})" for r in table], [r[5] for r in table], "Step time relative to plain PyTorch")
+    write_page(out, "Training step", [("", header, table)], {"results": rows})
     for row in table:
         click.echo(str(row))
 

@@ -14,7 +14,7 @@ import click
 from medzoo.evaluation.model_card import read_json
 from medzoo.evaluation.publish import replace_between_marks
 from medzoo.metrics.bootstrap import format_ci
-from medzoo.utils.files import write_whole
+from medzoo.utils.files import write_atomically
 from medzoo.utils.tables import table
 from medzoo.zoo.manifest import manifest
 
@@ -77,8 +77,8 @@ def fine_tuning() -> Iterator[tuple]:
     for data, found in read_results("fine_tuning")["results"].items():
         auc = {row.removesuffix(", fine-tuned"): own["AUC"]["mean"] for row, own in found.items()}
         best = max((name for name in auc if name in manifest()), key=auc.get)
-        scratch = next(value for row, value in auc.items() if row.endswith("from scratch"))
-        text = f"AUC {auc[best]:.3f}; from scratch {scratch:.3f}"
+        scratch = next(row for row in auc if row.endswith("from scratch"))
+        text = f"AUC {auc[best]:.3f}; {scratch.replace(',', '')} {auc[scratch]:.3f}"
         yield "Classification", f"{data}, fine-tuned", preset_link(best), link("fine_tuning", text)
 
 
@@ -122,7 +122,7 @@ def latent_training() -> Iterator[tuple]:
     """Yield the AUC of classifiers trained on latents and on images."""
     auc = {r["input"]: r["auc"]["mean"] for r in read_results("latent_training")["results"]}
     text = ", ".join(
-        f"{name} {value:.3f}" for name, value in auc.items() if name.startswith(("images", "latents, sampled"))
+        f"{value:.3f} ({name})" for name, value in auc.items() if name.startswith(("images", "latents, sampled"))
     )
     row = "chest X-ray, training on latents"
     yield "Encoding", row, preset_link("vae-chestxray"), link("latent_training", f"AUC {text}")
@@ -146,7 +146,7 @@ def denoising() -> Iterator[tuple]:
         psnr = {r["method"]: r["psnr"]["mean"] for r in results if r["noise"] == noise}
         own = psnr.pop("dae-chestxray")
         best = max(psnr, key=psnr.get)
-        text = f"{own:.1f} dB; {best} {psnr[best]:.1f} dB"
+        text = f"dae-chestxray {own:.1f} dB; {best} {psnr[best]:.1f} dB"
         method = preset_link("dae-chestxray") if own > psnr[best] else f"{best} (no preset)"
         yield "Denoising", f"chest X-ray, {noise}", method, link("denoising", text)
 
@@ -215,7 +215,7 @@ def updated(path: Path) -> str:
 @click.command(help=__doc__)
 def main():
     for path in (PAGE, README):
-        write_whole(path, updated(path))
+        write_atomically(path, updated(path))
 
 
 if __name__ == "__main__":

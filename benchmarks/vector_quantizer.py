@@ -1,13 +1,13 @@
-"""The nearest codebook entry, beside the textbook's way.
+"""Search for the nearest codebook entry, compared with the textbook implementation.
 
     python benchmarks/vector_quantizer.py --out benchmarks/vector_quantizer
 
-65,536 latents of 64 numbers (64 images of 32 x 32), a codebook of 1,024 entries, random numbers. "textbook": argmin
-over K of the sum over D of (z - e)^2 from a tensor (N, K, D), which is 16 GiB in float32, one slice of 1/64 of the
-latents after another, so that it can run at all; its memory for the whole is computed, not measured. "expanded": the
-whole score matrix (N, K) by one product, then `ops.argmax`. "medzoo": `VectorQuantizer.nearest`. One process for
-each, compiled as in training; memory is what the process needs above its size before, its peak; the quickest of five
-rounds counts.
+65,536 latents of 64 elements (64 images of 32 x 32), a codebook of 1,024 entries, random values. "textbook": argmin
+over K of the sum over D of (z - e)^2 from a tensor (N, K, D), which takes 16 GiB in float32 and is therefore computed
+in slices of 1/64 of the latents; its memory for all latents is calculated, not measured. "expanded": the complete score
+matrix (N, K) by one matrix product, then `ops.argmax`. "medzoo": `VectorQuantizer.nearest`. Each method runs in its own
+process, compiled as in training. Memory is the peak above the size of the process before the search; time is the
+minimum of five rounds.
 """
 
 import json
@@ -37,7 +37,7 @@ def compiled(function):
 
 
 def measure(kind):
-    """Prints seconds, MiB and a checksum of the codes, as JSON."""
+    """Print seconds, MiB and a checksum of the codes as JSON."""
     from keras import ops
 
     from medzoo.layers import VectorQuantizer
@@ -60,16 +60,16 @@ def measure(kind):
     function = compiled({"textbook": textbook, "expanded": expanded, "medzoo": quantizer.nearest}[kind])
     parts = [ops.convert_to_tensor(p) for p in np.split(latents, SLICES if kind == "textbook" else 1)]
 
-    from common import quickest
+    from common import min_seconds
 
     found = {}
 
     def run():
         found["codes"] = np.concatenate([ops.convert_to_numpy(function(p)) for p in parts])
 
-    ops.convert_to_numpy(function(parts[0][:1]))  # what the libraries load at first use is not counted
+    ops.convert_to_numpy(function(parts[0][:1]))  # excludes what the libraries load at first use
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    spent = quickest(run, 1 if kind == "textbook" else 4)
+    spent = min_seconds(run, 1 if kind == "textbook" else 4)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(
         json.dumps({"kind": kind, "seconds": spent, "mib": memory, "codes": int(found["codes"].astype("int64").sum())})
@@ -79,26 +79,26 @@ def measure(kind):
 @click.command(help=__doc__)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(out):
-    from common import bars, in_process, write
+    from common import bar_chart, run_in_process, write_page
 
     rows = []
     for backend in ("tensorflow", "torch", "jax"):
-        codes = [f"import quantizer; quantizer.measure({kind!r})" for kind in ("textbook", "expanded", "medzoo")]
-        own = [{"backend": backend, **in_process(code, backend)} for code in codes]
+        codes = [f"import vector_quantizer as v; v.measure({kind!r})" for kind in ("textbook", "expanded", "medzoo")]
+        own = [{"backend": backend, **run_in_process(code, backend)} for code in codes]
         assert len({row["codes"] for row in own}) == 1, own
         for row in own:
             row["time"] = row["seconds"] / own[2]["seconds"]
-        own[0]["whole_mib"] = IMAGES * GRID**2 * ENTRIES * DIM * 4 / 2**20
+        own[0]["total_mib"] = IMAGES * GRID**2 * ENTRIES * DIM * 4 / 2**20
         rows += own
-    header = ["backend", "way", "seconds", "times medzoo's", "peak memory, MiB"]
+    header = ["Backend", "method", "seconds", "relative to medzoo", "peak memory (MiB)"]
     table = []
     for r in rows:
         memory = f"{r['mib']:,.0f}"
-        if "whole_mib" in r:
-            memory += f" a slice; the whole: {r['whole_mib']:,.0f}"
+        if "total_mib" in r:
+            memory += f" per slice; total: {r['total_mib']:,.0f}"
         table.append([r["backend"], r["kind"], f"{r['seconds']:.3f}", f"{r['time']:.1f}", memory])
-    bars(out, [f"{r[1]}, {r[0]}" for r in table], [float(r[3]) for r in table], "time, medzoo = 1")
-    write(out, "Nearest codebook entries", [("", header, table)], {"results": rows})
+    bar_chart(out, [f"{r[1]}, {r[0]}" for r in table], [float(r[3]) for r in table], "Time relative to medzoo")
+    write_page(out, "Vector quantizer", [("", header, table)], {"results": rows})
     for row in table:
         click.echo(str(row))
 

@@ -1,4 +1,4 @@
-"""The benchmarks run, and their figures are what they say."""
+"""Benchmarks have a command, a page and a figure, and compute what their pages state."""
 
 import importlib.util
 import io
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def module(name):
-    """A benchmark, imported as it would be run."""
+    """Import a benchmark as it would be run."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
         spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
@@ -37,33 +37,33 @@ NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_benchmark_says_how_it_is_run(name):
+def test_help_of_every_benchmark_contains_its_command(name):
     result = CliRunner().invoke(module(name).main, ["--help"])
     assert result.exit_code == 0, result.output
     assert f"python benchmarks/{name}.py" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.json")), ids=lambda p: p.stem)
-def test_every_result_has_its_page_and_figure(path):
+def test_every_result_has_a_page_and_a_figure(path):
     assert json.loads(path.read_text())["command"] in path.with_suffix(".md").read_text(encoding="utf-8")
     assert Image.open(path.with_suffix(".png")).size[0] > 400
 
 
-def test_remedies_against_imbalance_make_the_classes_count_alike():
-    classify = module("class_imbalance")
-    films = np.stack([chest_phantom(64, seed) for seed in range(40)])
+def test_class_imbalance_strategies_balance_the_classes():
+    class_imbalance = module("class_imbalance")
+    images = np.stack([chest_phantom(64, seed) for seed in range(40)])
     labels = (np.arange(40) >= 8).astype(int)
-    for remedy in ("balanced sampling", "generated images"):
-        images, more, _ = classify.balanced_by(remedy, films, labels)
-        assert np.bincount(more).tolist() == [32, 32]
-        assert images.shape == (64, 64, 64, 1)
-        assert images.min() >= 0
-        assert images.max() <= 1
-    generated = classify.balanced_by("generated images", films, labels)[0][40:]
-    assert not any((image == film).all() for image in generated for film in films[:8])
+    for strategy in ("balanced sampling", "generated images"):
+        balanced, balanced_labels, _ = class_imbalance.rebalance(strategy, images, labels)
+        assert np.bincount(balanced_labels).tolist() == [32, 32]
+        assert balanced.shape == (64, 64, 64, 1)
+        assert balanced.min() >= 0
+        assert balanced.max() <= 1
+    generated = class_imbalance.rebalance("generated images", images, labels)[0][40:]
+    assert not any((new == image).all() for new in generated for image in images[:8])
 
 
-def test_bjontegaards_difference_is_how_many_bits_are_saved(benchmark):
+def test_bjontegaard_difference_is_the_relative_difference_of_bits(benchmark):
     quality = np.linspace(28, 46, 7)
     ours = np.stack([np.exp(0.2 * quality - 9), quality, 1 - 10 ** (-quality / 20)], axis=1)[:, None].repeat(3, axis=1)
     other = ours.copy()
@@ -75,19 +75,19 @@ def test_bjontegaards_difference_is_how_many_bits_are_saved(benchmark):
     assert np.isnan(benchmark.bjontegaard(ours, far, 1)).all()
 
 
-def test_a_format_is_measured_by_whole_files(benchmark):
-    films = np.stack([chest_phantom(176, seed)[..., 0] for seed in range(2)])
-    films = np.round(255 * films).astype("uint8")
+def test_rates_of_a_format_are_those_of_complete_files(benchmark):
+    images = np.stack([chest_phantom(176, seed)[..., 0] for seed in range(2)])
+    images = np.round(255 * images).astype("uint8")
     encode, decode = benchmark.pillow("PNG", [{}])[0]
-    found = benchmark.measured(films, encode, decode)
+    found = benchmark.evaluate(images, encode, decode)
     buffer = io.BytesIO()
-    Image.fromarray(films[0]).save(buffer, format="PNG")
-    assert found["films"][0, 0] == pytest.approx(8 * len(buffer.getvalue()) / films[0].size)
-    assert found["films"][:, 1] == pytest.approx(100)
-    assert (found["pace"] > 0).all()
+    Image.fromarray(images[0]).save(buffer, format="PNG")
+    assert found["images"][0, 0] == pytest.approx(8 * len(buffer.getvalue()) / images[0].size)
+    assert found["images"][:, 1] == pytest.approx(100)
+    assert (found["throughput"] > 0).all()
 
 
-def test_tables_by_task_and_cost_say_what_the_pages_measured():
-    choosing = module("update_tables")
-    for page in (choosing.PAGE, choosing.README):
-        assert choosing.written(page) == page.read_text(encoding="utf-8")
+def test_tables_of_presets_equal_the_results_of_the_benchmarks():
+    update_tables = module("update_tables")
+    for page in (update_tables.PAGE, update_tables.README):
+        assert update_tables.updated(page) == page.read_text(encoding="utf-8")
