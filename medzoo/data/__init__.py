@@ -1,1 +1,1 @@
-"""What one trains on: datasets, labels, splits, NPZ files, augmentation, synthetic images."""
+"""Datasets, labels, splits, NPZ files, augmentation and synthetic images."""

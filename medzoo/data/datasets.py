@@ -1,17 +1,26 @@
-"""Batched, prefetched `tf.data` pipelines from archives, folders and arrays; images stay uint8 until the last step."""
+"""Batched and prefetched `tf.data` pipelines from NPZ files, folders, DICOM files and volumes.
 
+Images stay uint8 in memory until they are batched. `medzoo.datasets` is this module.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medzoo.data.image_dataset import ImageDataset, open_dataset
 from medzoo.data.latents import from_latents, load_latents
 from medzoo.data.npz import load_npz, load_npz_labels
+from medzoo.data.pipelines import from_arrays
 from medzoo.io.image import read_image
 from medzoo.io.listing import list_frames, list_images, read_all, report
 from medzoo.io.volume import center_crop_or_pad
 from medzoo.io.volume_reader import list_volumes, read_volume
 from medzoo.utils.progress import track
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 __all__ = [
     "ImageDataset",
@@ -31,116 +40,109 @@ __all__ = [
 ]
 
 
-def from_npz(path, split="train", classes=None, batch_size=32, shuffle=None, seed=None, drop_remainder=False):
-    """`tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1]; see `load_npz` for the archive.
+def from_npz(
+    path: str | Path,
+    split: str = "train",
+    classes: Sequence[str | int] | str | int | None = None,
+    batch_size: int = 32,
+    shuffle: bool | None = None,
+    seed: int | None = None,
+    drop_remainder: bool = False,
+) -> "tf.data.Dataset":
+    """Return a `tf.data.Dataset` of the images of one split of an NPZ file.
 
     Args:
-        shuffle: anew each epoch; by default only the training split is shuffled.
-        seed: int or `None`; makes the order repeatable.
-        drop_remainder: leave out the last batch if it is smaller.
+        path: NPZ file in the MedMNIST convention, see `load_npz`.
+        split: `"train"` (default), `"val"` or `"test"`.
+        classes: class names or integer labels of the images to keep; `None` (default) keeps all.
+        batch_size: int. Number of images per batch, default 32.
+        shuffle: bool or `None`. Whether to reshuffle the images in each epoch. By default only the training split is
+            shuffled.
+        seed: int or `None`. Seed of the order; with `None` the order differs between runs.
+        drop_remainder: bool. Whether to drop the last batch if it is smaller than `batch_size`.
+
+    Returns:
+        `tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1].
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ImageError: If the file is not such an NPZ file, or the split or the class does not exist.
     """
     shuffle = split == "train" if shuffle is None else shuffle
     return from_arrays(load_npz(path, split, classes), None, batch_size, shuffle, seed, drop_remainder)
 
 
-def from_arrays(images, labels=None, batch_size=32, shuffle=False, seed=None, drop_remainder=False):
-    """`tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1], or of pairs of these and labels.
-
-    Args:
-        images: uint8 `(N, H, W, 1)`, in memory or an `np.memmap`, which stays on disk.
-        labels: array `(N, ...)` to go with them, or `None`.
-        shuffle, seed, drop_remainder: as in `from_npz`.
-    """
-    import tensorflow as tf
-
-    # Indices are shuffled, not images: the buffer is then as large as the data and costs nothing.
-    order = tf.data.Dataset.range(len(images))
-    if shuffle:
-        order = order.shuffle(len(images), seed=seed)
-    batches = order.batch(batch_size, drop_remainder=drop_remainder)
-    if isinstance(images, np.memmap):
-
-        def gather(chosen):
-            batch = tf.numpy_function(lambda i: images[i], [chosen], tf.uint8)
-            batch.set_shape((batch_size if drop_remainder else None, *images.shape[1:]))
-            return batch
-
-    else:
-        stored = tf.constant(images)
-
-        def gather(chosen):
-            return tf.gather(stored, chosen)
-
-    def batch(chosen):
-        x = tf.cast(gather(chosen), tf.float32) / 255.0
-        return x if labels is None else (x, tf.gather(tf.constant(labels), chosen))
-
-    return batches.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
 def from_folder(
-    folder,
-    size,
-    batch_size=32,
-    shuffle=True,
-    seed=None,
-    window=None,
-    cache=True,
-    drop_remainder=False,
-    on_error="raise",
-    skipped=None,
-    sources=None,
-    nan=None,
-):
-    """`tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1] from all image files below a folder.
+    folder: str | Path,
+    size: int | tuple[int, int],
+    batch_size: int = 32,
+    shuffle: bool = True,
+    seed: int | None = None,
+    window: tuple[float, float] | str | int | None = None,
+    cache: bool = True,
+    drop_remainder: bool = False,
+    on_error: str = "raise",
+    skipped: str | Path | None = None,
+    sources: Sequence[tuple] | None = None,
+    nan: float | None = None,
+) -> "tf.data.Dataset":
+    """Return a `tf.data.Dataset` of all image files below a folder.
 
-    Each file goes through `read_image(path, size, window)`. All are read once before the data set is returned, so that
-    a broken one shows now and not in the middle of a training.
+    Each file is read with `read_image(path, size, window)`. All files are read once before the dataset is returned, so
+    that an unreadable file is reported before training starts.
 
     Args:
-        folder: searched with its subfolders for PNG, JPEG, TIFF, npy and DICOM files.
-        size: `(height, width)` or one number.
-        window, nan: see `read_image`.
-        shuffle, seed, drop_remainder: as in `from_npz`.
-        cache: keep the decoded images, as uint8, in memory (4 KiB for 64x64 pixels); else they are read again each
-            epoch.
-        on_error: `"raise"`: one error that names every file that cannot be used; `"skip"`: leave these out.
-        skipped: with `"skip"`, file that lists them with the reasons; it must not exist.
-        sources: `(path, frame)` of what to read in the place of the folder's images, see `list_frames`.
+        folder: folder that is searched recursively for PNG, JPEG, TIFF, NPY and DICOM files.
+        size: `(height, width)` in pixels, or one int for a square.
+        batch_size: int. Number of images per batch, default 32.
+        shuffle: bool. Whether to reshuffle the images in each epoch, default `True`.
+        seed: int or `None`. Seed of the order; with `None` the order differs between runs.
+        window: see `read_image`.
+        cache: bool. Whether to keep the decoded images in memory as uint8 (4 KiB per image of 64×64 pixels). With
+            `False` they are read again in each epoch.
+        drop_remainder: bool. Whether to drop the last batch if it is smaller than `batch_size`.
+        on_error: `"raise"` (default) raises one error that names all unreadable files; `"skip"` leaves them out.
+        skipped: with `on_error="skip"`, path of a new text file that lists the skipped files with the reasons.
+        sources: list of `(path, frame)` to read instead of the images of the folder, see `list_frames`.
+        nan: see `read_image`.
+
+    Returns:
+        `tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1].
 
     Raises:
-        FileNotFoundError: no such folder, no image in it.
-        ImageError: files that cannot be used (`on_error="raise"`), or none that can.
+        FileNotFoundError: If the folder does not exist or contains no images.
+        FileExistsError: If the file `skipped` exists.
+        ImageError: If files are unreadable and `on_error="raise"`, or if all files are unreadable.
     """
     if sources is None:
         sources = [(path, None) for path in list_images(folder)]
     if on_error not in ("raise", "skip") or (on_error == "skip") != (skipped is not None):
         raise ValueError(
             f"{folder}: on_error={on_error!r}, skipped={skipped!r}; expected on_error='raise', or on_error='skip' and "
-            "skipped='file that lists them.txt'."
+            "skipped='skipped.txt', the file to list them in."
         )
     if skipped is not None and Path(skipped).exists():
         raise FileExistsError(f"{skipped}: exists; choose another file for the list of skipped images.")
     if size is None:
-        raise ValueError(f"{folder}: size=None; the images of a batch need one size: size=256 or (height, width).")
+        raise ValueError(f"{folder}: size=None; all images need one size, e.g. size=256 or size=(height, width).")
     height, width = (size, size) if np.isscalar(size) else size
 
     def read(path, frame):
         return np.round(read_image(path, (height, width), window, frame, nan=nan) * 255).astype("uint8")
 
     images = np.empty((len(sources), height, width, 1), "uint8") if cache else None
-    good, errors = read_all(sources, read, images.__setitem__ if cache else lambda index, image: None)
+    readable, errors = read_all(sources, read, images.__setitem__ if cache else lambda index, image: None)
     report(folder, len(sources), errors, on_error, skipped)
     if cache:
-        return from_arrays(images[good] if errors else images, None, batch_size, shuffle, seed, drop_remainder)
+        return from_arrays(images[readable] if errors else images, None, batch_size, shuffle, seed, drop_remainder)
     import tensorflow as tf
 
-    order = tf.data.Dataset.range(len(good))
+    order = tf.data.Dataset.range(len(readable))
     if shuffle:
-        order = order.shuffle(len(good), seed=seed)
+        order = order.shuffle(len(readable), seed=seed)
 
     def load(index):
-        image = tf.numpy_function(lambda i: read(*sources[good[i]]), [index], tf.uint8)
+        image = tf.numpy_function(lambda i: read(*sources[readable[i]]), [index], tf.uint8)
         image.set_shape((height, width, 1))
         return image
 
@@ -148,33 +150,62 @@ def from_folder(
     return batches.map(lambda x: tf.cast(x, tf.float32) / 255.0).prefetch(tf.data.AUTOTUNE)
 
 
-def from_dicom(folder, size, **options):
-    """As `from_folder`, with its options, from all DICOM files below a folder, whatever their names; every frame is an
-    image."""
+def from_dicom(folder: str | Path, size: int | tuple[int, int], **options) -> "tf.data.Dataset":
+    """Return a `tf.data.Dataset` of all DICOM images below a folder.
+
+    DICOM files are identified by content, whatever their names. Every frame is an image.
+
+    Args:
+        folder: folder that is searched recursively.
+        size: `(height, width)` in pixels, or one int for a square.
+        **options: further arguments of `from_folder`.
+
+    Returns:
+        `tf.data.Dataset` of float32 batches `(batch, H, W, 1)` in [0, 1].
+
+    Raises:
+        FileNotFoundError: If the folder does not exist or contains no DICOM images.
+        ImageError: If files are unreadable, see `from_folder`.
+    """
     return from_folder(folder, size, sources=list_frames(folder), **options)
 
 
-def from_volumes(source, size, batch_size=2, crops=8, shuffle=True, seed=None, window=None, spacing=None, nan=None):
-    """`tf.data.Dataset` of float32 batches `(batch, D, H, W, 1)` in [0, 1] from volumes.
+def from_volumes(
+    source: str | Path | Sequence,
+    size: int | tuple[int, int, int],
+    batch_size: int = 2,
+    crops: int | None = 8,
+    shuffle: bool = True,
+    seed: int | None = None,
+    window: tuple[float, float] | str | None = None,
+    spacing: float | Sequence[float] | None = None,
+    nan: float | None = None,
+) -> "tf.data.Dataset":
+    """Return a `tf.data.Dataset` of crops of volumes.
 
-    Each volume goes through `read_volume(path, spacing=spacing, nan=nan).images(window=window)`: depth is from below
-    upwards.
-    All are read once before the data set is returned, so that a broken one shows now, and kept as uint8 in a temporary
-    file on disk; memory holds a batch.
+    Each volume is read with `read_volume(path, spacing=spacing, nan=nan).to_images(window=window)`; the depth axis
+    points from inferior to superior. All volumes are read once before the dataset is returned, so that an unreadable
+    one is reported before training starts. They are stored as uint8 in a temporary file on disk; only one batch at a
+    time is in memory.
 
     Args:
-        source: folder, see `list_volumes`, or a list of what `read_volume` takes.
-        size: `(depth, height, width)`, or one number.
-        batch_size: volumes a batch.
-        crops: how many crops of that size, from anywhere, an epoch takes of each volume; `None`: of each the middle.
-            What is smaller lies amid zeros.
-        shuffle, seed: as in `from_npz`; they also choose the crops, anew each epoch.
+        source: folder, see `list_volumes`, or a list of paths for `read_volume`.
+        size: `(depth, height, width)` of a crop in voxels, or one int for a cube.
+        batch_size: int. Number of crops per batch, default 2.
+        crops: int. Number of random crops per volume and epoch, default 8. With `None`, the central crop of each
+            volume. Volumes smaller than `size` are padded with zeros.
+        shuffle: bool. Whether to reshuffle the crops in each epoch, default `True`.
+        seed: int or `None`. Seed of the order and of the crop positions, which are resampled in each epoch.
         window: see `read_image`.
-        spacing, nan: see `read_volume`.
+        spacing: see `read_volume`.
+        nan: see `read_volume`.
+
+    Returns:
+        `tf.data.Dataset` of float32 batches `(batch, D, H, W, 1)` in [0, 1].
 
     Raises:
-        FileNotFoundError: no such folder or file, nothing in it.
-        ImageError: a volume that cannot be used; names it.
+        FileNotFoundError: If the folder or a file does not exist, or the folder contains no volumes.
+        ImageError: If a volume is unreadable; the message names it.
     """
     import tempfile
 
@@ -182,31 +213,31 @@ def from_volumes(source, size, batch_size=2, crops=8, shuffle=True, seed=None, w
 
     size = (size,) * 3 if np.isscalar(size) else tuple(size)
     paths = list_volumes(source) if isinstance(source, (str, Path)) else list(source)
-    kept, shapes, starts = tempfile.TemporaryFile(), [], []  # noqa: SIM115 (open as long as the data set lives)
+    stored, shapes, offsets = tempfile.TemporaryFile(), [], []  # noqa: SIM115 (open as long as the dataset exists)
     for path in track(paths, "reading volumes", fewest=4):
-        images = read_volume(path, spacing=spacing, nan=nan).images(window=window)[..., 0]
+        images = read_volume(path, spacing=spacing, nan=nan).to_images(window=window)[..., 0]
         values = np.round(255 * center_crop_or_pad(images, np.maximum(images.shape, size))).astype("uint8")
-        starts.append(kept.tell())
+        offsets.append(stored.tell())
         shapes.append(values.shape)
-        kept.write(values.tobytes())
-    kept.flush()
+        stored.write(values.tobytes())
+    stored.flush()
 
-    def cut(index, draw):
+    def crop(index, position):
         shape = np.array(shapes[index])
-        stored = np.memmap(kept, "uint8", "r", starts[index], tuple(shape))
+        volume = np.memmap(stored, "uint8", "r", offsets[index], tuple(shape))
         free = shape - size
-        first = free // 2 if crops is None else (draw * (free + 1)).astype(int)
-        return stored[tuple(slice(i, i + n) for i, n in zip(first, size, strict=True))][..., None].copy()
+        first = free // 2 if crops is None else (position * (free + 1)).astype(int)
+        return volume[tuple(slice(i, i + n) for i, n in zip(first, size, strict=True))][..., None].copy()
 
-    def load(index, draw):
-        volume = tf.numpy_function(cut, [index, draw], tf.uint8)
+    def load(index, position):
+        volume = tf.numpy_function(crop, [index, position], tf.uint8)
         volume.set_shape((*size, 1))
         return tf.cast(volume, tf.float32) / 255.0
 
     order = tf.data.Dataset.range(len(paths)).repeat(crops or 1)
     if shuffle:
         order = order.shuffle(len(paths) * (crops or 1), seed=seed)
-    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(3)
-    draws = draws.map(lambda numbers: tf.cast(numbers, tf.float64) / 2.0**32)
-    pairs = tf.data.Dataset.zip((order, draws))
+    positions = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(3)
+    positions = positions.map(lambda numbers: tf.cast(numbers, tf.float64) / 2.0**32)
+    pairs = tf.data.Dataset.zip((order, positions))
     return pairs.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)

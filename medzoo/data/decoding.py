@@ -1,4 +1,4 @@
-"""Files to arrays of pixels, in memory or on disk."""
+"""Decoding of image files into arrays in memory or on disk."""
 
 import hashlib
 import json
@@ -12,70 +12,102 @@ from medzoo.io.image import read_image
 from medzoo.io.listing import read_all, report
 from medzoo.io.volume import center_crop_or_pad
 from medzoo.io.volume_reader import read_volume
-from medzoo.utils.files import write_json, written_whole
+from medzoo.utils.files import atomic_write, write_json
 
-LAYOUT = 2  # of the kept files
-MEMORY = 2 * 2**30  # bytes of decoded images that are kept in memory; more go to disk
+CACHE_VERSION = 2  # layout of the cached files
+MAX_MEMORY = 2 * 2**30  # bytes of decoded images kept in memory; larger arrays are stored on disk
 
 
 class Reader:
-    """Decodes files of a collection, several at a time, into an array in memory or on disk."""
+    """Parallel decoder of the files of a dataset into an array in memory or on disk.
 
-    def __init__(self, name, root, size, window, cache, on_error):
+    Args:
+        name: name of the dataset, for error messages.
+        root: folder that paths are relative to.
+        size: `(height, width)` of images or `(depth, height, width)` of volumes.
+        window: see `read_image`.
+        cache: folder for decoded images, or `None`.
+        on_error: `"raise"` or `"skip"`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        size: tuple[int, ...],
+        window: tuple[float, float] | str | int | None,
+        cache: str | Path | None,
+        on_error: str,
+    ) -> None:
         self.name, self.root, self.size, self.window = name, root, size, window
         self.cache, self.on_error = cache and Path(cache), on_error
 
-    def __call__(self, sources, skipped):
+    def __call__(self, sources: list[tuple], skipped: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Decode sources.
+
+        Args:
+            sources: list of `(path, frame)`.
+            skipped: dict to which `{name: reason}` of unreadable files is added.
+
+        Returns:
+            `(images, indices)`: uint8 array `(N, H, W, 1)` or `(N, D, H, W, 1)` of the readable sources, and their
+            indices in `sources`.
+
+        Raises:
+            ImageError: If files are unreadable and `on_error="raise"`, or if all files are unreadable.
+        """
         if self.cache:
-            kept = self.cache / f"{self._digest(sources)}.npy"
-            read = self._kept(kept)
-            if read is None or self._readable([sources[i] for i in read[2]]):
-                self._keep(kept, sources)
-                read = self._kept(kept)
-            images, good, errors = read
+            file = self.cache / f"{self._digest(sources)}.npy"
+            cached = self._load_cache(file)
+            if cached is None or self._any_readable([sources[i] for i in cached[2]]):
+                self._save_cache(file, sources)
+                cached = self._load_cache(file)
+            images, good, errors = cached
             self._report(sources, {sources[i]: reason for i, reason in errors.items()}, skipped)
             return images, good
         shape = (len(sources), *self.size, 1)
-        images = np.empty(shape, "uint8") if np.prod(shape) <= MEMORY else _temporary(shape)
+        images = np.empty(shape, "uint8") if np.prod(shape) <= MAX_MEMORY else _temporary_memmap(shape)
         good, errors = self._fill(images, sources)
         self._report(sources, errors, skipped)
         return (images[good] if errors else images), good
 
-    def _keep(self, kept, sources):
-        """Writes the images that can be read, and beside them, as JSON, which they are and why the others are not."""
+    def _save_cache(self, file, sources):
+        """Write the readable images, and a JSON file with their indices and the errors of the others."""
         self.cache.mkdir(parents=True, exist_ok=True)
-        with written_whole(kept) as part:
+        with atomic_write(file) as part:
             images = np.lib.format.open_memmap(part, "w+", "uint8", (len(sources), *self.size, 1))
             good, errors = self._fill(images, sources)
             self._report(sources, errors, {})
-            if errors:  # only those that can be read, without having all in memory
-                every = part.rename(part.with_suffix(".every.npy"))
-                some = np.lib.format.open_memmap(part, "w+", "uint8", (len(good), *self.size, 1))
+            if errors:  # copy the readable images without loading all of them into memory
+                complete = part.rename(part.with_suffix(".complete.npy"))
+                readable = np.lib.format.open_memmap(part, "w+", "uint8", (len(good), *self.size, 1))
                 for i, index in enumerate(good):
-                    some[i] = images[index]
-                every.unlink()
+                    readable[i] = images[index]
+                complete.unlink()
         reasons = {str(i): errors[source] for i, source in enumerate(sources) if source in errors}
-        write_json(kept.with_suffix(".json"), {"good": good.tolist(), "errors": reasons})
+        write_json(file.with_suffix(".json"), {"good": good.tolist(), "errors": reasons})
 
-    def _kept(self, kept):
-        """`(images, their indices, {index: reason} of the others)` as `_keep` wrote them, or `None`."""
+    def _load_cache(self, file):
+        """Return `(images, indices, {index: reason})` from the cache, or `None` if it is missing or invalid."""
         try:
-            said = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
-            images, good = np.load(kept, mmap_mode="r"), np.array(said["good"], int)
-            errors = {int(i): reason for i, reason in said["errors"].items()}
+            metadata = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+            images, good = np.load(file, mmap_mode="r"), np.array(metadata["good"], int)
+            errors = {int(i): reason for i, reason in metadata["errors"].items()}
         except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError):
-            return None  # not there, or not whole
-        whole = images.shape == (len(good), *self.size, 1) and images.dtype == np.uint8
-        return (images, good, errors) if whole else None
+            return None
+        valid = images.shape == (len(good), *self.size, 1) and images.dtype == np.uint8
+        return (images, good, errors) if valid else None
 
-    def _readable(self, sources):
-        """Whether any of these, which could not be read before, can be read now."""
+    def _any_readable(self, sources):
+        """Return whether any of these previously unreadable sources is readable now."""
         return bool(sources) and len(self._fill(np.empty((len(sources), *self.size, 1), "uint8"), sources)[0]) > 0
 
     def _fill(self, images, sources):
+        """Decode sources into an array; return the indices of readable sources and the errors of the others."""
+
         def read(path, frame):
             if len(self.size) == 3:
-                image = center_crop_or_pad(read_volume(self.root / path).images(window=self.window), self.size)
+                image = center_crop_or_pad(read_volume(self.root / path).to_images(window=self.window), self.size)
             else:
                 image = read_image(self.root / path, self.size, self.window, frame)
             return np.round(image * 255).astype("uint8")
@@ -83,11 +115,12 @@ class Reader:
         return read_all(sources, read, images.__setitem__)
 
     def _report(self, sources, errors, skipped):
+        """Raise or record the errors."""
         report(self.name, len(sources), errors, self.on_error)
         skipped.update({name_of(*source): reason for source, reason in errors.items()})
 
     def _digest(self, sources):
-        """Tells these files, as they are now and read in this way, from all others."""
+        """Cache key: hash of the files, their size and modification times, and the settings."""
 
         def state(path):
             try:
@@ -97,16 +130,16 @@ class Reader:
             return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
         files = [(str(path), frame, state(path)) for path, frame in sources]
-        how = LAYOUT, medzoo.__version__, str(self.root.resolve()), tuple(map(int, self.size)), self.window
-        return hashlib.sha256(repr((files, how)).encode()).hexdigest()[:24]
+        settings = CACHE_VERSION, medzoo.__version__, str(self.root.resolve()), tuple(map(int, self.size)), self.window
+        return hashlib.sha256(repr((files, settings)).encode()).hexdigest()[:24]
 
 
-def name_of(path, frame):
-    """`path`, or `path#frame` of a file with several images."""
+def name_of(path: str | Path, frame: int | None) -> str:
+    """Return `path`, or `path#frame` for one frame of a file."""
     return str(path) if frame is None else f"{path}#{frame}"
 
 
-def _temporary(shape):
-    """An array in a file that goes when the array does."""
+def _temporary_memmap(shape):
+    """Memory-mapped array in an unnamed temporary file."""
     with tempfile.TemporaryFile(prefix="medzoo-") as file:
         return np.memmap(file, "uint8", "w+", shape=shape)

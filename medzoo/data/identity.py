@@ -1,9 +1,11 @@
-"""Which images are one image, one file, one patient: what no split may part."""
+"""Detection of duplicate images, and grouping of images by patient, examination or file."""
 
 import hashlib
 import os
 from collections import Counter, defaultdict
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,38 +13,48 @@ from medzoo.errors import ImageError
 from medzoo.io.walk import file_id
 from medzoo.utils.labels import canonical, is_unknown, label_key
 
-PIECE = 4096  # bytes at the beginning, in the middle and at the end that files are first compared by
+if TYPE_CHECKING:
+    from medzoo.data.indexing import DatasetIndex
+
+CHUNK = 4096  # bytes compared at the beginning, middle and end of files before the full comparison
 
 
-def deduplicate(source, found):
-    """`Found` with each image once, however often and by whatever path it is named.
+def deduplicate(source: Path, found: "DatasetIndex") -> "DatasetIndex":
+    """Remove entries that refer to an image that is already listed, by any path.
+
+    Args:
+        source: path of the dataset, for error messages.
+        found: dataset index.
+
+    Returns:
+        Dataset index with each image once.
 
     Raises:
-        ImageError: If what is said of one image contradicts itself; names the file.
+        ImageError: If entries of one image have different labels, splits, patients or subgroups.
     """
     ids = {path: file_id(found.root / path) for path, _ in found.sources}
-    said = {"label": found.names, "split": found.where, "patient": found.groups, **found.subgroups}
+    columns = {"label": found.names, "split": found.splits, "patient": found.groups, **found.subgroups}
     same = {"label": label_key, "patient": lambda patient: "" if is_unknown(patient) else canonical(patient)}
-    first, kept, wrong = {}, [], []
+    first, kept, conflicts = {}, [], []
     for i, (path, frame) in enumerate(found.sources):
-        before = first.setdefault((ids[path], frame or 0), i)
-        if before == i:
+        earlier = first.setdefault((ids[path], frame or 0), i)
+        if earlier == i:
             kept.append(i)
             continue
-        for what, values in said.items():
+        for what, values in columns.items():
             key = same.get(what, canonical)
-            if values is not None and key(str(values[before])) != key(str(values[i])):
-                where = " and ".join(f"{str(values[n])!r} ({found.places[n]})" for n in (before, i))
-                wrong.append(f"{path}: {what} {where}")
-    if wrong:
+            if values is not None and key(str(values[earlier])) != key(str(values[i])):
+                where = " and ".join(f"{str(values[n])!r} ({found.locations[n]})" for n in (earlier, i))
+                conflicts.append(f"{path}: {what} {where}")
+    if conflicts:
         raise ImageError(
-            f"{source}: {len(wrong)} contradictions about images that are named more than once. Expected one row for "
-            "each image; join several findings of one image by '|' in one cell.\n" + "\n".join(wrong[:20])
+            f"{source}: {len(conflicts)} contradictions about images that are listed more than once. Expected one row "
+            "per image; separate several labels of one image by '|' in one cell.\n" + "\n".join(conflicts[:20])
         )
     if len(kept) == len(found.sources):
         return found
-    double = len(found.sources) - len(kept)
-    note = f"{double} of {len(found.sources)} entries name an image again; each image is used once"
+    duplicates = len(found.sources) - len(kept)
+    note = f"{duplicates} of {len(found.sources)} entries are duplicates; each image is used once"
 
     def rows(values):
         return None if values is None else [values[i] for i in kept]
@@ -50,32 +62,32 @@ def deduplicate(source, found):
     return replace(
         found,
         sources=rows(found.sources),
-        where=None if found.where is None else found.where[kept],
+        splits=None if found.splits is None else found.splits[kept],
         names=rows(found.names),
         groups=rows(found.groups),
         subgroups={name: rows(values) for name, values in found.subgroups.items()},
-        places=rows(found.places),
+        locations=rows(found.locations),
         studies=rows(found.studies),
         notes=[*found.notes, note],
     )
 
 
-def grouped(found, same_bytes):
-    """What belongs together: images of one patient, or where nobody knows the patient, of one study or one file.
+def assign_groups(found: "DatasetIndex", duplicates: dict) -> tuple[np.ndarray | None, str, list[str]]:
+    """Group images by patient, or if the patient is unknown by study, file or content.
 
     Args:
-        found: `Found`.
-        same_bytes: see `copies`.
+        found: dataset index.
+        duplicates: result of `find_duplicates`.
 
     Returns:
-        `(groups, kind, notes)`: array of str `(N,)` or `None` if each image is by itself; `"patient"`, `"examination"`
-        or, if at most copies are together, `"image"`; sentences for the report.
+        `(groups, kind, notes)`: array of str `(N,)`, or `None` if each image is its own group; `"patient"`,
+        `"examination"`, or `"image"` if only duplicates are grouped; and notes for reports.
     """
     count = len(found.sources)
     patients = [None] * count if found.groups is None else [None if is_unknown(p) else str(p) for p in found.groups]
     studies = found.studies or [None] * count
     ids = [file_id(found.root / path) for path, _ in found.sources]
-    contents = [same_bytes.get(path) for path, _ in found.sources]
+    contents = [duplicates.get(path) for path, _ in found.sources]
     shown, known, first, groups = {}, {}, {}, []
     for patient, *marks in zip(patients, studies, ids, contents, strict=True):
         if patient is not None:
@@ -85,7 +97,7 @@ def grouped(found, same_bytes):
     for i, ((path, _), patient, study, file) in enumerate(zip(found.sources, patients, studies, ids, strict=True)):
         if patient is not None:
             groups.append(shown[canonical(patient)])
-        else:  # an image of a study or a file belongs to the patient of the others
+        else:  # an image without patient gets that of other images of its study, file or content
             marks = [mark for mark in enumerate((study, file, contents[i])) if mark[1]]
             own = next((known[mark] for mark in marks if mark in known), None) or (study and f"study {study}")
             groups.append(own or str(contents[i] or first.setdefault(file, path)))
@@ -94,12 +106,16 @@ def grouped(found, same_bytes):
         if len(set(groups.tolist())) == count:
             return None, "image", []
         return groups, "examination" if any(studies) or len(set(ids)) < count else "image", []
-    notes = [f"{unknown} of {count} images have no patient ID and count as patients of their own"] if unknown else []
+    notes = [f"{unknown} of {count} images have no patient ID and are treated as separate patients"] if unknown else []
     return groups, "patient", notes
 
 
-def copies(found):
-    """`{path: the first path with the same bytes}` of files that are copies of each other."""
+def find_duplicates(found: "DatasetIndex") -> dict:
+    """Return `{path: first path with the same content}` for all byte-identical files.
+
+    Args:
+        found: dataset index.
+    """
     sizes = defaultdict(dict)
     for path, _ in found.sources:
         file = found.root / path
@@ -107,29 +123,31 @@ def copies(found):
             sizes[file.stat().st_size].setdefault(file_id(file), path)
     result = {}
     for size, paths in sizes.items():
-        for compare in (_sample, _whole) if size and len(paths) > 1 else ():
-            alike = defaultdict(list)
+        for compare in (_sample, _digest) if size and len(paths) > 1 else ():
+            by_content = defaultdict(list)
             for path in paths.values() if isinstance(paths, dict) else paths:
-                alike[compare(found.root / path, size)].append(path)
-            paths = [path for own in alike.values() if len(own) > 1 for path in own]
-            if compare is _whole:
-                result |= {path: own[0] for own in alike.values() if len(own) > 1 for path in own}
+                by_content[compare(found.root / path, size)].append(path)
+            paths = [path for own in by_content.values() if len(own) > 1 for path in own]
+            if compare is _digest:
+                result |= {path: own[0] for own in by_content.values() if len(own) > 1 for path in own}
     return result
 
 
 def _sample(path, size):
+    """Bytes at the beginning, middle and end of a file."""
     try:
         with open(path, "rb") as file:
-            pieces = []
-            for start in (0, max(0, size // 2), max(0, size - PIECE)):
+            chunks = []
+            for start in (0, max(0, size // 2), max(0, size - CHUNK)):
                 file.seek(start)
-                pieces.append(file.read(PIECE))
-        return b"".join(pieces)
-    except OSError:  # it is reported when it is read
+                chunks.append(file.read(CHUNK))
+        return b"".join(chunks)
+    except OSError:  # unreadable files are reported when they are decoded
         return os.fspath(path)
 
 
-def _whole(path, size):
+def _digest(path, size):
+    """Hash of a file."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
@@ -137,22 +155,32 @@ def _whole(path, size):
         return os.fspath(path)
 
 
-def copies_between(found, first, where, targets):
-    """Sentences about files that are copies of others, `first` of `copies`: in two splits, or with two labels."""
-    splits, labels = defaultdict(set), defaultdict(set)
+def duplicate_notes(found: "DatasetIndex", first: dict, splits: np.ndarray, targets: np.ndarray | None) -> list[str]:
+    """Describe byte-identical files that are in different splits or have different labels.
+
+    Args:
+        found: dataset index.
+        first: result of `find_duplicates`.
+        splits: array `(N,)` with the split of each image.
+        targets: labels of the images, or `None`.
+
+    Returns:
+        Notes for reports.
+    """
+    splits_of, labels = defaultdict(set), defaultdict(set)
     for i, (path, _) in enumerate(found.sources):
         if path in first:
-            splits[first[path]].add(str(where[i]))
+            splits_of[first[path]].add(str(splits[i]))
             labels[first[path]].add(None if targets is None else targets[i].tobytes())
-    between = sum(len(own) > 1 for own in splits.values())
-    notes = [f"{between} images have copies, byte for byte, in another split"] if between else []
+    leaking = sum(len(own) > 1 for own in splits_of.values())
+    notes = [f"{leaking} images have byte-identical copies in another split"] if leaking else []
     other = [str(path) for path, own in labels.items() if len(own) > 1]
     if other:
-        notes.append(f"{len(other)} images have copies, byte for byte, with another label, e.g. {other[0]}")
+        notes.append(f"{len(other)} images have byte-identical copies with another label, e.g. {other[0]}")
     return notes
 
 
-def one_patient(groups):
-    """The ID that all images share, as anonymized files do; or `None`."""
-    found = Counter(np.asarray(groups).tolist())
-    return next(iter(found)) if len(found) == 1 and sum(found.values()) > 1 else None
+def single_patient(groups: np.ndarray) -> str | None:
+    """Return the patient ID if it is the same for all images, as in some anonymized data, else `None`."""
+    counts = Counter(np.asarray(groups).tolist())
+    return next(iter(counts)) if len(counts) == 1 and sum(counts.values()) > 1 else None

@@ -1,60 +1,85 @@
-"""Latents on disk, as `medzoo encode` writes them, back as arrays and as `tf.data`."""
+"""Loading of latents written by `medzoo encode`, as arrays and as `tf.data` pipelines."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medzoo.errors import ImageError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 OPTIONAL = "log_variance"
-COLUMNS = ("path", "latent_shape", "latents", OPTIONAL)  # that are read
+COLUMNS = ("path", "latent_shape", "latents", OPTIONAL)  # columns that are read
 
 
-def load_latents(folder):
-    """What `encode_folder` wrote: `(paths, latents)`, a list and an array `(N, *latent_shape)`; bad files left out.
+def load_latents(folder: str | Path) -> tuple[list[str], np.ndarray]:
+    """Load the latents written by `encode_folder`; unreadable images are omitted.
 
-    Of a VAE these are the means of the posteriors.
+    Args:
+        folder: output folder of `encode_folder` or `medzoo encode`.
+
+    Returns:
+        `(paths, latents)`: list of image paths and array `(N, *latent_shape)`; for a VAE the posterior means.
 
     Raises:
-        ImageError: a file that is damaged; pages are told by their checksums.
-        ValueError: latents of several shapes (images of several sizes): read the Parquet files by themselves.
+        ImageError: If a file is damaged (verified by page checksums).
+        ValueError: If the folder contains no latents, or latents of several shapes; read the Parquet files directly in
+            that case.
     """
     paths, latents, _ = _read(folder)
     return paths, latents
 
 
-def from_latents(folder, labels=None, batch_size=32, shuffle=True, seed=None, sample=True, drop_remainder=False):
-    """`tf.data.Dataset` of batches of latents `(batch, *latent_shape)`, or of pairs of these and labels.
+def from_latents(
+    folder: str | Path,
+    labels: Callable[[str], float] | None = None,
+    batch_size: int = 32,
+    shuffle: bool = True,
+    seed: int | None = None,
+    sample: bool = True,
+    drop_remainder: bool = False,
+) -> "tf.data.Dataset":
+    """Return a `tf.data.Dataset` of latents, or of pairs of latents and labels.
 
-    Of a VAE they are drawn from the posteriors, anew each epoch: a network that sees one frozen draw learns its
-    noise by heart. Of the other families they are what `encode` gave.
+    For a VAE, latents are sampled from the posterior in each epoch, because training on a single fixed sample can
+    overfit its noise. For the other families they are the output of `encode`.
 
     Args:
-        folder: that `encode_folder` or `medzoo encode` wrote.
-        labels: function that gives an image's label, a number, from its path below the folder that was encoded.
-        sample: `False` for the means of the posteriors.
-        batch_size, shuffle, seed, drop_remainder: as in `from_npz`.
+        folder: output folder of `encode_folder` or `medzoo encode`.
+        labels: function that maps an image path, relative to the encoded folder, to its numeric label; or `None`.
+        batch_size: int. Number of latents per batch, default 32.
+        shuffle: bool. Whether to reshuffle the latents in each epoch, default `True`.
+        seed: int or `None`. Seed of the order and of the posterior samples.
+        sample: bool. Whether to sample from the posterior (default); `False` returns the posterior means.
+        drop_remainder: bool. Whether to drop the last batch if it is smaller than `batch_size`.
+
+    Returns:
+        `tf.data.Dataset` of float batches `(batch, *latent_shape)`, or of pairs `(latents, labels)`.
 
     Raises:
-        ImageError, ValueError: as `load_latents`.
+        ImageError: If a file is damaged.
+        ValueError: If the folder contains no latents, or latents of several shapes.
     """
     import tensorflow as tf
 
     paths, means, log_variances = _read(folder)
-    count, draw = len(means), sample and log_variances is not None
+    count, sample = len(means), sample and log_variances is not None
     means = tf.constant(means)
-    deviations = tf.constant(np.exp(log_variances.astype("float32") / 2)) if draw else None
+    stds = tf.constant(np.exp(log_variances.astype("float32") / 2)) if sample else None
     targets = None if labels is None else tf.constant(np.array([labels(path) for path in paths]))
     order = tf.data.Dataset.range(count)
     if shuffle:
         order = order.shuffle(count, seed=seed)
-    # Two numbers a batch, others each epoch, that its noise is drawn with.
+    # Two random integers per batch, different in each epoch, seed its noise.
     seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
 
     def batch(chosen, noise_seed):
         z = tf.gather(means, chosen)
-        if draw:
-            z += tf.gather(deviations, chosen) * tf.random.stateless_normal(tf.shape(z), noise_seed)
+        if sample:
+            z += tf.gather(stds, chosen) * tf.random.stateless_normal(tf.shape(z), noise_seed)
         return z if targets is None else (z, tf.gather(targets, chosen))
 
     pairs = tf.data.Dataset.zip((order.batch(batch_size, drop_remainder=drop_remainder), seeds))
@@ -62,29 +87,27 @@ def from_latents(folder, labels=None, batch_size=32, shuffle=True, seed=None, sa
 
 
 def _read(folder):
-    """`(paths, latents, log_variances)`; the last is `None` where the model has none."""
+    """Return `(paths, latents, log_variances)`; the last is `None` for models without a posterior variance."""
     paths, latents, variances, shapes = [], [], [], set()
     for file in sorted(Path(folder).glob("part-*.parquet")):
-        good = _good(file)
-        paths += good["path"].to_pylist()
-        shapes |= set(map(tuple, good["latent_shape"].to_pylist()))
+        rows = _valid_rows(file)
+        paths += rows["path"].to_pylist()
+        shapes |= set(map(tuple, rows["latent_shape"].to_pylist()))
         if len(shapes) > 1:
-            raise ValueError(f"{folder}: latents of several shapes, {', '.join(map(str, sorted(shapes)))}.")
-        latents.append(good["latents"].combine_chunks().flatten().to_numpy())
-        if "log_variance" in good.column_names:
-            variances.append(good["log_variance"].combine_chunks().flatten().to_numpy())
+            raise ValueError(
+                f"{folder}: latents of several shapes, {', '.join(map(str, sorted(shapes)))}. Expected one shape."
+            )
+        latents.append(rows["latents"].combine_chunks().flatten().to_numpy())
+        if "log_variance" in rows.column_names:
+            variances.append(rows["log_variance"].combine_chunks().flatten().to_numpy())
     if not shapes:
-        raise ValueError(f"{folder}: no latents in it.")
+        raise ValueError(f"{folder}: no latents found. Expected the output folder of medzoo encode.")
     shape = (-1, *shapes.pop())
     return paths, *(np.concatenate(x).reshape(shape) if x else None for x in (latents, variances))
 
 
-def _good(file):
-    """The rows of a Parquet file that hold latents.
-
-    Raises:
-        ImageError: not whole, or not a file of `medzoo encode`.
-    """
+def _valid_rows(file):
+    """Rows of a Parquet file with latents; raise ImageError for damaged or foreign files."""
     import pyarrow
     import pyarrow.parquet as parquet
 

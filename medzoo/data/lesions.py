@@ -1,23 +1,29 @@
-"""Drawn lesions of known outline, put on images where no real masks are at hand."""
+"""Synthetic lesions with known masks, for tests and demonstrations without annotated data."""
 
 import numpy as np
 
 from medzoo.io.intensity import unit_range
 
 
-def add_lesion(image, seed=0, radius=(0.05, 0.12), contrast=(0.1, 0.35)):
-    """Puts one soft, uneven, brighter blob on an image.
+def add_lesion(
+    image: np.ndarray,
+    seed: int = 0,
+    radius: tuple[float, float] = (0.05, 0.12),
+    contrast: tuple[float, float] = (0.1, 0.35),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Insert one synthetic lesion, a bright region with a soft irregular boundary, into an image.
 
-    Not a real lesion: its place does not depend on the anatomy and its texture is that of the image below it. Good for
-    testing that a segmentation learns, not for saying how well it would find disease.
+    The position does not depend on the anatomy, and the texture is that of the image below. The lesions are suitable
+    for testing segmentation training, not for estimating performance on real disease.
 
     Args:
-        image: `(H, W, 1)`, floats in [0, 1], uint8 or uint16.
-        seed: int.
-        radius: smallest and largest mean radius, as shares of the shorter side.
-        contrast: smallest and largest brightening in the middle.
+        image: array `(H, W, 1)` of floats in [0, 1], uint8 or uint16.
+        seed: int. Seed of position, shape and contrast, default 0.
+        radius: smallest and largest mean radius as fractions of the shorter side.
+        contrast: smallest and largest intensity increase at the center.
 
-    Returns: `(image, mask)`: float32 `(H, W, 1)` in [0, 1], and uint8 `(H, W, 1)`, 1 inside the outline.
+    Returns:
+        `(image, mask)`: float32 array `(H, W, 1)` in [0, 1], and uint8 array `(H, W, 1)`, 1 inside the lesion.
     """
     image, rng = unit_range(image, "add_lesion"), np.random.default_rng(seed)
     height, width = image.shape[:2]
@@ -26,7 +32,7 @@ def add_lesion(image, seed=0, radius=(0.05, 0.12), contrast=(0.1, 0.35)):
     row, column = (rng.uniform(0.2, 0.8) * n for n in (height, width))
     rows, columns = np.mgrid[:height, :width]
     angle = np.arctan2(rows - row, columns - column)
-    # A radius that wavers with the angle, and an ellipse under it.
+    # Mean radius modulated by the first harmonics of the angle.
     outline = size * (1 + sum(rng.normal(0, 0.15 / k) * np.cos(k * angle + rng.uniform(0, 6.3)) for k in (2, 3, 4)))
     distance = np.hypot(rows - row, columns - column) / np.maximum(outline, 1.0)
     profile = 1 / (1 + np.exp((distance - 1) * 8))

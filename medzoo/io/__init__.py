@@ -1,4 +1,4 @@
-"""Image files to arrays and back: pictures, DICOM, NIfTI, series; intensity."""
+"""Reading and writing of PNG, JPEG, TIFF, NPY, DICOM and NIfTI files, and intensity transforms."""
 
 from medzoo.io.image import read_image
 from medzoo.io.intensity import apply_window, center_crop_resize

@@ -1,17 +1,28 @@
-"""Two encodings of DICOM pixels that pydicom leaves out, deflated frames and RLE of single bits: made plain."""
+"""Decompression of two pixel encodings that pydicom does not support: deflated frames and RLE of 1-bit pixels."""
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pydicom
 
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"  # Deflated Image Frame Compression, DICOM 2024
 
 
-def unpacked(dataset, syntax):
-    """The data set with plain pixels in the place of those of the two encodings; any other as it is.
+def decompress_pixels(dataset: "pydicom.Dataset", syntax: str) -> "pydicom.Dataset":
+    """Decompress the pixels of a dataset in place if they use one of the two encodings.
+
+    Args:
+        dataset: pydicom dataset.
+        syntax: UID of its transfer syntax.
+
+    Returns:
+        The dataset; with another encoding it is unchanged.
 
     Raises:
-        ValueError: frames that hold fewer bytes than the tags announce, or more.
+        ValueError: If the frames contain fewer or more bytes than the tags specify.
     """
     from pydicom import uid
     from pydicom.encaps import generate_frames
@@ -25,11 +36,11 @@ def unpacked(dataset, syntax):
     for frame in generate_frames(dataset.PixelData, number_of_frames=count):
         data = decode(frame, size)
         if len(data) < size:
-            raise ValueError(f"a frame of {len(data)} bytes; the tags announce {size}")
+            raise ValueError(f"a frame of {len(data)} bytes; the tags specify {size}")
         parts.append(np.frombuffer(data[:size], "uint8"))
     if len(parts) != count:
-        raise ValueError(f"{len(parts)} frames; the tags announce {count}")
-    if dataset.BitsAllocated == 1:  # plain frames follow each other bit by bit
+        raise ValueError(f"{len(parts)} frames; the tags specify {count}")
+    if dataset.BitsAllocated == 1:  # uncompressed 1-bit frames are concatenated bit by bit
         parts = [np.unpackbits(part, bitorder="little", count=bits) for part in parts]
         pixels = np.packbits(np.concatenate(parts), bitorder="little").tobytes()
     else:
@@ -41,6 +52,7 @@ def unpacked(dataset, syntax):
 
 
 def _deflated(frame, size):
+    """Decompress a deflated frame."""
     try:
         return zlib.decompressobj(-15).decompress(frame, size)
     except zlib.error as error:
@@ -48,7 +60,7 @@ def _deflated(frame, size):
 
 
 def _run_lengths(frame, size):
-    """The one segment of an RLE frame (PS3.5, annex G)."""
+    """Decode the single segment of an RLE frame (PS3.5, annex G)."""
     data, out, i = frame[int.from_bytes(frame[4:8], "little") :], bytearray(), 0
     while i < len(data) - 1 and len(out) < size:
         code = data[i]

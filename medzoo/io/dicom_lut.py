@@ -1,57 +1,74 @@
 """Lookup tables of DICOM files: modality and VOI LUT (PS3.3 C.11.1, C.11.2) and color palettes (C.7.6.3, C.7.9).
 
-What pydicom's own functions assume (a first value without sign, entries that fill the announced bits, 16 bits per
-word) does not hold for many files, so that the tables are read here from the bytes of their elements.
+The assumptions of pydicom (unsigned first value, entries that use all bits of the descriptor, 16-bit words) do not hold
+for many files. The tables are therefore decoded here from the bytes of their elements.
 """
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from medzoo.io import notices
+
+if TYPE_CHECKING:
+    import pydicom
 
 WORD = 2**16
 COLORS = ("Red", "Green", "Blue")
 
 
 class LookupTable(NamedTuple):
-    """A lookup table.
+    """DICOM lookup table.
 
     Attributes:
-        first: int, the value that the first entry is for.
-        entries: uint16 array.
-        bits: int, bits per entry as the descriptor announces them.
+        first: int. Input value of the first entry.
+        entries: uint16 array of the output values.
+        bits: int. Bits per entry according to the descriptor.
     """
 
     first: int
     entries: np.ndarray
     bits: int
 
-    def map(self, values):
-        """Return the entries for values; values outside the table get its first or last entry."""
+    def map(self, values: np.ndarray) -> np.ndarray:
+        """Return the entries for input values.
+
+        Args:
+            values: array of any shape. Values outside the table are mapped to its first or last entry.
+
+        Returns:
+            Array of the same shape with the type of `entries`.
+        """
         values = np.asarray(values)
-        # Rescaled values are floats; the rounding takes 999.9999999 for 1000.
+        # Rescaled values are floats; rounding maps 999.9999999 to 1000.
         index = values.astype("int64") if values.dtype.kind in "iu" else np.floor(np.round(values, 6))
         return self.entries[np.clip(index - self.first, 0, len(self.entries) - 1).astype("int64")]
 
 
-def read_table(path, container, span, little=True, descriptor="LUTDescriptor", data="LUTData"):
-    """Read a lookup table of a data set or of an item of a sequence.
+def read_table(
+    path: str | Path,
+    container: "pydicom.Dataset",
+    span: tuple[float, float],
+    little: bool = True,
+    descriptor: str = "LUTDescriptor",
+    data: str = "LUTData",
+) -> LookupTable:
+    """Read a lookup table from a dataset or a sequence item.
 
     Args:
-        path: the file, for warnings.
-        container: pydicom data set with the two elements.
-        span: `(lowest, highest)` value that the input of the table can have; it decides whether a first value of 32768
-            or more is meant with a sign.
-        little: bool, whether the file is little endian.
-        descriptor: str, keyword of the descriptor: number of entries, first value, bits per entry.
-        data: str, keyword of the entries, or with the prefix `"Segmented"` of the segments of a palette.
+        path: path of the file, for warnings.
+        container: pydicom dataset with the two elements.
+        span: `(minimum, maximum)` possible input value; it determines whether a first value of 32768 or more is signed.
+        little: bool. Whether the file is little endian, default `True`.
+        descriptor: str. Keyword of the descriptor: number of entries, first value, bits per entry.
+        data: str. Keyword of the entries; with the prefix `"Segmented"`, of the segments of a palette.
 
     Returns:
-        LookupTable.
+        A `LookupTable`.
 
     Raises:
-        ValueError: If an element is missing, or the data holds fewer entries than the descriptor announces.
+        ValueError: If an element is missing, or contains fewer entries than the descriptor specifies.
     """
     if descriptor not in container or data not in container:
         raise ValueError(f"no {descriptor if descriptor not in container else data}")
@@ -60,7 +77,7 @@ def read_table(path, container, span, little=True, descriptor="LUTDescriptor", d
         raise ValueError(f"{descriptor} of {len(shape)} values; expected 3")
     count, first, bits = int(shape[0]) or WORD, int(shape[1]), int(shape[2])
     if not 8 <= bits <= 16:
-        raise ValueError(f"{descriptor} announces {bits} bits per entry; expected 8 to 16")
+        raise ValueError(f"{descriptor} specifies {bits} bits per entry; expected 8 to 16")
     words = _words(container, data, little, count)
     if data.startswith("Segmented"):
         entries = expand_segments(words, count, wide=bits > 8)
@@ -70,8 +87,8 @@ def read_table(path, container, span, little=True, descriptor="LUTDescriptor", d
 
 
 def _words(container, keyword, little, count=None):
-    """The bytes of an element as words in little endian, whatever VR and byte order they have in the file."""
-    element = container.get_item(keyword)  # raw, as far as pydicom has not taken it apart: some VRs are ambiguous
+    """Bytes of an element as little-endian words, independent of its VR and byte order in the file."""
+    element = container.get_item(keyword)  # raw if pydicom has not decoded it: some VRs are ambiguous
     if element.value is None:
         return b""
     if not isinstance(element.value, bytes):
@@ -83,27 +100,27 @@ def _words(container, keyword, little, count=None):
 
 
 def _entries(path, data, count, bits, keyword):
-    """Entries of one word each, or where there are no more bytes than that, of 8 bits each."""
+    """Entries stored as 16-bit words, or as bytes if there are too few bytes for words."""
     if len(data) >= 2 * count:
         entries, size = np.frombuffer(data[: 2 * count], "<u2"), 2 * count
     else:
         entries, size = np.frombuffer(data[:count], "u1").astype("uint16"), count
-        halved = count > 2 and entries[::2].any() and not entries[1::2].any()  # words, every other byte of which is 0
+        halved = count > 2 and entries[::2].any() and not entries[1::2].any()  # truncated words: odd bytes are 0
         if bits > 8 or len(data) < count or halved:
             raise ValueError(
-                f"{keyword} holds {len(data)} bytes; the descriptor announces {count} entries of {bits} bits"
+                f"{keyword} contains {len(data)} bytes; the descriptor specifies {count} entries of {bits} bits"
             )
-    if len(data) > size + 2:  # one entry or a byte to fill the word is common
+    if len(data) > size + 2:  # one extra entry or a padding byte is common
         notices.warn(
-            "lookup tables longer than announced",
+            "lookup tables longer than their descriptor",
             path,
-            f"{keyword} holds {len(data)} bytes; only the {count} entries that the descriptor announces are used.",
+            f"{keyword} contains {len(data)} bytes; only the {count} entries of the descriptor are used.",
         )
     return entries
 
 
 def _first_value(first, count, span):
-    """The first value mapped, with the sign with which more of the table lies where the input can be."""
+    """First input value, signed or unsigned, whichever overlaps more with the possible input values."""
     signed = first - WORD
     if first < WORD // 2:
         return first
@@ -114,27 +131,35 @@ def _first_value(first, count, span):
     return signed if overlap(signed) > overlap(first) else first
 
 
-def expand_segments(data, count, wide):
-    """Expand the segments of a palette (PS3.3 C.7.9.2) to so many entries.
+def expand_segments(data: bytes, count: int, wide: bool) -> np.ndarray:
+    """Expand a segmented palette (PS3.3 C.7.9.2).
+
+    Args:
+        data: bytes of the segments.
+        count: int. Number of entries.
+        wide: bool. Whether entries have 16 bits, else 8.
+
+    Returns:
+        uint16 array `(count,)`.
 
     Raises:
-        ValueError: If the segments are damaged or give too few entries.
+        ValueError: If the segments are damaged or contain too few entries.
     """
     units, entries, at = np.frombuffer(data[: len(data) // 2 * 2], "<u2" if wide else "u1").tolist(), [], 0
     while len(entries) < count and at < len(units):
         at = _expand_segment(units, at, entries, count, wide)
     if len(entries) < count:
-        raise ValueError(f"segments of {len(entries)} entries; the descriptor announces {count}")
+        raise ValueError(f"segments of {len(entries)} entries; the descriptor specifies {count}")
     return np.array(entries[:count], "uint16")
 
 
 def _expand_segment(units, at, entries, count, wide, copied=False):
-    """Append the entries of the segment at a position; return the position of the next segment."""
+    """Append the entries of a segment and return the position of the next segment."""
     kind, length, *rest = [*units[at : at + 3], None, None][:3]
     if kind == 0 and at + 2 + length <= len(units):  # discrete
         entries += units[at + 2 : at + 2 + length]
         return at + 2 + length
-    if kind == 1 and entries and rest[0] is not None:  # linear, from the entry before to the one given
+    if kind == 1 and entries and rest[0] is not None:  # linear, from the previous entry to the given one
         entries += np.rint(np.linspace(entries[-1], rest[0], length + 1)[1:]).astype(int).tolist()
         return at + 3
     size = 2 if wide else 4
@@ -148,24 +173,34 @@ def _expand_segment(units, at, entries, count, wide, copied=False):
     raise ValueError(f"a damaged segment (type {kind}) at position {at} of {len(units)}")
 
 
-def find_depth(largest, bits):
-    """Return how many bits the entries of a table really use.
+def find_depth(largest: int, bits: int) -> int:
+    """Return the number of bits that the entries of a table use.
 
-    Some systems announce 16 bits per entry and use 12, or announce 8 bits and use 12: scaled by the announced bits the
-    image is nearly black, or cut off. An announced depth that fits the largest entry stays.
+    Some systems specify 16 bits per entry and use 12, or specify 8 bits and use 12: scaled by the specified depth, the
+    image would be nearly black or clipped. A specified depth that fits the largest entry is kept.
 
     Args:
-        largest: int, the largest entry.
-        bits: int, the announced bits per entry.
+        largest: int. Largest entry.
+        bits: int. Bits per entry according to the descriptor.
+
+    Returns:
+        int, 8 to 16.
     """
     used = max(8, int(largest).bit_length())
-    if largest + 1 != 2**used:  # not to the last value: the next of the usual depths, 8, 10, 12, 14 and 16
+    if largest + 1 != 2**used:  # not the full range: round up to a common depth (8, 10, 12, 14 or 16)
         used += used % 2
     return used if largest >= 2**bits else min(bits, used)
 
 
-def scale_table(path, table):
-    """Return the entries of a VOI LUT as float64 in [0, 1], by the bits that they really use.
+def scale_table(path: str | Path, table: LookupTable) -> np.ndarray:
+    """Scale the entries of a VOI LUT to [0, 1] by the number of bits that they use.
+
+    Args:
+        path: path of the file, for warnings.
+        table: VOI LUT.
+
+    Returns:
+        float64 array of the entries.
 
     Raises:
         ValueError: If all entries are equal.
@@ -176,18 +211,27 @@ def scale_table(path, table):
     depth = find_depth(largest, table.bits)
     if depth != table.bits:
         notices.warn(
-            "lookup tables of another depth",
+            "lookup tables with an inconsistent depth",
             path,
-            f"the VOI LUT announces {table.bits} bits per entry and goes to {largest}; taken for {depth} bits.",
+            f"the VOI LUT specifies {table.bits} bits per entry, its maximum is {largest}; {depth} bits are assumed.",
         )
     return table.entries / (2.0**depth - 1.0)
 
 
-def apply_palette(path, dataset, indices, span, little):
-    """Return the colors of a palette for indices.
+def apply_palette(
+    path: str | Path, dataset: "pydicom.Dataset", indices: np.ndarray, span: tuple[float, float], little: bool
+) -> tuple[np.ndarray, int]:
+    """Return the palette colors of indices.
+
+    Args:
+        path: path of the file, for warnings.
+        dataset: pydicom dataset with the palette.
+        indices: integer array of any shape.
+        span: `(minimum, maximum)` possible index.
+        little: bool. Whether the file is little endian.
 
     Returns:
-        `(colors, white)`: uint16 array `(..., 3)`, and the value of full brightness, 255 or 65535.
+        `(colors, white)`: uint16 array `(..., 3)`, and the maximum intensity, 255 or 65535.
 
     Raises:
         ValueError: If the tables are missing or damaged.
@@ -199,6 +243,6 @@ def apply_palette(path, dataset, indices, span, little):
         tables.append(read_table(path, dataset, span, little, f"{color}PaletteColorLookupTableDescriptor", data))
     largest = max(int(table.entries.max()) for table in tables)
     if all(table.entries.min() == table.entries.max() for table in tables):
-        raise ValueError("all entries of the palette are one color")
-    depth = 8 if largest < 256 else 16  # the only two that palettes have; the announced one is often the other
+        raise ValueError("all entries of the palette have the same color")
+    depth = 8 if largest < 256 else 16  # palettes have one of these depths; the specified depth is often wrong
     return np.stack([table.map(indices) for table in tables], axis=-1), 2**depth - 1

@@ -1,51 +1,62 @@
-"""Stored pixel values of DICOM files: where their bits lie in the words (PS3.5, 8.1.1), and which are padding."""
+"""Stored pixel values of DICOM files: bit alignment within the words (PS3.5, 8.1.1) and padding."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import pydicom
 
-def stored_span(dataset):
-    """Return `(lowest, highest)` stored value that BitsStored and PixelRepresentation allow."""
+
+def stored_span(dataset: "pydicom.Dataset") -> tuple[int, int]:
+    """Return the `(minimum, maximum)` stored value according to BitsStored and PixelRepresentation."""
     bits = int(dataset.BitsStored)
     if is_signed(dataset):
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     return 0, 2**bits - 1
 
 
-def is_signed(dataset):
-    """Whether the stored values have a sign."""
+def is_signed(dataset: "pydicom.Dataset") -> bool:
+    """Return whether the stored values are signed."""
     return dataset.get("PixelRepresentation") == 1
 
 
-def is_lossy(dataset):
-    """Whether lossy compression changed the stored values, now or before."""
+def is_lossy(dataset: "pydicom.Dataset") -> bool:
+    """Return whether the stored values were lossily compressed, now or previously."""
     from pydicom import uid
 
     lossy = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
     return dataset.file_meta.TransferSyntaxUID in lossy or str(dataset.get("LossyImageCompression")) == "01"
 
 
-def check_high_bit(dataset):
-    """Check for compressed pixels, where the decoder gives values that begin at bit 0, that the tags agree.
+def check_high_bit(dataset: "pydicom.Dataset") -> None:
+    """Check that HighBit is consistent with compressed pixels, which decoders align to bit 0.
+
+    Args:
+        dataset: pydicom dataset.
 
     Raises:
-        ValueError: If HighBit places the values higher.
+        ValueError: If HighBit is larger than BitsStored - 1.
     """
     high, stored = dataset.get("HighBit"), int(dataset.get("BitsStored") or 0)
     if high is not None and stored and high > stored - 1:
         raise ValueError(f"HighBit {high} with BitsStored {stored}; expected HighBit {stored - 1} of compressed pixels")
 
 
-def align_stored(dataset, words):
-    """Return the stored values in words: the bits from HighBit downwards, BitsStored of them, as numbers.
+def align_stored(dataset: "pydicom.Dataset", words: np.ndarray) -> np.ndarray:
+    """Extract the stored values from words: BitsStored bits, from HighBit downwards.
 
-    Bits above and below are no part of the values; old files have overlays there.
+    All other bits are ignored; old files store overlays there.
 
     Args:
-        dataset: pydicom data set.
-        words: integer array as it lies in the file.
+        dataset: pydicom dataset.
+        words: array of the words as stored in the file.
+
+    Returns:
+        Array of the same shape and type.
 
     Raises:
-        ValueError: If HighBit does not fit BitsStored and BitsAllocated, or the words show that it is wrong.
+        ValueError: If HighBit contradicts BitsStored, BitsAllocated or the words.
     """
     size, stored = 8 * words.dtype.itemsize, int(dataset.BitsStored)
     high = dataset.get("HighBit")
@@ -61,33 +72,33 @@ def align_stored(dataset, words):
         unsigned = words.view(words.dtype.str.replace("i", "u")) if below else words
         if below and unsigned.max() < 2**stored and (unsigned & (2**below - 1)).any():
             raise ValueError(
-                f"{found}, but all words lie below {2**stored}, as if HighBit were {stored - 1}. Correct the tag"
+                f"{found}, but all words are below {2**stored}, which suggests HighBit {stored - 1}. Correct the tag"
             )
         return values
     values, fewer = _cut(words, size - stored, size - stored), _cut(words, size - 1 - high, size - 1 - high)
     if not np.array_equal(values, fewer):
-        raise ValueError(f"{found}; expected a HighBit of {stored - 1}, for the words use more bits than {high + 1}")
+        raise ValueError(f"{found}; expected a HighBit of {stored - 1} because the words use more than {high + 1} bits")
     return values
 
 
 def _cut(words, left, right):
-    """Words shifted left and then right; what has a sign keeps it."""
+    """Shift words left and then right, with sign extension for signed types."""
     return np.right_shift(np.left_shift(words, left), right)
 
 
-def find_padding(dataset, values, words):
-    """Return where an image holds padding (PixelPaddingValue, PS3.3 C.7.5.1.1.2) and no gray values.
+def find_padding(dataset: "pydicom.Dataset", values: np.ndarray, words: np.ndarray) -> np.ndarray | None:
+    """Return the mask of padding pixels (PixelPaddingValue, PS3.3 C.7.5.1.1.2).
 
     Args:
-        dataset: pydicom data set.
-        values: stored values.
-        words: the same as they lie in the file, or `values` where these are not known.
+        dataset: pydicom dataset.
+        values: array of stored values.
+        words: array of the words as stored in the file, or `values` if unknown.
 
     Returns:
-        Boolean array, or `None` where the file defines no padding or holds none.
+        Boolean array, or `None` if the image has no padding.
 
     Raises:
-        ValueError: If the tags make every gray value padding.
+        ValueError: If the padding range covers every pixel of a non-constant image.
     """
     tag = {"PixelData": "Pixel", "FloatPixelData": "FloatPixel", "DoubleFloatPixelData": "DoubleFloatPixel"}
     kind = next(prefix for name, prefix in tag.items() if name in dataset)
@@ -104,21 +115,22 @@ def find_padding(dataset, values, words):
 
 
 def _float_padding(ends, values):
+    """Mask of padding in float pixels."""
     first, last = (values.dtype.type(end) for end in (min(ends), max(ends)))
     return np.isnan(values) if np.isnan([first, last]).any() else (values >= first) & (values <= last)
 
 
 def _padding(dataset, ends, values, words):
-    """The padding is written with the sign of the pixels or, in many files, without: 63536 means -2000."""
+    """Mask of padding; many files store a signed padding value as unsigned, e.g. 63536 for -2000."""
     lowest, highest = stored_span(dataset)
     signed = is_signed(dataset)
     given = sorted((int(end) + 2**15) % 2**16 - 2**15 if signed else int(end) % 2**16 for end in ends)
     if lowest <= given[0] and given[-1] <= highest:
         return (values >= given[0]) & (values <= given[-1])
     where = np.zeros(values.shape, bool)
-    if words.dtype.itemsize == 2:  # a number that uses bits above the stored ones
+    if words.dtype.itemsize == 2:  # a padding value that uses bits above BitsStored
         whole = words.astype("<i2" if signed else "<u2")
         where = (whole >= given[0]) & (whole <= given[-1])
     if signed and not where.any() and highest < given[-1] <= 2 * highest + 1 and len(given) == 1:
-        where = values == given[0] - 2 * (highest + 1)  # without sign, in the stored bits only
+        where = values == given[0] - 2 * (highest + 1)  # unsigned, within BitsStored
     return where

@@ -1,53 +1,68 @@
-"""The technical tags of a DICOM file, and a DICOM file made of pixels and such tags: nothing that names anybody."""
+"""DICOM Secondary Capture files with pixels and technical tags, without any patient information."""
 
 from pathlib import Path
 
 import numpy as np
 
-from medzoo.io.file_info import OF_PIXELS, SAFE_DICOM_TAGS, from_tags
+from medzoo.io.file_info import PIXEL_TAGS, SAFE_DICOM_TAGS, read_tags
 from medzoo.io.notices import warn
-from medzoo.utils.files import written_whole
+from medzoo.utils.files import atomic_write
 
-# What is kept, a list: everything else (names, dates, places, UIDs, private tags, free text) is left.
-KEPT = (
-    *(tag for tag in SAFE_DICOM_TAGS if tag not in OF_PIXELS),
+# Allow-list of retained tags. All others (names, dates, institutions, UIDs, private tags, free text) are removed.
+RETAINED_TAGS = (
+    *(tag for tag in SAFE_DICOM_TAGS if tag not in PIXEL_TAGS),
     "ImageLaterality",
     "PatientOrientation",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-# What changes how the pixels look and is not kept: tables, and tags of single frames.
-LEFT = ("ModalityLUTSequence", "VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+# Tags that change the displayed pixels but are not retained: lookup tables and per-frame tags.
+DROPPED_TAGS = (
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
 PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
-GREY = ("MONOCHROME1", "MONOCHROME2")
+GRAY = ("MONOCHROME1", "MONOCHROME2")
 
 
-def technical_tags(path):
-    """The tags in `KEPT` that a DICOM file has, JSON-ready: `{keyword: str, or list of str}`.
+def technical_tags(path: str | Path) -> dict[str, str | list[str]]:
+    """Return the tags in `RETAINED_TAGS` that a DICOM file contains.
 
-    Logs a warning where the file has lookup tables or tags of single frames, which are not kept.
-    """
-
-    def said(dataset):
-        if left := [tag for tag in LEFT if dataset.get(tag)]:
-            warn("tags that are not kept", path, f"{', '.join(left)} not kept; the pixels will look different without.")
-        elements = (dataset[tag] for tag in KEPT if dataset.get(tag) not in (None, ""))
-        return {e.keyword: [str(v) for v in e.value] if e.VM > 1 else str(e.value) for e in elements}
-
-    return from_tags(path, (*KEPT, *LEFT), said)
-
-
-def write_secondary(path, pixels, tags, lossy=None):
-    """Writes a DICOM file of the class Secondary Capture, with no patient and UIDs of its own, whole or not at all.
+    A warning is logged if the file has lookup tables or per-frame tags, which are not retained.
 
     Args:
-        path: .dcm to write; its folder is made if it is not there.
-        pixels: uint8, uint16 or int16 `(H, W)`, stored values.
-        tags: from `technical_tags`; others than these are left out.
-        lossy: `(ratio, method)` where compression changed the pixels, for the tags that must say so, else `None`.
+        path: path of a DICOM file.
+
+    Returns:
+        JSON-serializable dict `{keyword: str or list of str}`.
 
     Raises:
-        ValueError: tags that do not describe grey values, or that DICOM does not allow.
+        ImageError: If the file is unreadable.
+    """
+
+    def retained(dataset):
+        if dropped := [tag for tag in DROPPED_TAGS if dataset.get(tag)]:
+            text = f"{', '.join(dropped)} not retained; viewers will display the pixels differently."
+            warn("tags that are not retained", path, text)
+        elements = (dataset[tag] for tag in RETAINED_TAGS if dataset.get(tag) not in (None, ""))
+        return {e.keyword: [str(v) for v in e.value] if e.VM > 1 else str(e.value) for e in elements}
+
+    return read_tags(path, (*RETAINED_TAGS, *DROPPED_TAGS), retained)
+
+
+def write_secondary(path: str | Path, pixels: np.ndarray, tags: dict, lossy: tuple[float, str] | None = None) -> None:
+    """Write a DICOM Secondary Capture file with empty patient tags and new UIDs atomically.
+
+    Args:
+        path: path of the file; its folder is created if it does not exist.
+        pixels: uint8, uint16 or int16 array `(H, W)` of stored values.
+        tags: dict as returned by `technical_tags`; tags outside `RETAINED_TAGS` are ignored.
+        lossy: `(ratio, method)` of lossy compression, stored in the tags for it; `None` (default) for lossless pixels.
+
+    Raises:
+        ValueError: If the tags do not describe grayscale pixels, or are invalid in DICOM.
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
@@ -64,17 +79,17 @@ def write_secondary(path, pixels, tags, lossy=None):
     new.PhotometricInterpretation, bits = "MONOCHROME2", 8 * pixels.itemsize
     new.BitsStored = bits
     try:
-        for tag in KEPT:
+        for tag in RETAINED_TAGS:
             if tag in tags and tag in PADDING:
                 new.add_new(tag, *_padding(tags[tag], pixels.dtype.kind == "i"))
             elif tag in tags:
                 setattr(new, tag, int(tags[tag]) if tag == "BitsStored" else tags[tag])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: tags that DICOM does not allow ({error}).") from error
-    if new.PhotometricInterpretation not in GREY or not 0 < new.BitsStored <= bits or pixels.ndim != 2:
+        raise ValueError(f"{path}: invalid DICOM tags ({error}).") from error
+    if new.PhotometricInterpretation not in GRAY or not 0 < new.BitsStored <= bits or pixels.ndim != 2:
         raise ValueError(
             f"{path}: {new.PhotometricInterpretation}, {new.BitsStored} bits for {pixels.dtype} {pixels.shape}; "
-            f"expected grey values of at most {bits} bits."
+            f"expected grayscale pixels of at most {bits} bits."
         )
     pixels, new.BitsStored = _in_bits(pixels, new.BitsStored, lossy is not None)
     if lossy is not None:
@@ -89,18 +104,21 @@ def write_secondary(path, pixels, tags, lossy=None):
     new["PixelData"].VR = "OW"
     new.file_meta = meta
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         new.save_as(part, enforce_file_format=True)
 
 
 def _padding(value, signed):
-    """VR and number of a padding value; files also write it without the sign of the pixels."""
+    """VR and value of PixelPaddingValue; some files store it unsigned although the pixels are signed."""
     return ("SS", (int(value) + 2**15) % 2**16 - 2**15) if signed else ("US", int(value) % 2**16)
 
 
 def _in_bits(pixels, bits, lossy):
-    """`(pixels, bits stored)`: pixels that lossy compression moved beyond the bits of the original are moved back; of
-    an original that uses more bits than it announces, all are stored."""
+    """Return `(pixels, bits stored)`.
+
+    Values that lossy compression moved out of the range of BitsStored are clipped. If the original already exceeds
+    BitsStored, all allocated bits are declared as stored.
+    """
     signed = pixels.dtype.kind == "i"
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     if lossy or (pixels.min() >= low and pixels.max() <= high):

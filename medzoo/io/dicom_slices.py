@@ -1,24 +1,28 @@
-"""Where the slices of a DICOM series lie, and which of them are one volume; nothing is guessed."""
+"""Geometry of DICOM slices: sorting, and selection of the slices of one volume; ambiguous geometry is an error."""
 
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.io.nifti import which
+from medzoo.io.nifti import select_time
 
-ALIKE = 1e-3  # cosines of directions that count as one
-TILT = 0.005  # largest sideways step of the slices, for each step along their normal
-UNEVEN = 0.02  # largest relative difference between steps
-ASIDE = 0.2  # largest distance of a slice from the line through the first and the last, in pixels
-NOISE = 0.01  # millimeters: most that rounding moves slices of one place apart
+if TYPE_CHECKING:
+    import pydicom
+
+ORIENTATION_TOLERANCE = 1e-3  # largest difference between direction cosines
+MAX_SHEAR = 0.005  # largest in-plane shift per step along the normal
+SPACING_TOLERANCE = 0.02  # largest relative difference between slice distances
+MAX_OFFSET = 0.2  # largest distance of a slice from the line through the first and last, in pixels
+ROUNDING = 0.01  # largest rounding error of a slice position in millimeters
 SHARED = ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence", "FrameContentSequence")
 SHARED += ("MREchoSequence", "MRDiffusionSequence", "MRImageFrameTypeSequence")
-# What sets several images of one place apart, to be named in the error.
-TELLING = (
+# Tags that distinguish several images of one position.
+DISTINGUISHING = (
     *("EchoTime", "EffectiveEchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber"),
     *("TriggerTime", "DiffusionBValue", "SequenceName", "FlipAngle", "InversionTime", "ComplexImageComponent"),
     *("ImageType", "FrameType", "AcquisitionTime"),
@@ -27,11 +31,18 @@ TELLING = (
 
 @dataclass(frozen=True)
 class Slice:
-    """One image of a series: where it is, and in which order it came.
+    """Position and acquisition of one image of a series.
 
-    Fields: `path`, `frame`; `position` of its first pixel and `rows`, `columns`, the unit vectors along its rows and
-        columns, in DICOM's coordinates (mm); `spacing` between rows and between columns; `shape` in pixels; `order`,
-        and `facts`, what sets images of one place apart.
+    Attributes:
+        path: path of the file.
+        frame: int. Index of the frame, `None` for a single-frame file.
+        position: array `(3,)`, position of the first pixel in millimeters (DICOM coordinates, LPS+).
+        rows: array `(3,)`, unit vector along the rows.
+        columns: array `(3,)`, unit vector along the columns.
+        spacing: array `(2,)`, distance between rows and between columns in millimeters.
+        shape: `(rows, columns)` in pixels.
+        order: sort key of images at the same position.
+        tags: values of the tags that distinguish images at the same position.
     """
 
     path: Path
@@ -42,48 +53,58 @@ class Slice:
     spacing: np.ndarray
     shape: tuple
     order: tuple
-    facts: dict
+    tags: dict
 
 
-def slices_of(file, header):
-    """The `Slice`s of a file: itself, or its frames."""
+def slices_of(file: Path, header: "pydicom.Dataset") -> list[Slice]:
+    """Return the slices of a file: one, or one per frame.
+
+    Args:
+        file: path of the file.
+        header: pydicom dataset.
+
+    Raises:
+        ImageError: If the position, orientation or spacing of a slice is missing or invalid.
+    """
     frames = int(header.get("NumberOfFrames", 1) or 1)
     if frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
         return [_slice(file, None, header, [header])]
     groups = header.get("PerFrameFunctionalGroupsSequence")
     if not groups or len(groups) != frames:
         raise ImageError(
-            f"{file}: {frames} frames that do not say where they are (no functional groups). Convert "
+            f"{file}: {frames} frames without positions (no functional groups). Convert "
             "it, e.g. with dcm2niix, and read the NIfTI file."
         )
     shared = list(header.get("SharedFunctionalGroupsSequence") or [])
-    pieces = []
+    slices = []
     for i, group in enumerate(groups):
-        places = [item for g in (group, *shared) for tag in SHARED for item in g.get(tag) or []]
-        pieces.append(_slice(file, i if frames > 1 else None, header, [*places, header]))
-    return pieces
+        items = [item for g in (group, *shared) for tag in SHARED for item in g.get(tag) or []]
+        slices.append(_slice(file, i if frames > 1 else None, header, [*items, header]))
+    return slices
 
 
-def _slice(file, frame, header, places):
-    """A `Slice` from the first of some data sets that knows each tag."""
+def _slice(file, frame, header, datasets):
+    """Create a `Slice`; each tag is taken from the first dataset that contains it."""
 
     def known(name):
-        return next((place[name].value for place in places if place.get(name) is not None), None)
+        return next((dataset[name].value for dataset in datasets if dataset.get(name) is not None), None)
 
     def tag(name, count):
         value = np.array(known(name), "float64")
         if value.shape != (count,) or not np.isfinite(value).all():
-            raise ImageError(f"{file}: no usable {name}; without it the slice has no place in space.")
+            raise ImageError(f"{file}: missing or invalid {name}; the position of the slice is unknown.")
         return value
 
     directions = tag("ImageOrientationPatient", 6).reshape(2, 3)
     lengths = np.linalg.norm(directions, axis=1)
     if (abs(lengths - 1) > 0.01).any() or abs(directions[0] @ directions[1]) > 0.01:
-        raise ImageError(f"{file}: ImageOrientationPatient {directions.ravel().tolist()} holds no two directions.")
+        raise ImageError(
+            f"{file}: ImageOrientationPatient {directions.ravel().tolist()}; expected two orthogonal unit vectors."
+        )
     spacing = tag("PixelSpacing", 2)
     if not (spacing > 0).all():
-        raise ImageError(f"{file}: PixelSpacing {spacing.tolist()}; expected millimetres above 0.")
-    facts = {name: str(known(name)) for name in TELLING if known(name) is not None}
+        raise ImageError(f"{file}: PixelSpacing {spacing.tolist()}; expected positive millimeters.")
+    tags = {name: str(known(name)) for name in DISTINGUISHING if known(name) is not None}
     order = tuple(float(header.get(name) or 0) for name in ("AcquisitionNumber", "InstanceNumber"))
     return Slice(
         file,
@@ -93,123 +114,138 @@ def _slice(file, frame, header, places):
         spacing,
         (int(header.Rows), int(header.Columns)),
         (*order, frame or 0),
-        {**facts, "SliceThickness": known("SliceThickness")},
+        {**tags, "SliceThickness": known("SliceThickness")},
     )
 
 
-def sorted_slices(name, slices, time):
-    """The slices of one volume from first to last along their normal, and the step from one to the next (mm)."""
+def sorted_slices(name: Path, slices: list[Slice], time: int | None) -> tuple[list[Slice], np.ndarray]:
+    """Sort the slices of one volume along their normal.
+
+    Args:
+        name: path of the series, for error messages.
+        slices: list of `Slice`.
+        time: int. Index of the volume if there are several images per position, else `None`.
+
+    Returns:
+        `(slices, step)`: sorted list of `Slice`, and array `(3,)`, the vector between adjacent slices in millimeters.
+
+    Raises:
+        ImageError: If slices are missing, duplicated, unevenly spaced, not parallel or not aligned, or differ in size.
+    """
     first = slices[0]
     for other in slices:
         if other.shape != first.shape or not np.allclose(other.spacing, first.spacing, rtol=1e-3):
             raise ImageError(
-                f"{name}: slices of unlike size: {other.path.name} has {other.shape} pixels of "
+                f"{name}: slices of different size: {other.path.name} has {other.shape} pixels of "
                 f"{other.spacing.tolist()} mm, {first.path.name} {first.shape} of {first.spacing.tolist()}."
             )
-        if not np.allclose([other.rows, other.columns], [first.rows, first.columns], atol=ALIKE):
-            raise ImageError(f"{name}: slices of unlike orientation: {other.path.name} and {first.path.name}.")
+        if not np.allclose([other.rows, other.columns], [first.rows, first.columns], atol=ORIENTATION_TOLERANCE):
+            raise ImageError(f"{name}: slices of different orientation: {other.path.name} and {first.path.name}.")
     normal = np.cross(first.rows, first.columns)
     heights = np.array([piece.position @ normal for piece in slices])
     chosen = _one_volume(name, slices, heights, time)
-    found = [slices[i] for i in chosen]
-    if len(found) == 1:
-        thickness = found[0].facts["SliceThickness"]
+    ordered = [slices[i] for i in chosen]
+    if len(ordered) == 1:
+        thickness = ordered[0].tags["SliceThickness"]
         if not thickness or not 0 < float(thickness) < np.inf:
-            raise ImageError(f"{name}: one slice, and no SliceThickness; expected a volume.")
-        return found, normal * float(thickness)
+            raise ImageError(f"{name}: one slice without SliceThickness; expected a volume.")
+        return ordered, normal * float(thickness)
     steps = np.diff(heights[chosen])
-    usual = np.sort(steps)[(len(steps) - 1) // 2]
-    worst = int(np.argmax(abs(steps - usual)))
-    if abs(steps[worst] - usual) > UNEVEN * usual:
+    median = np.sort(steps)[(len(steps) - 1) // 2]
+    worst = int(np.argmax(abs(steps - median)))
+    if abs(steps[worst] - median) > SPACING_TOLERANCE * median:
         raise ImageError(
-            f"{name}: slices missing or unevenly spaced: {_mm(steps[worst])} from {found[worst].path.name} to "
-            f"{found[worst + 1].path.name}, {_mm(usual)} elsewhere."
+            f"{name}: slices missing or unevenly spaced: {_mm(steps[worst])} from {ordered[worst].path.name} to "
+            f"{ordered[worst + 1].path.name}, {_mm(median)} elsewhere."
         )
-    step = (found[-1].position - found[0].position) / (len(found) - 1)
-    aside = np.linalg.norm(step - (step @ normal) * normal) / (step @ normal)
-    if aside > TILT:
+    step = (ordered[-1].position - ordered[0].position) / (len(ordered) - 1)
+    shear = np.linalg.norm(step - (step @ normal) * normal) / (step @ normal)
+    if shear > MAX_SHEAR:
         raise ImageError(
-            f"{name}: a tilted gantry: the slices move {np.degrees(np.arctan(aside)):.1f} degrees off their normal, so "
-            "their voxels are no boxes. Straighten it first, e.g. with dcm2niix, and read the NIfTI file."
+            f"{name}: a tilted gantry: the slices shift {np.degrees(np.arctan(shear)):.1f} degrees off their normal, "
+            "so that voxels are sheared. Correct the tilt, e.g. with dcm2niix, and read the NIfTI file."
         )
-    gaps = [piece.position - found[0].position - i * step for i, piece in enumerate(found)]
-    gaps = [np.linalg.norm(gap - (gap @ normal) * normal) for gap in gaps]
-    worst = int(np.argmax(gaps))
-    if gaps[worst] > ASIDE * first.spacing.min():
+    offsets = [piece.position - ordered[0].position - i * step for i, piece in enumerate(ordered)]
+    offsets = [np.linalg.norm(offset - (offset @ normal) * normal) for offset in offsets]
+    worst = int(np.argmax(offsets))
+    if offsets[worst] > MAX_OFFSET * first.spacing.min():
         raise ImageError(
-            f"{name}: slices that lie side by side: {found[worst].path.name} is {_mm(gaps[worst])} off the line "
+            f"{name}: slices that are not aligned: {ordered[worst].path.name} is {_mm(offsets[worst])} off the line "
             "through the first and the last; expected a stack of slices."
         )
-    return found, step
+    return ordered, step
 
 
 def _mm(length):
+    """Format a length in millimeters."""
     return f"{length:.3f} mm" if abs(length) >= 0.1 else f"{length:.3g} mm"
 
 
-def _places(slices, heights):
-    """Indices of the slices at each place along the normal, from the lowest to the highest.
+def _group_by_position(slices, heights):
+    """Indices of the slices at each position along the normal, in ascending order.
 
-    Rounding moves slices of one place apart by a hundredth of a millimeter at most, and by little compared with the
-    pixels, the thickness and the steps between places: slices of microscopes lie closer together than that.
+    Slices at one position differ by rounding errors of at most 0.01 mm. Microscopy slices can be closer than that, so
+    that the tolerance is also small relative to pixel spacing, slice thickness and slice distance.
     """
     order = np.argsort(heights, kind="stable")
     steps = np.diff(heights[order])
-    exact = 1e-9 * abs(heights).max()  # what arithmetic alone makes of equal places
+    exact = 1e-9 * abs(heights).max()  # floating-point error of equal positions
     known = np.sort(steps[steps > exact])
-    small = min(NOISE, 0.02 * slices[0].spacing.min())
+    small = min(ROUNDING, 0.02 * slices[0].spacing.min())
     jumps = [low for low, high in pairwise(known) if high >= 20 * low and low <= small]
     if jumps:
-        limit = jumps[-1]  # up to here it is rounding, and beyond steps
+        limit = jumps[-1]  # smaller differences are rounding errors, larger ones are slice distances
     else:
-        thickness = float(slices[0].facts["SliceThickness"] or 0)
-        limit = min(NOISE, 0.01 * thickness)
+        thickness = float(slices[0].tags["SliceThickness"] or 0)
+        limit = min(ROUNDING, 0.01 * thickness)
     return np.split(order, np.flatnonzero(steps > max(limit, exact)) + 1)
 
 
 def _one_volume(name, slices, heights, time):
-    """Indices of the slices of one volume from the lowest to the highest, of those of several at each place."""
-    places = _places(slices, heights)
-    counts = Counter(len(place) for place in places)
+    """Indices of the slices of the selected volume in ascending order of their position."""
+    positions = _group_by_position(slices, heights)
+    counts = Counter(len(group) for group in positions)
     if len(counts) > 1:
-        usual = counts.most_common(1)[0][0]
-        odd = next(place for place in places if len(place) != usual)
+        expected = counts.most_common(1)[0][0]
+        odd = next(group for group in positions if len(group) != expected)
         raise ImageError(
-            f"{name}: slices missing or doubled: {len(odd)} at {_mm(heights[odd[0]])} along the normal "
-            f"({slices[odd[0]].path.name}), {usual} elsewhere."
+            f"{name}: slices missing or duplicated: {len(odd)} at {_mm(heights[odd[0]])} along the normal "
+            f"({slices[odd[0]].path.name}), {expected} elsewhere."
         )
-    count = len(places[0])
+    count = len(positions[0])
     if count == 1:
-        which(name, 1, time)
-        return [place[0] for place in places]
-    pair = [slices[i].facts for i in places[0][:2]]
-    unlike = [tag for tag in TELLING if pair[0].get(tag) != pair[1].get(tag)]
-    time = which(name, count, time, f" at each place{', which differ in ' if unlike else ''}{', '.join(unlike)}")
-    common = [tag for tag in TELLING if _same_at_each(slices, places, tag)]
+        select_time(name, 1, time)
+        return [group[0] for group in positions]
+    pair = [slices[i].tags for i in positions[0][:2]]
+    different = [tag for tag in DISTINGUISHING if pair[0].get(tag) != pair[1].get(tag)]
+    time = select_time(
+        name, count, time, f" at each position{', which differ in ' if different else ''}{', '.join(different)}"
+    )
+    common = [tag for tag in DISTINGUISHING if _varies_equally(slices, positions, tag)]
 
-    def told(i):
-        return tuple(slices[i].facts.get(tag) or "" for tag in common)
+    def tag_values(i):
+        return tuple(slices[i].tags.get(tag) or "" for tag in common)
 
-    if any(len({(told(i), slices[i].order) for i in place}) < count for place in places):
+    if any(len({(tag_values(i), slices[i].order) for i in group}) < count for group in positions):
         raise ImageError(
-            f"{name}: {count} images at each place, and nothing that tells which of them belong together "
-            "(AcquisitionNumber, InstanceNumber, EchoTime ...); list the files of one volume."
+            f"{name}: {count} images at each position, and no tag that assigns them to volumes "
+            "(AcquisitionNumber, InstanceNumber, EchoTime ...). Pass the list of files of one volume."
         )
-    chosen = [sorted(place, key=lambda i: slices[i].order)[time] for place in places]
-    if len({told(i) for i in chosen}) > 1:  # the echoes or b-values do not come in one order
-        keys = {i: (*map(_number, told(i)), slices[i].order) for place in places for i in place}
-        chosen = [sorted(place, key=keys.get)[time] for place in places]
+    chosen = [sorted(group, key=lambda i: slices[i].order)[time] for group in positions]
+    if len({tag_values(i) for i in chosen}) > 1:  # the order of the echoes or b-values varies between positions
+        keys = {i: (*map(_sort_key, tag_values(i)), slices[i].order) for group in positions for i in group}
+        chosen = [sorted(group, key=keys.get)[time] for group in positions]
     return chosen
 
 
-def _same_at_each(slices, places, tag):
-    """Whether a tag has several values at each place, and the same ones at all of them."""
-    found = {tuple(sorted(slices[i].facts.get(tag) or "" for i in place)) for place in places}
-    return len(found) == 1 and len(set(next(iter(found)))) > 1
+def _varies_equally(slices, positions, tag):
+    """Return whether a tag has several values at each position, and the same values at all positions."""
+    values = {tuple(sorted(slices[i].tags.get(tag) or "" for i in group)) for group in positions}
+    return len(values) == 1 and len(set(next(iter(values)))) > 1
 
 
-def _number(text):
-    """A key to sort by: numbers by their size, before other texts."""
+def _sort_key(text):
+    """Sort key: numbers by value, before other texts."""
     try:
         return 0, float(text), ""
     except ValueError:

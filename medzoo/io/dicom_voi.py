@@ -1,11 +1,11 @@
-"""From stored values of a DICOM image to its units, and from these to gray values: PS3.3 C.11.1 and C.11.2."""
+"""Modality and VOI transforms of DICOM images (PS3.3 C.11.1 and C.11.2): stored values, units, gray values."""
 
 import math
 import operator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,20 +16,23 @@ from medzoo.io.dicom_pixels import find_padding, is_lossy, stored_span
 from medzoo.io.intensity import apply_window, check_window, min_max_normalize, resolve_window
 from medzoo.io.suv import SUV_WINDOW, suv_factor
 
-AIR = -1024  # what padding becomes in an image in Hounsfield units: what most scanners write for air
+if TYPE_CHECKING:
+    import pydicom
+
+AIR = -1024  # value of padding in images in Hounsfield units; most scanners use it for air
 INSTEAD = "Pass window=(center, width)"
-RESCALE = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}  # and what stands for a missing one
+RESCALE = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}  # defaults of missing tags
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded image.
+    """Decoded DICOM frame.
 
     Attributes:
-        path: the file.
-        dataset: pydicom data set, with the tags of this frame on top.
-        values: stored values, `(H, W)`, or `(H, W, 3)` in color.
-        words: the same as they lie in the file, where that is known.
+        path: path of the file.
+        dataset: pydicom dataset with the tags of this frame at the top level.
+        values: array of stored values `(H, W)`, or `(H, W, 3)` for color.
+        words: array of the words as stored in the file, if known.
     """
 
     path: Path
@@ -38,36 +41,43 @@ class Frame:
     words: np.ndarray
 
     @cached_property
-    def padding(self):
-        """Boolean array of what is padding and no gray value, or `None`.
+    def padding(self) -> np.ndarray | None:
+        """Boolean mask of padding, or `None`.
 
-        Lossy compression changes padding, so that some of it and some gray values would be found: none is then.
+        Lossy compression alters padding values, so that a mask would be inexact; padding is then ignored.
         """
         found = find_padding(self.dataset, self.values, self.words)
         if found is None or not is_lossy(self.dataset):
             return found
         kind = "padding (PixelPaddingValue) in lossy compressed pixels"
-        notices.warn(kind, self.path, f"{kind} is inexact and counts as gray values. {INSTEAD}.")
+        notices.warn(kind, self.path, f"{kind} is inexact and treated as gray values. {INSTEAD}.")
         return None
 
     @property
-    def span(self):
-        """`(lowest, highest)` stored value that there can be."""
+    def span(self) -> tuple[float, float]:
+        """`(minimum, maximum)` possible stored value."""
         if self.values.dtype.kind == "f":
             return float(np.nanmin(self.values)), float(np.nanmax(self.values))
         return stored_span(self.dataset)
 
     @property
-    def little(self):
+    def little(self) -> bool:
         """Whether the file is little endian."""
         return bool(self.dataset.original_encoding[1])
 
 
-def as_units(frame, units=None):
-    """Return the values of a frame in its units, after the rescale or modality LUT; padding as `read_values` says.
+def as_units(frame: Frame, units: str | None = None) -> np.ndarray:
+    """Apply the rescale or modality LUT to a frame; for padding see `read_values`.
+
+    Args:
+        frame: decoded frame.
+        units: `None` (default) or `"suv"`.
+
+    Returns:
+        Array `(H, W)` in physical units.
 
     Raises:
-        ImageError: If the rescale, the modality LUT or the tags for SUV cannot be used.
+        ImageError: If the rescale, the modality LUT or the tags for SUV are invalid.
     """
     if units not in (None, "suv"):
         raise ValueError(f"units={units!r}; expected None or 'suv'.")
@@ -81,34 +91,39 @@ def as_units(frame, units=None):
             values = table.map(values)
         else:
             slope, intercept = rescale_of(dataset)
-            _warn_of_half_a_rescale(frame.path, dataset)
+            _warn_incomplete_rescale(frame.path, dataset)
             if slope is not None:
                 values = values.astype("float64") * slope + intercept
     except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        raise ImageError(f"{frame.path}: rescale or modality LUT that cannot be used ({error}).") from error
+        raise ImageError(f"{frame.path}: invalid rescale or modality LUT ({error}).") from error
     if units == "suv":
         values = values * suv_factor(frame.path, dataset)
     if padding is not None:
         values = _without_padding(frame, values, padding)
-    if not np.isfinite(values).all():  # scaled to gray values they would not be noticed
-        raise ImageError(f"{frame.path}: pixels hold NaN or infinity.")
+    if not np.isfinite(values).all():  # they would be undetectable after scaling to gray values
+        raise ImageError(f"{frame.path}: the pixels contain NaN or infinity.")
     return values.astype("float32") if values.dtype.kind == "f" else values
 
 
 def _without_padding(frame, values, padding):
-    """The values with air instead of padding in CT; else with the padding's own value cut off to the range from 0 to
-    the smallest other value."""
+    """Values with padding replaced by air in CT, else clipped to the range between 0 and the minimum of the others."""
     hounsfield = frame.dataset.get("Modality") == "CT" and units_of(frame.dataset) in ("HU", "HU_MOD")
     if hounsfield and values.dtype.kind == "f":  # a modality LUT has no values below 0
         return np.where(padding, AIR, values)
-    nothing = values.dtype.type(0)
-    lowest = values[~padding].min() if not padding.all() else nothing
+    zero = values.dtype.type(0)
+    lowest = values[~padding].min() if not padding.all() else zero
     own = np.nan_to_num(values, nan=lowest) if values.dtype.kind == "f" else values
-    return np.where(padding, np.clip(own, min(lowest, nothing), max(lowest, nothing)), values)
+    return np.where(padding, np.clip(own, min(lowest, zero), max(lowest, zero)), values)
 
 
-def rescale_of(dataset):
-    """Return `(slope, intercept)`, both `None` where the file has none; one that is missing is 1 or 0.
+def rescale_of(dataset: "pydicom.Dataset") -> tuple[float | None, float | None]:
+    """Return the rescale `(slope, intercept)`.
+
+    Args:
+        dataset: pydicom dataset.
+
+    Returns:
+        Both values, `(None, None)` if both tags are missing. A single missing tag defaults to slope 1 or intercept 0.
 
     Raises:
         ValueError: If they are not finite, or the slope is 0.
@@ -124,18 +139,19 @@ def rescale_of(dataset):
     return slope, intercept
 
 
-def _warn_of_half_a_rescale(path, dataset):
+def _warn_incomplete_rescale(path, dataset):
+    """Log a warning if only one of slope and intercept is given."""
     given = [name for name in RESCALE if dataset.get(name) is not None]
     if len(given) == 1:
         (missing,) = set(RESCALE) - set(given)
         text = (
-            f"{given[0]} {float(dataset[given[0]].value):g} without {missing}, which is taken for {RESCALE[missing]:g}."
+            f"{given[0]} {float(dataset[given[0]].value):g} without {missing}; {RESCALE[missing]:g} is assumed for it."
         )
-        notices.warn("rescale that is not complete", path, text)
+        notices.warn("incomplete rescale", path, text)
 
 
-def units_of(dataset):
-    """Return the type of the values after the rescale, e.g. `"HU"`; `None` where there is no rescale."""
+def units_of(dataset: "pydicom.Dataset") -> str | None:
+    """Return the units of the values after the rescale, e.g. `"HU"`, or `None` without a rescale."""
     if tables := dataset.get("ModalityLUTSequence"):
         return str(tables[0].get("ModalityLUTType") or "unspecified").strip().upper()
     if dataset.get("RescaleIntercept") is None:
@@ -143,11 +159,18 @@ def units_of(dataset):
     return str(dataset.get("RescaleType") or "").strip().upper() or "HU"
 
 
-def checked_window(path, window):
-    """Return the argument `window` in one of its forms: `None`, a name, an index, or `(center, width)`.
+def checked_window(path: str | Path, window: Any) -> tuple[float, float] | str | int | None:
+    """Validate the argument `window` of `read_dicom`.
+
+    Args:
+        path: path of the file, for error messages.
+        window: `None`, a name, an index, or `(center, width)`.
+
+    Returns:
+        The window in one of these forms.
 
     Raises:
-        ImageError: If it has none of these.
+        ImageError: If the window is invalid.
     """
     try:
         if window is None or window == "suv":
@@ -158,13 +181,24 @@ def checked_window(path, window):
         check_window(float(center), float(width))
     except (TypeError, ValueError) as error:
         raise ImageError(
-            f"{path}: window={window!r} cannot be used ({error}). Expected (center, width), a name or an index."
+            f"{path}: invalid window={window!r} ({error}). Expected (center, width), a name or an index."
         ) from error
     return window if isinstance(window, str) else (float(center), float(width))
 
 
-def as_gray(frame, window=None):
-    """Return the gray values of a frame in [0, 1], dark to bright, before the inversion of MONOCHROME1."""
+def as_gray(frame: Frame, window: tuple[float, float] | str | int | None = None) -> np.ndarray:
+    """Return the gray values of a frame before the inversion of MONOCHROME1.
+
+    Args:
+        frame: decoded frame.
+        window: see `read_dicom`.
+
+    Returns:
+        float32 array `(H, W)` in [0, 1].
+
+    Raises:
+        ImageError: If the window is not applicable, or the lookup table or window of the file is invalid.
+    """
     path, dataset, padding = frame.path, frame.dataset, frame.padding
     values = as_units(frame, "suv" if window == "suv" else None)
     if window == "suv":
@@ -180,8 +214,8 @@ def as_gray(frame, window=None):
             gray = scale_table(path, table)
             return table._replace(entries=gray).map(values).astype("float32")
     except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        more = ", or window=0 for the file's own window" if _windows(dataset) else ""
-        raise ImageError(f"{path}: a VOI LUT that cannot be used ({error}). {INSTEAD}{more}.") from error
+        more = ", or window=0 for the window of the file" if _windows(dataset) else ""
+        raise ImageError(f"{path}: invalid VOI LUT ({error}). {INSTEAD}{more}.") from error
     chosen = _window_in_file(path, dataset, window)
     if chosen is not None:
         return apply_window(values, *chosen)
@@ -191,7 +225,7 @@ def as_gray(frame, window=None):
 
 
 def _span_of_units(frame):
-    """`(lowest, highest)` value that there can be after the rescale or modality LUT."""
+    """`(minimum, maximum)` possible value after the rescale or modality LUT."""
     if frame.dataset.get("ModalityLUTSequence"):
         return 0, 2**16 - 1
     slope, intercept = rescale_of(frame.dataset)
@@ -201,7 +235,7 @@ def _span_of_units(frame):
 
 
 def _windows(dataset):
-    """The `(center, width)` of a file as they stand there."""
+    """List of `(center, width)` of the windows of a file."""
     elements = [dataset[name].value for name in ("WindowCenter", "WindowWidth") if name in dataset]
     if len(elements) < 2 or any(value is None for value in elements):
         return []
@@ -209,14 +243,10 @@ def _windows(dataset):
 
 
 def _window_in_file(path, dataset, index):
-    """`(center, width, function)` of the file's window with an index, or of the first; `None` where it has none.
-
-    Raises:
-        ImageError: If there is no window of the index, or it cannot be used.
-    """
+    """`(center, width, function)` of the selected or first window of a file; `None` if it has no windows."""
     windows = _windows(dataset)
     if index is not None and not 0 <= index < len(windows):
-        raise ImageError(f"{path}: window={index}; the file has {len(windows)} windows, from 0.")
+        raise ImageError(f"{path}: window={index}; the file has {len(windows)} windows, counted from 0.")
     if not windows:
         return None
     function = str(dataset.get("VOILUTFunction") or "").strip().upper().replace(" ", "_") or "LINEAR"
@@ -229,21 +259,21 @@ def _window_in_file(path, dataset, index):
 
     if error := problem(windows[index or 0]):
         usable = [i for i, window in enumerate(windows) if not problem(window)]
-        other = f", or window={usable[0]} for another one of the file" if usable else ""
+        other = f", or window={usable[0]} for another window of the file" if usable else ""
         center, width = windows[index or 0]
         raise ImageError(
-            f"{path}: WindowCenter {center!s}, WindowWidth {width!s}: a window that cannot be used ({error}). "
-            f"{INSTEAD}{other}."
+            f"{path}: WindowCenter {center!s}, WindowWidth {width!s}: invalid window ({error}). {INSTEAD}{other}."
         )
     return (*map(float, windows[index or 0]), function)
 
 
 def _check_hounsfield(path, dataset, window):
+    """Check that a named window is applied to CT in Hounsfield units."""
     if dataset.get("Modality") != "CT":
-        raise ImageError(f"{path}: window={window!r} is for CT; modality {dataset.get('Modality', 'unknown')}.")
+        raise ImageError(f"{path}: window={window!r} requires CT; modality {dataset.get('Modality', 'unknown')}.")
     kind = units_of(dataset)
     if kind not in ("HU", "HU_MOD"):
         raise ImageError(
-            f"{path}: window={window!r} needs Hounsfield units; the file has "
+            f"{path}: window={window!r} requires Hounsfield units; the file has "
             + (f"values of type {kind}." if kind else "no rescale slope and intercept.")
         )

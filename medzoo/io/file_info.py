@@ -1,13 +1,15 @@
-"""What a file is, technically: nothing that could tell whose image it is."""
+"""Technical metadata of image files, without any patient information."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from medzoo.errors import ImageError
 from medzoo.io.dicom import is_dicom, parse
 from medzoo.io.nifti import is_nifti, millimeters
-from medzoo.io.pictures import orientation_of
+from medzoo.io.raster import orientation_of
 
-SAFE_DICOM_TAGS = (  # a list of what is shown, not of what is hidden: private and unknown tags stay unseen
+SAFE_DICOM_TAGS = (  # allow-list: private and unknown tags are never shown
     "SOPClassUID",
     "Modality",
     "Rows",
@@ -38,7 +40,7 @@ SAFE_DICOM_TAGS = (  # a list of what is shown, not of what is hidden: private a
     "LossyImageCompression",
 )
 
-OF_PIXELS = {  # of these, what the pixels and the class of a file say by themselves
+PIXEL_TAGS = {  # the subset that is determined by the pixel array and the SOP class
     "SOPClassUID",
     "Rows",
     "Columns",
@@ -49,54 +51,71 @@ OF_PIXELS = {  # of these, what the pixels and the class of a file say by themse
 }
 
 
-def file_info(path):
-    """Technical facts of an image file, JSON-ready; of DICOM files the tags in SAFE_DICOM_TAGS only.
+def file_info(path: str | Path) -> dict:
+    """Return technical metadata of an image file; of DICOM files only the tags in `SAFE_DICOM_TAGS`.
+
+    Args:
+        path: path of a PNG, JPEG, TIFF, NPY, DICOM or NIfTI file.
+
+    Returns:
+        JSON-serializable dict with the format, the size in bytes, and the shape or the tags.
 
     Raises:
-        FileNotFoundError, ImageError: no such file, or none that can be opened.
+        FileNotFoundError: If the file does not exist.
+        ImageError: If the file is unreadable.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
-    facts = {"bytes": path.stat().st_size}
+    info = {"bytes": path.stat().st_size}
     if is_dicom(path):
-        return {"format": "DICOM", **facts, **_dicom(path)}
+        return {"format": "DICOM", **info, **_dicom(path)}
     if is_nifti(path):
-        return {"format": "NIfTI", **facts, **_nifti(path)}
+        return {"format": "NIfTI", **info, **_nifti(path)}
     if path.suffix.lower() == ".npy":
-        return {"format": "npy", **facts, **_npy(path)}
+        return {"format": "npy", **info, **_npy(path)}
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            # As it is shown; of TIFF Pillow gives the turned size by itself.
-            if picture.format != "TIFF" and "exif" in picture.info and orientation_of(picture) >= 5:
+        with Image.open(path) as image:
+            width, height = image.size
+            # The displayed size; for TIFF, Pillow already applies the orientation.
+            if image.format != "TIFF" and "exif" in image.info and orientation_of(image) >= 5:
                 width, height = height, width
-            shape = {"width": width, "height": height, "mode": picture.mode}
-            return {"format": picture.format, **facts, **shape, "frames": getattr(picture, "n_frames", 1)}
+            shape = {"width": width, "height": height, "mode": image.mode}
+            return {"format": image.format, **info, **shape, "frames": getattr(image, "n_frames", 1)}
     except Exception as error:
-        raise ImageError(f"{path}: no image that medzoo knows ({type(error).__name__}).") from error
+        raise ImageError(f"{path}: unknown or damaged image format ({type(error).__name__}).") from error
 
 
 def _dicom(path):
-    def said(dataset):
+    """Transfer syntax and safe tags of a DICOM file."""
+
+    def describe(dataset):
         syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
-        facts = {"TransferSyntax": syntax.name if syntax else None}
+        info = {"TransferSyntax": syntax.name if syntax else None}
         for tag in SAFE_DICOM_TAGS:
             if tag in dataset:
                 element = dataset[tag]
-                facts[tag] = element.value.name if tag == "SOPClassUID" else str(element.value)
-        return facts
+                info[tag] = element.value.name if tag == "SOPClassUID" else str(element.value)
+        return info
 
-    return from_tags(path, SAFE_DICOM_TAGS, said)
+    return read_tags(path, SAFE_DICOM_TAGS, describe)
 
 
-def from_tags(path, tags, function):
-    """A function of a DICOM file's data set, of which only these tags are read.
+def read_tags(path: str | Path, tags: Sequence[str], function: Callable) -> Any:
+    """Read selected tags of a DICOM file and apply a function to the dataset.
+
+    Args:
+        path: path of the file.
+        tags: keywords of the tags to read.
+        function: function of the pydicom dataset.
+
+    Returns:
+        The result of `function`.
 
     Raises:
-        ImageError: a file or a tag that cannot be read.
+        ImageError: If the file or a tag is unreadable.
     """
     dataset = parse(path, stop_before_pixels=True, specific_tags=list(tags))
     try:
@@ -106,6 +125,7 @@ def from_tags(path, tags, function):
 
 
 def _nifti(path):
+    """Shape, voxel size and data type of a NIfTI file."""
     import nibabel
 
     try:
@@ -120,6 +140,7 @@ def _nifti(path):
 
 
 def _npy(path):
+    """Shape and data type of an NPY file."""
     import numpy as np
 
     try:

@@ -1,6 +1,7 @@
-"""Pixel values to [0, 1]: windows, bit depths, resizing."""
+"""Intensity transforms to [0, 1]: windows, bit depths, normalization; resizing."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,8 +14,15 @@ WINDOWS = {  # (center, width) in Hounsfield units
 }
 
 
-def resolve_window(window):
-    """`(center, width)` of a window given as such or by name."""
+def resolve_window(window: tuple[float, float] | str) -> tuple[float, float]:
+    """Return `(center, width)` of a window given by its values or by name.
+
+    Args:
+        window: `(center, width)`, or a key of `WINDOWS`.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
     if not isinstance(window, str):
         center, width = window
         return center, width
@@ -23,8 +31,13 @@ def resolve_window(window):
     return WINDOWS[window]
 
 
-def check_window(center, width, function="LINEAR"):
-    """Check the numbers and the function of a window, see `apply_window`.
+def check_window(center: float, width: float, function: str = "LINEAR") -> None:
+    """Validate the center, width and function of a window.
+
+    Args:
+        center: window center.
+        width: window width.
+        function: VOI LUT function, see `apply_window`.
 
     Raises:
         ValueError: If center or width is not finite, the width is not positive, or the function is unknown.
@@ -37,54 +50,60 @@ def check_window(center, width, function="LINEAR"):
         raise ValueError(f"window center {center}, width {width}; expected finite numbers")
 
 
-def apply_window(values, center, width, function="LINEAR"):
-    """Maps values to [0, 1] by a DICOM window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
+def apply_window(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
+    """Map values to [0, 1] with a DICOM window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
 
     Args:
-        values: array in the units of the window (Hounsfield units for CT).
-        center, width: of the window; width > 0 (>= 1 for `"LINEAR"`).
-        function: `"LINEAR"`, `"LINEAR_EXACT"` or `"SIGMOID"`, the VOI LUT Function.
+        values: array of any shape in the units of the window (Hounsfield units for CT).
+        center: window center.
+        width: window width, > 0 (≥ 1 for `"LINEAR"`).
+        function: VOI LUT function, `"LINEAR"` (default), `"LINEAR_EXACT"` or `"SIGMOID"`.
 
-    Returns: float32 array of the same shape.
+    Returns:
+        float32 array of the same shape in [0, 1].
 
     Raises:
-        ValueError: see `check_window`.
+        ValueError: If the window is invalid, see `check_window`.
     """
     check_window(center, width, function)
     values = np.asarray(values, "float64")
     if function == "SIGMOID":
         return (1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700)))).astype("float32")
     if function == "LINEAR":
-        # The standard's half-pixel: a window of width w passes w - 1 steps between black and white.
+        # Half-pixel convention of the standard: a window of width w has w - 1 steps between black and white.
         center, width = center - 0.5, width - 1.0
     if width == 0:
         return (values > center).astype("float32")
     return np.clip((values - center) / width + 0.5, 0.0, 1.0).astype("float32")
 
 
-def min_max_normalize(values, counted=None):
-    """Maps the smallest value to 0 and the largest to 1 (a constant image to 0).
+def min_max_normalize(values: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
+    """Map the minimum to 0 and the maximum to 1; a constant image is mapped to 0.
 
     Args:
-        values: array.
-        counted: boolean array of the values that count, the others are cut off to [0, 1]; by default all.
+        values: array of any shape.
+        counted: boolean array of the same shape that selects the values which define minimum and maximum; all others
+            are clipped to [0, 1]. Default: all values.
+
+    Returns:
+        float32 array of the same shape in [0, 1].
     """
     values = np.asarray(values, "float64")
-    among = values if counted is None else values[counted]
-    low, high = (among.min(), among.max()) if among.size else (0.0, 0.0)
+    selected = values if counted is None else values[counted]
+    low, high = (selected.min(), selected.max()) if selected.size else (0.0, 0.0)
     if not high > low:
         return np.zeros_like(values, "float32")
     return np.clip((values - low) / (high - low), 0.0, 1.0).astype("float32")
 
 
-SPARSE = 0.98  # share of voxels of one value from which on the others alone set the display range
+SPARSE = 0.98  # fraction of equal voxels above which only the other voxels define the display range
 
 
-def display_range(values):
-    """The values that become black and white where no window is given: the 0.5th and the 99.5th percentile.
+def display_range(values: np.ndarray) -> tuple[float, float]:
+    """Return the values shown black and white if no window is given: the 0.5th and 99.5th percentile.
 
-    Where at least 98% of the voxels have one value, as in lesion maps, masks and statistical maps, the percentiles are
-    those of the other voxels, and the range includes that value: it is the background, not the signal.
+    If at least 98% of the voxels are equal, as in lesion maps, masks and statistical maps, that value is treated as
+    background: the percentiles are computed from the other voxels, and the range is extended to include it.
 
     Args:
         values: array of real numbers.
@@ -93,18 +112,18 @@ def display_range(values):
         `(low, high)` as floats; equal for a constant array.
     """
     low, middle, high = np.percentile(values, (0.5, 50, 99.5))
-    apart = values != middle
-    if 0 < np.count_nonzero(apart) <= (1 - SPARSE) * np.size(values):
-        ends = np.percentile(values[apart], (0.5, 99.5))
+    foreground = values != middle
+    if 0 < np.count_nonzero(foreground) <= (1 - SPARSE) * np.size(values):
+        ends = np.percentile(values[foreground], (0.5, 99.5))
         low, high = min(middle, ends[0]), max(middle, ends[1])
     return float(low), float(high)
 
 
-def without_loss(values):
-    """Real numbers in the smallest floating-point type that holds them.
+def to_lossless_float(values: np.ndarray) -> np.ndarray:
+    """Convert numbers to the smallest floating-point type that represents them exactly.
 
-    That is float32, or float64 for integers beyond 2**24 (numbers of atlas regions), for numbers beyond the range of
-    float32, and for differences that are small compared with the numbers.
+    The result is float32, or float64 for integers above 2**24 (labels of atlas regions), for values outside the range
+    of float32, and for values whose differences are small relative to their magnitude.
 
     Args:
         values: array of integers or floats.
@@ -113,42 +132,51 @@ def without_loss(values):
         float32 or float64 array of the same shape.
 
     Raises:
-        ValueError: integers beyond 2**53, which no floating-point number holds.
+        ValueError: If an integer exceeds 2**53 and has no exact float64 representation.
     """
     if values.dtype in (np.float32, np.float16) or (values.dtype.kind in "biu" and values.dtype.itemsize < 4):
         return values.astype("float32", copy=False)
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if values.dtype.kind in "iu" and max(-int(low), int(high)) > 2**53:
-        raise ValueError(f"integers from {low} to {high}; expected at most 2**53 in size, which float64 holds exactly")
+        raise ValueError(
+            f"integers from {low} to {high}; expected a magnitude of at most 2**53, which float64 represents exactly"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         narrow = values.astype("float32")
         error = np.max(np.abs(narrow - values.astype("float64")), initial=0.0)
-    whole = values.dtype.kind in "iu" or (max(-low, high) > 2**24 and np.array_equal(values, np.round(values)))
+    integral = values.dtype.kind in "iu" or (max(-low, high) > 2**24 and np.array_equal(values, np.round(values)))
     span = float(high) - float(low)
-    held = error == 0 if whole else error <= 1e-6 * span or span == 0
-    return narrow if held and np.isfinite(error) else values.astype("float64")
+    exact = error == 0 if integral else error <= 1e-6 * span or span == 0
+    return narrow if exact and np.isfinite(error) else values.astype("float64")
 
 
-def rgb_to_gray(rgb):
-    """`(..., 3)` colours to grey (ITU-R BT.601, as Pillow's `convert("L")`)."""
+def rgb_to_gray(rgb: np.ndarray) -> np.ndarray:
+    """Convert RGB to luminance (ITU-R BT.601, as `convert("L")` of Pillow).
+
+    Args:
+        rgb: float array `(..., 3)`.
+
+    Returns:
+        Array `(...)` of the same type.
+    """
     return rgb @ np.array([0.299, 0.587, 0.114], dtype=rgb.dtype)
 
 
-TOLERANCE = 1e-3  # interpolation and float16 may step over the ends of [0, 1] by so much
+TOLERANCE = 1e-3  # overshoot beyond [0, 1] caused by interpolation and float16
 
 
-def unit_range(images, name):
-    """Images as floats in [0, 1]: uint8 is divided by 255, uint16 by 65535.
+def unit_range(images: np.ndarray, name: str) -> np.ndarray:
+    """Convert images to floats in [0, 1]: uint8 is divided by 255, uint16 by 65535.
 
     Args:
-        images: array of uint8 or uint16, or of other numbers that lie in [0, 1] already.
-        name: of the function that was given them, for the error.
+        images: array of uint8 or uint16, or of other numbers in [0, 1].
+        name: str. Name of the calling function, for error messages.
 
     Returns:
-        Float array of the same shape; float32, where `images` is not of floats.
+        Float array of the same shape; float32 if `images` is not a float array.
 
     Raises:
-        ValueError: Numbers outside [0, 1], NaN, or integers that would be nearly black (labels, 12 bits in 16).
+        ValueError: If values are outside [0, 1] or NaN, or integers use too few levels (labels, 12 bits stored in 16).
     """
     images = np.asarray(images)
     if images.dtype.kind not in "buif":
@@ -160,7 +188,7 @@ def unit_range(images, name):
         if high == 1 or (images.dtype == np.uint16 and 0 < high < 2**13):
             raise ValueError(
                 f"{name}: {images.dtype} values up to {high} only, which would be nearly black; expected gray values "
-                f"up to {np.iinfo(images.dtype).max}, or floats from 0 to 1. Divide them by what is white first."
+                f"up to {np.iinfo(images.dtype).max}, or floats from 0 to 1. Divide them by the white level."
             )
         return images.astype("float32") / np.iinfo(images.dtype).max
     if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
@@ -171,31 +199,32 @@ def unit_range(images, name):
     return images if images.dtype.kind == "f" else images.astype("float32")
 
 
-def center_crop_resize(images, size):
-    """Cuts the middle of the target's shape out of each image, then resizes with antialiasing (Lanczos).
+def center_crop_resize(images: np.ndarray, size: int | Sequence[int]) -> np.ndarray:
+    """Crop images centrally to the target aspect ratio, then resize with antialiasing (Lanczos).
 
-    Nothing is stretched: a film that is not of the target's proportions loses its longer margins.
+    The aspect ratio is preserved: the margins of the longer side are cropped.
 
     Args:
         images: array `(H, W)`, `(H, W, 1)`, `(N, H, W)` or `(N, H, W, 1)` of floats in [0, 1], uint8 or uint16 (divided
-            by 255 or 65535). Three axes mean `(H, W, 1)` if the last one has length 1, else `(N, H, W)`. Or volumes
-            `(N, D, H, W, 1)`.
-        size: `(height, width)` in pixels, or one number for a square; for volumes `(depth, height, width)`.
+            by 255 or 65535). An array with 3 axes is `(H, W, 1)` if its last axis has length 1, else `(N, H, W)`. Or
+            volumes `(N, D, H, W, 1)`.
+        size: `(height, width)` in pixels, or one int for a square; for volumes `(depth, height, width)` in voxels.
 
-    Returns: float32 array with the same axes, in [0, 1].
+    Returns:
+        float32 array with the same axes in [0, 1].
 
     Raises:
-        ValueError: another shape, or values outside [0, 1].
+        ValueError: If the array has another shape, or values outside [0, 1].
     """
     from PIL import Image
 
-    images = unit_range(images, "resize").astype("float32", copy=False)
+    images = unit_range(images, "center_crop_resize").astype("float32", copy=False)
     if images.ndim == 5 and images.shape[-1] == 1:
         return np.stack([_resized(volume[..., 0], size) for volume in images])[..., None]
     if not 2 <= images.ndim <= 4 or (images.ndim == 4 and images.shape[-1] != 1):
         raise ValueError(
-            f"resize: array of shape {images.shape}; expected (H, W), (H, W, 1), (N, H, W), (N, H, W, 1) or "
-            "(N, D, H, W, 1)."
+            f"center_crop_resize: array of shape {images.shape}; expected (H, W), (H, W, 1), (N, H, W), (N, H, W, 1) "
+            "or (N, D, H, W, 1)."
         )
     height, width = (size, size) if np.isscalar(size) else size
     channel = images.ndim > 2 and images.shape[-1] == 1
@@ -214,11 +243,11 @@ def center_crop_resize(images, size):
 
 
 def _resized(volume, size):
-    """`resize` of one volume, one axis after another."""
+    """Crop and resize one volume, axis by axis."""
     from PIL import Image
 
     if np.isscalar(size) or len(size) != 3:
-        raise ValueError(f"resize: size={size} for volumes; expected (depth, height, width).")
+        raise ValueError(f"center_crop_resize: size={size} for volumes; expected (depth, height, width).")
     scale = min(have / want for have, want in zip(volume.shape, size, strict=True))
     for axis, want in enumerate(size):
         lines = np.moveaxis(volume, axis, 0)
@@ -230,35 +259,46 @@ def _resized(volume, size):
     return np.clip(volume, 0.0, 1.0)
 
 
-def standardize(images, mean=0.5, deviation=0.22):
-    """Brings each image to one mean and one standard deviation, clipped to [0, 1]: takes exposure out of a comparison.
+def standardize(images: np.ndarray, mean: float = 0.5, std: float = 0.22) -> np.ndarray:
+    """Normalize each image to the same mean and standard deviation, clipped to [0, 1].
+
+    This removes differences in brightness and contrast between images.
 
     Args:
         images: array `(N, H, W, 1)` of floats in [0, 1], uint8 or uint16. A constant image becomes `mean`.
+        mean: target mean, default 0.5.
+        std: target standard deviation, default 0.22.
+
+    Returns:
+        float32 array `(N, H, W, 1)` in [0, 1].
 
     Raises:
-        ValueError: values outside [0, 1].
+        ValueError: If values are outside [0, 1].
     """
     images = unit_range(images, "standardize")
     axes = (1, 2, 3)
-    spread = images.std(axis=axes, keepdims=True)
-    spread = np.where(spread < 1e-4, 1.0, spread)
-    return np.clip(mean + deviation * (images - images.mean(axis=axes, keepdims=True)) / spread, 0, 1).astype("float32")
+    scale = images.std(axis=axes, keepdims=True)
+    scale = np.where(scale < 1e-4, 1.0, scale)
+    return np.clip(mean + std * (images - images.mean(axis=axes, keepdims=True)) / scale, 0, 1).astype("float32")
 
 
-def equalize_histogram(images):
-    """Gives each image the same even histogram: takes exposure and tone curve out of a comparison, whatever monotonic
-    curve a scanner has drawn its grey values through.
+def equalize_histogram(images: np.ndarray) -> np.ndarray:
+    """Equalize the histogram of each image.
+
+    The result is invariant to monotonic intensity transforms, such as brightness, contrast and gamma.
 
     Args:
-        images: array `(N, H, W, 1)` of floats in [0, 1], uint8 or uint16. Each value becomes its rank, equal values the
-            mean of theirs.
+        images: array `(N, H, W, 1)` of floats in [0, 1], uint8 or uint16. Each value is replaced by its normalized
+            rank; equal values get their mean rank.
+
+    Returns:
+        float32 array `(N, H, W, 1)` in [0, 1].
 
     Raises:
-        ValueError: values outside [0, 1].
+        ValueError: If values are outside [0, 1].
     """
     from scipy.stats import rankdata
 
-    images = unit_range(images, "equalize")
+    images = unit_range(images, "equalize_histogram")
     flat = images.reshape(len(images), -1)
     return ((rankdata(flat, axis=1) - 0.5) / flat.shape[1]).reshape(images.shape).astype("float32")

@@ -1,35 +1,38 @@
-"""Warnings about single files in the log: each once, and a bounded number per minute."""
+"""Rate-limited log warnings about single files."""
 
 import logging
 import time
+from pathlib import Path
 from threading import Lock
 
 log = logging.getLogger("medzoo")
-MOST = 40  # warnings of one kind per minute; a folder may hold thousands of files of the same kind
+MAX_PER_MINUTE = 40  # warnings of one kind; a folder may contain thousands of similar files
 _lock, _given, _counts = Lock(), set(), {}
 
 
-def warn(kind, path, text):
-    """Log a warning that names a file, unless the same one was logged before.
+def warn(kind: str, path: str | Path, text: str) -> None:
+    """Log a warning that names a file, unless the same warning was logged before.
 
     Args:
-        kind: str that tells what sort of warning this is; each kind is counted by itself.
-        path: the file.
-        text: str, what was found and what follows from it.
+        kind: str. Kind of the warning; the rate limit applies to each kind separately.
+        path: path of the file.
+        text: str. Problem and its consequence.
     """
     now = time.monotonic()
     with _lock:
         start, count = _counts.get(kind, (now, 0))
         if now - start > 60:
             start, count = now, 0
-        if (path, text) in _given or count > MOST:
+        if (path, text) in _given or count > MAX_PER_MINUTE:
             return
         _counts[kind] = (start, count + 1)
-        if count < MOST:
+        if count < MAX_PER_MINUTE:
             if len(_given) > 100_000:
                 _given.clear()
             _given.add((path, text))
-    if count < MOST:
+    if count < MAX_PER_MINUTE:
         log.warning("%s: %s", path, text)
     else:
-        log.warning("%s: more than %d files; others are not named for a minute.", kind, MOST)
+        log.warning(
+            "%s: more than %d files; further warnings of this kind are suppressed for one minute.", kind, MAX_PER_MINUTE
+        )

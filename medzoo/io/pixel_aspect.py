@@ -1,28 +1,38 @@
-"""Pixels of DICOM files that are not square."""
+"""Detection of non-square pixels in DICOM files."""
 
 import math
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medzoo.io import notices
 
+if TYPE_CHECKING:
+    import pydicom
+
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # between rows, between columns
 TOLERANCE = 0.01
-IMAGE, CENTIMETERS = 1, 3  # a region of an ultrasound image that is one (2D), and its physical units
+IMAGE, CENTIMETERS = 1, 3  # RegionSpatialFormat 2D and physical units of an ultrasound region
 
 
-def warn_if_not_square(path, dataset):
-    """Log a warning where the pixels of an image are not square: nothing is resampled, so that shapes are distorted."""
+def warn_if_not_square(path: str | Path, dataset: "pydicom.Dataset") -> None:
+    """Log a warning if the pixels of an image are not square; the image is not resampled.
+
+    Args:
+        path: path of the file.
+        dataset: pydicom dataset.
+    """
     tag, ratio = _find_ratio(dataset)
     if abs(ratio - 1) > TOLERANCE:
         notices.warn(
             "pixels that are not square",
             path,
-            f"pixels are {ratio:.3g} times as high as wide ({tag}). The image keeps the file's grid, so that shapes "
-            "are distorted; resample it to square pixels where shapes matter.",
+            f"pixel height is {ratio:.3g} times pixel width ({tag}). The image is not resampled, so that shapes are "
+            "distorted. Resample it to square pixels if shapes matter.",
         )
 
 
 def _find_ratio(dataset):
-    """`(tag and value, height of a pixel by its width)`, 1.0 where no tag tells it."""
+    """Return `(tag and value, pixel height divided by width)`; the ratio is 1.0 if no tag defines it."""
     for tag in SPACINGS:
         if ratio := _ratio(dataset, tag):
             return f"{tag} {dataset[tag].value[0]:g}, {dataset[tag].value[1]:g}", ratio
@@ -33,14 +43,14 @@ def _find_ratio(dataset):
             steps = [abs(float(region.get(f"PhysicalDelta{axis}") or 0)) for axis in "YX"]
             if kinds == (IMAGE, CENTIMETERS) and region.get("PhysicalUnitsYDirection") == CENTIMETERS and all(steps):
                 return f"PhysicalDeltaY {steps[0]:g}, PhysicalDeltaX {steps[1]:g}", steps[0] / steps[1]
-    except (TypeError, ValueError, AttributeError):  # damaged: no reason not to read the pixels
+    except (TypeError, ValueError, AttributeError):  # a damaged sequence does not prevent reading the pixels
         pass
     ratio = _ratio(dataset, "PixelAspectRatio")
     return ("PixelAspectRatio", ratio) if ratio else (None, 1.0)
 
 
 def _ratio(dataset, tag):
-    """The first of two numbers divided by the second, `None` where the tag does not hold two lengths."""
+    """Return the first of two values divided by the second, or `None` if the tag has no two positive lengths."""
     try:
         first, second = (float(value) for value in dataset[tag].value)
         ratio = first / second

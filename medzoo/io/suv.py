@@ -1,25 +1,33 @@
-"""Standardised uptake values of PET images, where the tags allow them."""
+"""Standardized uptake values (SUV) of PET images."""
 
 import math
 from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medzoo.errors import ImageError
+
+if TYPE_CHECKING:
+    import pydicom
 
 SUV_WINDOW = (5, 10)  # center and width: 0 to 10
 
 
-def suv_factor(path, dataset):
-    """What a PET image's values, after the rescale, are multiplied with to give SUV by body weight.
+def suv_factor(path: str | Path, dataset: "pydicom.Dataset") -> float:
+    """Return the factor that converts rescaled PET values to body-weight SUV.
 
-    SUV = activity (Bq/ml) x weight (g) / injected dose (Bq), the dose decayed to the time that the images are corrected
-    to (Quantitative Imaging Biomarkers Alliance, "SUV vendor-neutral pseudo-code"; DICOM PS3.3 C.8.9.1).
+    SUV = activity (Bq/ml) × weight (g) / injected dose (Bq), with the dose decayed to the reference time of the decay
+    correction (Quantitative Imaging Biomarkers Alliance, "SUV vendor-neutral pseudo-code"; DICOM PS3.3 C.8.9.1).
 
     Args:
-        path: of the file, for errors.
-        dataset: pydicom data set.
+        path: path of the file, for error messages.
+        dataset: pydicom dataset.
+
+    Returns:
+        float, in (g/ml) per unit of the rescaled values.
 
     Raises:
-        ImageError: no PET image, or tags that are missing or leave a doubt; says which.
+        ImageError: If the image is not a PET image, or required tags are missing or ambiguous; the message names them.
     """
 
     def refuse(why):
@@ -50,29 +58,31 @@ def suv_factor(path, dataset):
         raise refuse(f"RadionuclideTotalDose {dose:g} Bq, RadionuclideHalfLife {half_life:g} s")
     corrected_to = dataset.get("DecayCorrection")
     if corrected_to == "START":
-        dose *= 2 ** (-_waited(refuse, dataset, injections[0]) / half_life)
+        dose *= 2 ** (-_uptake_time(refuse, dataset, injections[0]) / half_life)
     elif corrected_to != "ADMIN":
         raise refuse(f"DecayCorrection {corrected_to}, expected START or ADMIN")
     return 1000 * weight / dose
 
 
-def _waited(refuse, dataset, injection):
-    """Seconds from the injection to the start of the series."""
+def _uptake_time(refuse, dataset, injection):
+    """Return the seconds from the injection to the start of the series."""
     start = _time(dataset.get("SeriesDate"), dataset.get("SeriesTime"))
-    taken = _time(dataset.get("AcquisitionDate"), dataset.get("AcquisitionTime"))
-    if start is None or taken is None or start > taken:
-        raise refuse("SeriesTime missing or after AcquisitionTime (a derived series), so the scan's start is unknown")
+    acquired = _time(dataset.get("AcquisitionDate"), dataset.get("AcquisitionTime"))
+    if start is None or acquired is None or start > acquired:
+        raise refuse(
+            "SeriesTime missing or after AcquisitionTime (a derived series), so the start of the scan is unknown"
+        )
     moment = str(injection.get("RadiopharmaceuticalStartDateTime") or "")
     injected = _time(moment[:8], moment[8:].split("+")[0].split("-")[0]) if moment else None
     injected = injected or _time(dataset.get("SeriesDate"), injection.get("RadiopharmaceuticalStartTime"))
     seconds = (start - injected).total_seconds() if injected else -1
     if not 0 <= seconds <= 86400:
-        raise refuse("the injection's time is missing, or not within the day before the scan")
+        raise refuse("the injection time is missing, or not within 24 hours before the scan")
     return seconds
 
 
 def _time(date, time):
-    """A moment from DICOM's DA and TM, or None."""
+    """Return a datetime from DICOM DA and TM values, or `None`."""
     date, (whole, _, fraction) = str(date or ""), str(time or "").partition(".")
     if not whole:
         return None

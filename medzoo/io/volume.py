@@ -1,31 +1,32 @@
-"""A volume: values on a grid in space, slices of it, other grids, and the way back to the file's own."""
+"""Volumes: voxel values with an affine, slicing, reorientation, resampling and saving on the original grid."""
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import ImageError
-from medzoo.io.intensity import apply_window, center_crop_resize, display_range, resolve_window, without_loss
-from medzoo.utils.files import write_whole
+from medzoo.io.intensity import apply_window, center_crop_resize, display_range, resolve_window, to_lossless_float
+from medzoo.utils.files import write_atomically
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-MOST = 2**29  # voxels, 2 GiB as float32; more is a damaged header, or a trap
+MAX_VOXELS = 2**29  # voxels, 2 GiB as float32; larger shapes indicate a damaged or malicious header
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Values on a grid in space; made by `medzoo.read_volume`.
+    """Volume with its position and orientation in space, as returned by `medzoo.read_volume`.
 
-    Fields:
-        values: `(i, j, k)`, in the file's units (Hounsfield units for CT): float32, or float64 where float32 would
-            not hold them, such as numbers of regions beyond 2**24.
-        affine: `(4, 4)`, from indices of `values` to millimetres: x to the patient's right, y forward, z up (RAS+).
-        path: of the file or folder.
-        grid: `(shape, affine)` as the file stores them; `save` writes there.
-        padding: `(smallest, largest)` value of the voxels that the file marks as padding, where these lie far from all
-            others: they set no display range, and are black. Else `None`.
+    Attributes:
+        values: array `(i, j, k)` in the units of the file (Hounsfield units for CT): float32, or float64 where float32
+            is not exact, such as labels above 2**24.
+        affine: array `(4, 4)`, maps voxel indices to millimeters in RAS+ coordinates (x right, y anterior, z superior).
+        path: path of the file or folder.
+        grid: `(shape, affine)` as stored in the file; `save` resamples to it.
+        padding: `(minimum, maximum)` value of the voxels that the file marks as padding, if these are far from all
+            other values; else `None`. Such voxels are excluded from the display range and shown black.
     """
 
     values: np.ndarray
@@ -35,120 +36,174 @@ class Volume:
     padding: tuple | None = None
 
     @property
-    def spacing(self):
-        """Millimetres from one voxel to the next, along each axis of `values`."""
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel spacing in millimeters along each axis of `values`."""
         return tuple(float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
-    def orientation(self):
-        """Where the axes of `values` point, e.g. `"RAS"`: right, anterior, superior."""
+    def orientation(self) -> str:
+        """Axis codes of `values`, e.g. `"RAS"` (right, anterior, superior)."""
         import nibabel
 
         return "".join(nibabel.aff2axcodes(self.affine))
 
     @property
-    def range(self):
-        """The values that become black and white where no window is given, see `intensity.display_range`."""
+    def display_range(self) -> tuple[float, float]:
+        """Values shown black and white if no window is given, see `intensity.display_range`."""
         body = self.values if self.padding is None else self.values[~self._padded(self.values)]
         return display_range(body if body.size else self.values)
 
-    def reorient(self, codes="RAS"):
-        """The same voxels with the axes in the order and direction that come closest to `codes`.
-
-        Raises:
-            ValueError: not one letter each of RL, AP and SI.
-        """
-        affine = _turned(self.affine, self.values.shape, codes)
-        return replace(self, values=_permuted(self.values, self.affine, codes), affine=affine)
-
-    def resample(self, spacing):
-        """The volume with another distance between voxels, by linear interpolation; what gets coarser is smoothed.
+    def reorient(self, codes: str = "RAS") -> "Volume":
+        """Return the volume with its axes permuted and flipped to the given orientation.
 
         Args:
-            spacing: millimetres along each axis of `values`, or one number.
+            codes: axis codes, one letter each of RL, AP and SI, default `"RAS"`. Oblique axes get the closest code.
+
+        Returns:
+            A `Volume` with the same voxels.
+
+        Raises:
+            ValueError: If `codes` are not one letter each of RL, AP and SI.
+        """
+        affine = _reoriented_affine(self.affine, self.values.shape, codes)
+        return replace(self, values=_permuted(self.values, self.affine, codes), affine=affine)
+
+    def resample(self, spacing: float | Sequence[float]) -> "Volume":
+        """Resample the volume to another voxel spacing by linear interpolation.
+
+        Axes that get coarser are smoothed with a Gaussian filter before interpolation.
+
+        Args:
+            spacing: voxel spacing in millimeters along each axis of `values`, or one number for all axes.
+
+        Returns:
+            A `Volume` with the new spacing and the same center.
+
+        Raises:
+            ValueError: If a spacing is not positive, or the result would have too many voxels.
         """
         from scipy.ndimage import gaussian_filter
 
         wanted = np.broadcast_to(np.asarray(spacing, "float64"), 3)
         if not (wanted > 0).all():
-            raise ValueError(f"{self.path}: spacing={spacing}; expected millimetres above 0.")
+            raise ValueError(f"{self.path}: spacing={spacing}. Expected positive millimeters.")
         ratio = wanted / self.spacing
         if np.allclose(ratio, 1, atol=1e-6):
             return self
         shape = np.maximum(1, np.round(np.array(self.values.shape) / ratio)).astype(int)
-        if np.prod(shape, dtype="float64") > MOST:
-            raise ValueError(f"{self.path}: spacing={spacing} gives {tuple(shape)} voxels; that is too many.")
+        if np.prod(shape, dtype="float64") > MAX_VOXELS:
+            raise ValueError(
+                f"{self.path}: spacing={spacing} gives {tuple(shape)} voxels. Expected at most {MAX_VOXELS}."
+            )
         affine = self.affine @ np.diag([*ratio, 1.0])
-        first = (np.array(self.values.shape) - 1) / 2 - ratio * (shape - 1) / 2  # the middles stay together
+        first = (np.array(self.values.shape) - 1) / 2 - ratio * (shape - 1) / 2  # the centers stay aligned
         affine[:3, 3] = (self.affine @ [*first, 1.0])[:3]
         smooth = gaussian_filter(self.values, np.sqrt(np.maximum(0, ratio**2 - 1)) / 2, mode="nearest")
         values = resample_to((tuple(shape), affine), smooth, self.affine)
         return replace(self, values=values, affine=affine)
 
-    def slice(self, index, axis="axial"):
-        """One slice as a radiologist sees it, float32 `(H, W)`: up is up (or forward), the patient's right is left.
+    def slice(self, index: int, axis: str = "axial") -> np.ndarray:
+        """Return one slice in radiological orientation.
+
+        Superior (axial: anterior) is at the top; the patient's right is on the left.
 
         Args:
-            index: 0 to the number of slices - 1, from right, back or below.
-            axis: `"axial"`, `"coronal"` or `"sagittal"`.
+            index: int, 0 to the number of slices - 1, counted from the left, posterior or inferior end.
+            axis: `"axial"` (default), `"coronal"` or `"sagittal"`.
+
+        Returns:
+            Array `(H, W)` in the units of the file.
+
+        Raises:
+            ImageError: If the index is out of range.
+            ValueError: If the axis is unknown, or the orientation of the volume is not RAS.
         """
         self._check(axis)
         count = self.values.shape[AXES[axis]]
         if not 0 <= index < count:
-            raise ImageError(f"{self.path}: slice {index}; there are {count} along {axis}, from 0.")
+            raise ImageError(f"{self.path}: slice {index}. Expected 0 to {count - 1} along {axis}.")
         return np.take(self.values, index, axis=AXES[axis])[::-1, ::-1].T
 
-    def slices(self, axis="axial"):
-        """The values of all slices along an axis, each as `slice` gives it, `(N, H, W)`."""
+    def slices(self, axis: str = "axial") -> np.ndarray:
+        """Return all slices along an axis, each as returned by `slice`.
+
+        Args:
+            axis: `"axial"` (default), `"coronal"` or `"sagittal"`.
+
+        Returns:
+            Array `(N, H, W)` in the units of the file.
+        """
         self._check(axis)
         return np.moveaxis(self.values, AXES[axis], 0)[:, ::-1, ::-1].transpose(0, 2, 1)
 
-    def images(self, axis="axial", window=None, size=None):
-        """All slices along an axis, float32 `(N, H, W, 1)` in [0, 1]; a model of volumes takes them as one volume.
+    def to_images(
+        self,
+        axis: str = "axial",
+        window: tuple[float, float] | str | None = None,
+        size: int | tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """Return all slices along an axis as normalized images.
+
+        The result is a batch for a 2D model, or one volume `(D, H, W, 1)` for a 3D model.
 
         Args:
-            axis: see `slice`.
-            window: see `read_image`; by default from the 0.5th to the 99.5th percentile of the volume (of a sparse one
-                see `intensity.display_range`).
-            size: `(height, width)` or one number, see `resize`.
-        """
-        grey = self.normalize(self.slices(axis), window)[..., None]
-        return grey if size is None else center_crop_resize(grey, size)
+            axis: `"axial"` (default), `"coronal"` or `"sagittal"`.
+            window: see `read_image`. By default the 0.5th and the 99.5th percentile of the volume are mapped to 0 and 1
+                (for sparse volumes see `intensity.display_range`).
+            size: `(height, width)` in pixels or one int, see `center_crop_resize`; `None` (default) keeps the size.
 
-    def normalize(self, values, window=None):
-        """Values of this volume to [0, 1], see `images`."""
-        low, high = self.range if window is None else (0, 0)
+        Returns:
+            float32 array `(N, H, W, 1)` in [0, 1].
+        """
+        gray = self.normalize(self.slices(axis), window)[..., None]
+        return gray if size is None else center_crop_resize(gray, size)
+
+    def normalize(self, values: np.ndarray, window: tuple[float, float] | str | None = None) -> np.ndarray:
+        """Map values of this volume to [0, 1].
+
+        Args:
+            values: array of any shape in the units of the file.
+            window: see `to_images`.
+
+        Returns:
+            float32 array of the same shape.
+        """
+        low, high = self.display_range if window is None else (0, 0)
         if window is not None:
-            grey = apply_window(values, *resolve_window(window))
+            gray = apply_window(values, *resolve_window(window))
         elif low == high:
-            grey = np.zeros(np.shape(values), "float32")
+            gray = np.zeros(np.shape(values), "float32")
         else:
-            grey = np.clip((values - low) / (high - low), 0, 1).astype("float32")
-        return grey if self.padding is None else np.where(self._padded(values), np.float32(0), grey)
+            gray = np.clip((values - low) / (high - low), 0, 1).astype("float32")
+        return gray if self.padding is None else np.where(self._padded(values), np.float32(0), gray)
 
     def _padded(self, values):
-        least, most = self.padding
-        return (values >= least) & (values <= most)
+        """Return the mask of padding values."""
+        minimum, maximum = self.padding
+        return (values >= minimum) & (values <= maximum)
 
-    def save(self, images, path, axis="axial", overwrite=False):
-        """Writes what a model made of `images(axis)` as a NIfTI file on the grid of the file it was made from.
+    def save(self, images: np.ndarray, path: str | Path, axis: str = "axial", overwrite: bool = False) -> None:
+        """Write slices, such as a model's output, as a NIfTI file on the grid of the original file.
 
         Args:
-            images: `(N, H, W, 1)` or `(N, H, W)` of the same slices, in their own size. Integers are taken for labels:
-                where the grids differ, the nearest voxel's is written. The file's type holds them all: int16, int32 or
-                int64; of floats float32 or float64.
-            path: .nii or .nii.gz; must not exist, unless `overwrite`.
+            images: array `(N, H, W, 1)` or `(N, H, W)` of the slices returned by `to_images(axis)` at their original
+                size. Integers are treated as labels: they are resampled by nearest-neighbor interpolation and stored as
+                int16, int32 or int64. Floats are interpolated linearly and stored as float32 or float64.
+            path: path of the new file; must end in .nii or .nii.gz.
+            axis: `"axial"` (default), `"coronal"` or `"sagittal"`.
+            overwrite: bool. Whether to replace an existing file, default `False`.
 
         Raises:
-            FileExistsError: there is such a file.
-            ValueError: slices of another size, numbers that no type of the file holds, or another ending of `path`.
+            FileExistsError: If the file exists and `overwrite` is `False`.
+            ValueError: If the slices have another size, the values exceed every NIfTI data type, or `path` has another
+                suffix.
         """
         import nibabel
 
         self._check(axis)
         path = Path(path)
         if path.exists() and not overwrite:
-            raise FileExistsError(f"{path}: exists; choose another name.")
+            raise FileExistsError(f"{path}: the file exists. Choose another name or pass overwrite=True.")
         if not path.name.lower().endswith((".nii", ".nii.gz")):
             raise ValueError(f"{path}: expected a name that ends in .nii or .nii.gz.")
         slices = _storable(path, np.asarray(images))
@@ -161,23 +216,21 @@ class Volume:
         file = nibabel.Nifti1Image(resample_to(self.grid, values, self.affine), self.grid[1], dtype=values.dtype)
         file.header.set_xyzt_units("mm")
         data = file.to_bytes()
-        write_whole(path, gzip.compress(data, 6) if path.suffix.lower() == ".gz" else data)
+        write_atomically(path, gzip.compress(data, 6) if path.suffix.lower() == ".gz" else data)
 
     def _check(self, axis):
         if axis not in AXES:
             raise ValueError(f"axis={axis!r}; expected one of {', '.join(AXES)}.")
         if self.orientation != "RAS":
-            raise ValueError(f"{self.path}: slices are cut from volumes of orientation RAS, not {self.orientation}.")
+            raise ValueError(
+                f"{self.path}: slices require orientation RAS, got {self.orientation}. Call reorient('RAS')."
+            )
 
 
 def _storable(path, values):
-    """Values in the smallest type of NIfTI files that holds them all: int16 or more for integers, float32 or float64.
-
-    Raises:
-        ValueError: values that none of these types holds; names the file to be written.
-    """
+    """Convert to the smallest NIfTI data type that represents all values: int16 or larger, float32 or float64."""
     if values.dtype.kind == "f":
-        return without_loss(values)
+        return to_lossless_float(values)
     if values.dtype.kind not in "biu":
         raise ValueError(f"{path}: array of {values.dtype}; expected integers (labels) or real numbers.")
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
@@ -187,8 +240,16 @@ def _storable(path, values):
     raise ValueError(f"{path}: labels from {low} to {high}; expected at most {np.iinfo('int64').max}.")
 
 
-def center_crop_or_pad(values, size):
-    """The middle of an array, or the array amid zeros, so that its first axes have the lengths `size`."""
+def center_crop_or_pad(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Crop the leading axes of an array centrally, or pad them with zeros, to the given lengths.
+
+    Args:
+        values: array with at least `len(size)` axes.
+        size: target length of each leading axis.
+
+    Returns:
+        Array whose first axes have the lengths `size`.
+    """
     for axis, want in enumerate(size):
         have = values.shape[axis]
         start = max(0, (have - want) // 2)
@@ -199,65 +260,71 @@ def center_crop_or_pad(values, size):
     return values
 
 
-def paste_center(values, part):
-    """The values, and in their middle what `center_crop_or_pad` took from there, changed."""
-    theirs, ours = [], []
+def paste_center(values: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Insert a central crop back into an array, the inverse of `center_crop_or_pad`.
+
+    Args:
+        values: array to insert into; it is copied.
+        part: array with the same number of axes, of the size of the crop.
+
+    Returns:
+        Array of the shape of `values`.
+    """
+    target, source = [], []
     for have, want in zip(values.shape, part.shape, strict=True):
         size, before = min(have, want), max(0, (want - have) // 2)
         start = max(0, (have - want) // 2)
-        theirs.append(slice(start, start + size))
-        ours.append(slice(before, before + size))
+        target.append(slice(start, start + size))
+        source.append(slice(before, before + size))
     result = values.copy()
-    result[tuple(theirs)] = part[tuple(ours)]
+    result[tuple(target)] = part[tuple(source)]
     return result
 
 
-def apply_to_volume(function, volume, model, rest):
-    """What a function of a model of volumes makes of a volume of any size, `(D, H, W, ...)`.
+def resample_to(grid: tuple, values: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Resample values to another grid.
+
+    If the grids differ only in the order and direction of their axes, the voxels are permuted. Otherwise floats are
+    interpolated linearly and integers by nearest neighbor.
 
     Args:
-        function: of a batch, and for a model that takes any size of `tile`: see `Autoencoder.reconstruct`.
-        volume: `(D, H, W, 1)`; beyond 128 voxels a side it goes in tiles.
-        model: of one size, it sees the middle only.
-        rest: what stands where it does not see.
-    """
-    from medzoo.models.tiles import padded, tile_for  # with Keras: files are read without it
+        grid: `(shape, affine)` of the target grid.
+        values: array `(i, j, k)`.
+        affine: array `(4, 4)`, affine of `values`.
 
-    own = model.image_shape[:-1]
-    if own[0]:
-        return paste_center(rest, function(center_crop_or_pad(volume, own)[None])[0])
-    x = padded(volume[None], model)
-    return function(x, tile=tile_for(x))[0][tuple(slice(side) for side in volume.shape[:3])]
-
-
-def resample_to(grid, values, affine):
-    """Values on another grid `(shape, affine)`: the same voxels in another order if these are, else interpolated.
-
-    Linearly, or of integers the nearest; what lies outside is 0 for integers, else the smallest value.
+    Returns:
+        Array of shape `grid[0]` and the type of `values`. Voxels outside `values` are 0 for integers, else the minimum.
     """
     import nibabel
     from nibabel.processing import resample_from_to
 
     shape, wanted = grid
     codes = "".join(nibabel.aff2axcodes(wanted))
-    turned = _permuted(values, affine, codes)
-    if turned.shape == tuple(shape) and one_grid(_turned(affine, values.shape, codes), wanted, 1e-4):
-        return turned
+    reoriented = _permuted(values, affine, codes)
+    if reoriented.shape == tuple(shape) and is_same_grid(_reoriented_affine(affine, values.shape, codes), wanted, 1e-4):
+        return reoriented
     labels = values.dtype.kind in "iu"
     image = nibabel.Nifti1Image(values, affine, dtype=values.dtype)
     lowest = 0 if labels else float(values.min())
-    moved = resample_from_to(image, (tuple(shape), wanted), order=0 if labels else 1, mode="constant", cval=lowest)
-    return np.asarray(moved.dataobj).astype(values.dtype)
+    resampled = resample_from_to(image, (tuple(shape), wanted), order=0 if labels else 1, mode="constant", cval=lowest)
+    return np.asarray(resampled.dataobj).astype(values.dtype)
 
 
-def one_grid(affine, other, tolerance=0.01):
-    """Whether two affines place voxels alike: each of their numbers within a share of the smallest voxel's side."""
+def is_same_grid(affine: np.ndarray, other: np.ndarray, tolerance: float = 0.01) -> bool:
+    """Return whether two affines are equal up to rounding.
+
+    Args:
+        affine: array `(4, 4)`.
+        other: array `(4, 4)`.
+        tolerance: largest difference of an element, as a fraction of the smallest voxel spacing, default 0.01.
+    """
     near = tolerance * np.linalg.norm(other[:3, :3], axis=0).min()
-    gap, rounding = abs(affine - other), 1e-6 * abs(other[:3, 3]).max()  # headers keep places as float32
+    gap, rounding = abs(affine - other), 1e-6 * abs(other[:3, 3]).max()  # headers store positions as float32
     return bool((gap[:3, :3] <= near).all() and (gap[:3, 3] <= near + rounding).all())
 
 
-def _way(affine, codes):
+def _transform(affine, codes):
+    """Orientation transform of nibabel from an affine to axis codes."""
     from nibabel import orientations
 
     axes = [next((pair for pair in ("RL", "AP", "SI") if code in pair), None) for code in codes]
@@ -267,12 +334,14 @@ def _way(affine, codes):
 
 
 def _permuted(values, affine, codes):
+    """Array with its axes permuted and flipped to codes."""
     from nibabel import orientations
 
-    return np.ascontiguousarray(orientations.apply_orientation(values, _way(affine, codes)))
+    return np.ascontiguousarray(orientations.apply_orientation(values, _transform(affine, codes)))
 
 
-def _turned(affine, shape, codes):
+def _reoriented_affine(affine, shape, codes):
+    """Affine of an array whose axes were reoriented to codes."""
     from nibabel import orientations
 
-    return affine @ orientations.inv_ornt_aff(_way(affine, codes), shape)
+    return affine @ orientations.inv_ornt_aff(_transform(affine, codes), shape)

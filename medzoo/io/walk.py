@@ -1,11 +1,11 @@
-"""The one way to list the files below a folder, and to tell whether two paths are one file."""
+"""Recursive file listing, and identification of the file that a path refers to."""
 
 import os
 from pathlib import Path
 
 from medzoo.errors import ImageError
 
-LEFT_BY_SYSTEMS = {  # folders and files that operating systems and network storage leave behind, in lower case
+SYSTEM_FILES = {  # folders and files created by operating systems and network storage, in lower case
     "__macosx",
     "@eadir",
     "#recycle",
@@ -21,19 +21,25 @@ LEFT_BY_SYSTEMS = {  # folders and files that operating systems and network stor
 }
 
 
-def is_hidden(name):
-    """Whether a file or folder of this name is skipped: a leading dot, or left behind by an operating system."""
-    return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is skipped: its name begins with a dot or is that of a system file."""
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
-def files_below(folder):
-    """Paths of all files below a folder, sorted; hidden ones are skipped.
+def files_below(folder: str | Path) -> list[Path]:
+    """List all files below a folder recursively; hidden files are skipped.
 
-    Links to folders are followed, except to a folder that contains the link. Links to nothing are listed, so that they
-    are reported like a file that cannot be read.
+    Links to folders are followed, except to a folder that contains the link. Broken links are listed, so that they are
+    reported like unreadable files.
+
+    Args:
+        folder: folder to search.
+
+    Returns:
+        Sorted list of paths.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If the folder does not exist.
         ImageError: If a folder cannot be listed.
     """
     folder = Path(folder)
@@ -41,13 +47,13 @@ def files_below(folder):
         raise FileNotFoundError(f"{folder}: no such folder.")
     found = []
 
-    def visit(place, above):
+    def visit(current, above):
         try:
-            with os.scandir(place) as entries:
+            with os.scandir(current) as entries:
                 inside = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda e: e.name)
         except OSError as error:
             raise ImageError(
-                f"{place}: the folder cannot be listed ({error.strerror}). Change its permissions or move it away."
+                f"{current}: the folder cannot be listed ({error.strerror}). Change its permissions or move it away."
             ) from error
         for entry in inside:
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
@@ -61,8 +67,8 @@ def files_below(folder):
     return sorted(found)
 
 
-def file_id(path):
-    """What two paths of one file or folder share, however they are written: links and `.`, `..` included."""
+def file_id(path: str | Path) -> tuple | str:
+    """Return an identifier that is equal for all paths of one file or folder, including links, `.` and `..`."""
     try:
         status = os.stat(path)
     except OSError:

@@ -1,19 +1,21 @@
-"""Arrays to picture files."""
+"""Writing of arrays as PNG and TIFF files."""
 
 from pathlib import Path
 
 import numpy as np
 
-from medzoo.utils.files import written_whole
+from medzoo.utils.files import atomic_write
 
 
-def write_png(path, values):
-    """Writes uint8 or uint16 grey values `(H, W)`, or uint8 colours `(H, W, 3)`, as PNG, whole or not at all.
+def write_png(path: str | Path, values: np.ndarray) -> None:
+    """Write a grayscale or RGB image as PNG atomically.
 
-    The folder is made if it is not there.
+    Args:
+        path: path of the file; its folder is created if it does not exist.
+        values: uint8 or uint16 array `(H, W)`, or uint8 array `(H, W, 3)`.
 
     Raises:
-        ValueError: another type or shape, such as floats.
+        ValueError: If the array has another type or shape, e.g. floats.
     """
     from PIL import Image
 
@@ -22,24 +24,26 @@ def write_png(path, values):
     if not gray and not (values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8):
         raise ValueError(
             f"{path}: {values.dtype} of shape {values.shape}; expected uint8 or uint16 (H, W), or uint8 (H, W, 3). "
-            "Of floats from 0 to 1 take (255 * x).round().astype('uint8')."
+            "Convert floats from 0 to 1 with (255 * x).round().astype('uint8')."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         Image.fromarray(np.ascontiguousarray(values)).save(part, format="PNG")
 
 
-def write_labels(path, mask):
-    """Writes integer labels `(H, W)` up to 65535 as PNG, or 0 and 1 `(H, W, K)` as TIFF with a page a label: what
-    `medzoo.data.masks.read_mask` reads.
+def write_labels(path: str | Path, mask: np.ndarray) -> Path:
+    """Write a segmentation mask as PNG or multi-page TIFF, as read by `medzoo.data.masks.read_mask`.
 
     Args:
-        path: without an ending; its folder is made if it is not there.
+        path: path without suffix; its folder is created if it does not exist.
+        mask: integer labels `(H, W)` from 0 to 65535, written as PNG; or 0 and 1 `(H, W, K)` for overlapping labels,
+            written as TIFF with one page per label.
 
-    Returns: the path, with `.png` or `.tif`.
+    Returns:
+        The path with its suffix, `.png` or `.tif`.
 
     Raises:
-        ValueError: labels that the file does not hold.
+        ValueError: If the labels are out of range.
     """
     from PIL import Image
 
@@ -57,6 +61,6 @@ def write_labels(path, mask):
         return path
     first, *others = (Image.fromarray((255 * page).astype("uint8")) for page in np.moveaxis(mask, -1, 0))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         first.save(part, format="TIFF", save_all=True, append_images=others, compression="tiff_deflate")
     return path

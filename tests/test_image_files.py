@@ -12,7 +12,7 @@ import medzoo
 from medzoo import ImageError
 from medzoo.data.augmentation import AugmentedDataset
 from medzoo.data.lesions import add_lesion
-from medzoo.data.masks import load_mask_archive, load_masks, read_mask
+from medzoo.data.masks import load_mask_npz, load_masks, read_mask
 from medzoo.io.file_info import file_info
 from medzoo.io.image import read_stored, title_of
 from medzoo.io.intensity import equalize_histogram, standardize
@@ -414,9 +414,9 @@ def test_gray_values_are_labels_or_are_named(tmp_path, values, labels):
     np.savez(tmp_path / "pairs.npz", train_images=images, train_masks=values[None, None])
     if labels is None:
         with pytest.raises(ImageError, match="train_masks: values 0, "):
-            load_mask_archive(tmp_path / "pairs.npz")
+            load_mask_npz(tmp_path / "pairs.npz")
     else:
-        assert load_mask_archive(tmp_path / "pairs.npz")[0]["train"][1].tolist() == [[labels]]
+        assert load_mask_npz(tmp_path / "pairs.npz")[0]["train"][1].tolist() == [[labels]]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

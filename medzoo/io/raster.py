@@ -1,63 +1,68 @@
-"""What PNG, JPEG and TIFF files hold: upright, and at their own bit depth.
+"""Reading of PNG, JPEG and TIFF files at their stored bit depth, with the orientation applied.
 
-Pillow decodes the files. Where its result differs from the content of the file (16-bit colors, signed and unsigned
-integers, white-is-zero, byte order), it is corrected here, or the file is refused.
+Pillow decodes the files. Where its result differs from the stored values (16-bit colors, signed and unsigned integers,
+white-is-zero, byte order), the result is corrected here, or an error is raised.
 """
 
 import struct
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from medzoo.errors import ImageError
 
-FORMATS = ("PNG", "JPEG", "TIFF")  # of files; MPO is opened as JPEG, APNG as PNG
+if TYPE_CHECKING:
+    import PIL.Image
+
+FORMATS = ("PNG", "JPEG", "TIFF")  # MPO is opened as JPEG, APNG as PNG
 ALPHA = ("LA", "PA", "RGBA")
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Tags of TIFF, by their names in the specification.
+# TIFF tags, named as in the specification.
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 258, 259, 262, 270
 SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION, COLOR_MAP, SAMPLE_FORMAT, IMAGE_DEPTH = 277, 284, 320, 339, 32997
 YCBCR, OLD_JPEG, JPEG = 6, 6, 7
-ORIENTATION = 274  # of EXIF and of TIFF
+ORIENTATION = 274  # EXIF and TIFF tag
 
 
-class Picture(NamedTuple):
-    """One frame of a file.
+class RasterImage(NamedTuple):
+    """One frame of a PNG, JPEG or TIFF file.
 
     Attributes:
-        values: `(H, W)` or `(H, W, 3)` in the type and with the numbers of the file; of a palette its indices.
-        palette: uint8 `(256, 3)` RGB, or `None`.
-        mode: Pillow's name for the kind of pixels.
-        spread: what Pillow has multiplied gray values of 1, 2 and 4 bits by (255, 85 and 17), else 1.
+        values: array `(H, W)` or `(H, W, 3)` with the stored values and data type; indices for a palette image.
+        palette: uint8 array `(256, 3)` of RGB colors, or `None`.
+        mode: Pillow mode of the pixels.
+        scale: factor that Pillow applied to gray values of 1, 2 and 4 bits (255, 85 and 17), else 1.
         transparent: whether any pixel is transparent.
-        white_is_zero: whether the smallest number is white (TIFF, photometric interpretation 0).
-        lossy: whether the pixels were compressed with loss.
+        white_is_zero: whether 0 is white (TIFF, photometric interpretation 0).
+        lossy: whether the pixels were compressed lossily.
     """
 
     values: np.ndarray
     palette: np.ndarray | None
     mode: str
-    spread: int
+    scale: int
     transparent: bool
     white_is_zero: bool
     lossy: bool
 
 
-def read_picture(path, frame=None):
+def read_raster(path: str | Path, frame: int | None = None) -> RasterImage:
     """Read one frame of a PNG, JPEG or TIFF file.
 
     Args:
-        path: the file; its content decides on the format, not its name.
-        frame: index of the frame, for files with several (MPO, APNG, TIFF with several pages).
+        path: path of the file; the format is identified by content.
+        frame: int. Index of the frame of a file with several frames (MPO, APNG, multi-page TIFF).
 
     Returns:
-        A `Picture`, turned as EXIF or the TIFF orientation says.
+        A `RasterImage` with the EXIF or TIFF orientation applied.
 
     Raises:
-        ImageError: a damaged file, several frames and no index, or pixels that cannot be read correctly.
+        ImageError: If the file is damaged, has several frames and `frame` is `None`, or cannot be decoded correctly.
     """
     with opened(path, frame) as picture:
         white_is_zero = picture.format == "TIFF" and _checked_tiff(path, picture)
@@ -65,38 +70,49 @@ def read_picture(path, frame=None):
         raw = _rawmode(picture)
         deep = picture.mode in ("LA", "RGB", "RGBA") and ";16" in raw
         if "16" in raw and picture.format == "PNG" and getattr(picture, "n_frames", 1) > 1:
-            raise ImageError(f"{path}: an animated PNG of 16 bits; expected 8 bits, or one image.")
+            raise ImageError(f"{path}: an animated 16-bit PNG; expected 8 bits, or a single image.")
         if not deep:
             _set_rawmode(picture, _in_native_order(picture, raw))
         picture.load()
         values, palette, transparent = (_deep if deep else _shallow)(path, picture, frame, raw)
         if white_is_zero and values.dtype == np.uint8:
-            values = 255 - values  # Pillow has inverted these, and no others
+            values = 255 - values  # Pillow inverts 8-bit values only; undo this
         values = reorient(values, orientation_of(picture))
-        return Picture(values, palette, picture.mode, _spread(raw), transparent, white_is_zero, lossy)
+        return RasterImage(values, palette, picture.mode, _scale(raw), transparent, white_is_zero, lossy)
 
 
-def pages_of(path):
-    """`(format, number of frames)` of a PNG, JPEG or TIFF file."""
+def pages_of(path: str | Path) -> tuple[str, int]:
+    """Return `(format, number of frames)` of a PNG, JPEG or TIFF file."""
     with opened(path, 0) as picture:
         return picture.format, getattr(picture, "n_frames", 1)
 
 
 @contextmanager
-def opened(path, frame=None):
-    """The Pillow image of one frame of a file, not yet decoded; whatever Pillow raises becomes an ImageError."""
+def opened(path: str | Path, frame: int | None = None) -> Iterator["PIL.Image.Image"]:
+    """Open one frame of a file with Pillow without decoding it; errors of Pillow are converted to ImageError.
+
+    Args:
+        path: path of the file.
+        frame: int. Index of the frame, see `read_raster`.
+
+    Yields:
+        The Pillow image.
+
+    Raises:
+        ImageError: If the file is unreadable, or the frame is missing or ambiguous.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        # A file, not its path: mapped into memory, turned TIFF pages come out wrong (Pillow 12.3).
+        # Pass a file object: Pillow 12.3 decodes rotated TIFF pages incorrectly when it memory-maps a path.
         with _truncated_refused(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
             frames = getattr(picture, "n_frames", 1)
             if frames > 1 and frame is None:
                 raise ImageError(
-                    f"{path}: holds {frames} frames; say which with frame=0 to {frames - 1}, or as {path}#0."
+                    f"{path}: contains {frames} frames; select one with frame=0 to {frames - 1}, or as {path}#0."
                 )
             if not 0 <= (frame or 0) < frames:
-                raise ImageError(f"{path}: frame={frame}; the file holds {frames}, from 0.")
+                raise ImageError(f"{path}: frame={frame}; expected 0 to {frames - 1}.")
             if frame:
                 picture.seek(frame)
             yield picture
@@ -110,16 +126,16 @@ def opened(path, frame=None):
 
 
 def _unknown(path):
-    """Why a file that Pillow cannot identify is none that it reads."""
+    """Describe a file that Pillow cannot identify."""
     with open(path, "rb") as file:
-        begins = file.read(4)
-    if begins in TIFF_MAGIC:
-        return "a TIFF of an unusual kind, or damaged; convert it to 8-bit or 16-bit grayscale, or to npy"
-    return f"begins with {begins!r}; another format, or damaged" if begins else "an empty file"
+        magic = file.read(4)
+    if magic in TIFF_MAGIC:
+        return "an unsupported or damaged TIFF; convert it to 8-bit or 16-bit grayscale, or to NPY"
+    return f"begins with {magic!r}; another format, or damaged" if magic else "an empty file"
 
 
 class _truncated_refused:
-    """While this holds, Pillow refuses truncated files, even where a program has set it to fill them with gray."""
+    """Context manager that makes Pillow reject truncated files, even if a program has enabled filling them."""
 
     lock, inside, setting = threading.Lock(), 0, False
 
@@ -142,17 +158,25 @@ class _truncated_refused:
                 ImageFile.LOAD_TRUNCATED_IMAGES = kind.setting
 
 
-def orientation_of(picture):
-    """EXIF orientation, 1 to 8, that still has to be applied to a decoded Pillow image (of TIFF Pillow applies it)."""
+def orientation_of(picture: "PIL.Image.Image") -> int:
+    """Return the EXIF orientation, 1 to 8, of a Pillow image that is not applied yet (Pillow applies it to TIFF)."""
     try:
         value = picture.getexif().get(ORIENTATION, 1)
-    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):  # damaged EXIF is ignored by viewers
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):  # viewers ignore damaged EXIF data
         return 1
     return value if value in range(1, 9) else 1
 
 
-def reorient(values, orientation):
-    """An array `(H, W, ...)` turned as an EXIF orientation, 1 to 8, says."""
+def reorient(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation to an array.
+
+    Args:
+        values: array `(H, W, ...)`.
+        orientation: int, 1 to 8.
+
+    Returns:
+        Array `(H, W, ...)` or `(W, H, ...)`.
+    """
     if orientation in (5, 6, 7, 8):
         values = np.swapaxes(values, 0, 1)
     if orientation in (2, 3, 6, 7):
@@ -163,17 +187,13 @@ def reorient(values, orientation):
 
 
 def _checked_tiff(path, picture):
-    """Whether the smallest number of a TIFF page is white.
-
-    Raises:
-        ImageError: a page that Pillow would decode wrongly.
-    """
+    """Return whether 0 is white in a TIFF page; raise ImageError for pages that Pillow decodes incorrectly."""
     tags = picture.tag_v2
     photometric, bits = tags.get(PHOTOMETRIC), tags.get(BITS_PER_SAMPLE, (1,))
     colors = photometric not in (0, 1, 3)
     wrong = None
     if photometric is None:
-        wrong = "no photometric interpretation, which says whether 0 is black or white"
+        wrong = "no photometric interpretation, so that black and white are undefined"
     elif photometric == YCBCR and tags.get(COMPRESSION, 1) not in (OLD_JPEG, JPEG):
         wrong = "YCbCr colors without JPEG compression"
     elif tags.get(PLANAR_CONFIGURATION, 1) != 1 and (max(bits) > 8 or photometric == YCBCR):
@@ -185,14 +205,14 @@ def _checked_tiff(path, picture):
     elif tags.get(IMAGE_DEPTH, 1) != 1:
         wrong = f"{tags[IMAGE_DEPTH]} slices in one page"
     elif (pages := _imagej_pages(tags)) > getattr(picture, "n_frames", 1):
-        wrong = f"{pages} images of ImageJ in {picture.n_frames} page"
+        wrong = f"{pages} ImageJ images in {picture.n_frames} page"
     if wrong:
-        raise ImageError(f"{path}: TIFF with {wrong}. Convert it to 8-bit or 16-bit grayscale or RGB, or to npy.")
+        raise ImageError(f"{path}: TIFF with {wrong}. Convert it to 8-bit or 16-bit grayscale or RGB, or to NPY.")
     return photometric == 0 and len(bits) == 1 and bits[0] >= 8
 
 
 def _imagej_pages(tags):
-    """How many images the description of ImageJ announces; it keeps large stacks behind a single page."""
+    """Number of images in the ImageJ description; ImageJ stores large stacks behind a single page."""
     lines = str(tags.get(DESCRIPTION, "")).splitlines()
     if not lines or not lines[0].startswith("ImageJ="):
         return 1
@@ -201,16 +221,18 @@ def _imagej_pages(tags):
 
 
 def _rawmode(picture):
-    """How Pillow unpacks the bytes of a picture that is not decoded yet."""
+    """Raw mode with which Pillow unpacks the bytes of an image that is not decoded yet."""
     arguments = picture.tile[0][3] if picture.tile else ""
     return str(arguments if isinstance(arguments, (str, type(None))) else arguments[0])
 
 
-def _spread(raw):
+def _scale(raw):
+    """Factor that Pillow applies to gray values of fewer than 8 bits."""
     return {"1": 255, "L;2": 85, "L;4": 17}.get(raw[:1] if raw[:1] == "1" else raw[:3], 1)
 
 
 def _set_rawmode(picture, raw):
+    """Change the raw mode of an image that is not decoded yet."""
     if raw == _rawmode(picture):
         return
     changed = []
@@ -221,8 +243,7 @@ def _set_rawmode(picture, raw):
 
 
 def _in_native_order(picture, raw):
-    """The raw mode for signed integers and floats as libtiff gives them, in the byte order of this machine; Pillow
-    takes them in that of the file."""
+    """Raw mode in native byte order for signed integers and floats from libtiff; Pillow assumes that of the file."""
     if not picture.tile or picture.tile[0][0] != "libtiff":
         return raw
     for big, little in (("F;32BF", "F;32F"), ("I;16BS", "I;16S"), ("I;32BS", "I;32S")):
@@ -232,8 +253,8 @@ def _in_native_order(picture, raw):
 
 
 def _deep(path, picture, frame, raw):
-    """Colors, or gray with alpha, of 16 bits, of which Pillow keeps the upper 8: `(values, None, transparent)`."""
-    if raw == "LA;16B":  # its four bytes a pixel are those of RGBA
+    """Return `(values, None, transparent)` of 16-bit color or gray with alpha; Pillow keeps only the upper 8 bits."""
+    if raw == "LA;16B":  # its 4 bytes per pixel are unpacked as RGBA
         parts = _bytes(path, frame, "RGBA").astype("uint16")
         gray, alpha = parts[..., 0] << 8 | parts[..., 1], parts[..., 2] << 8 | parts[..., 3]
         return gray, None, bool(alpha.min() < 65535)
@@ -249,7 +270,7 @@ def _deep(path, picture, frame, raw):
 
 
 def _bytes(path, frame, raw):
-    """The bytes of a picture, unpacked in another way than Pillow's own."""
+    """Pixels of an image, unpacked with the given raw mode."""
     with opened(path, frame) as picture:
         _set_rawmode(picture, raw)
         picture.load()
@@ -257,7 +278,7 @@ def _bytes(path, frame, raw):
 
 
 def _shallow(path, picture, frame, raw):
-    """`(values, palette, transparent)` of all others."""
+    """Return `(values, palette, transparent)` of all other images."""
     mode, key = picture.mode, picture.info.get("transparency")
     transparent = mode in ALPHA and np.asarray(picture.getchannel("A")).min() < 255
     if mode == "P":
@@ -275,18 +296,18 @@ def _shallow(path, picture, frame, raw):
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
     elif mode in ("RGB", "RGBA", "PA") or (mode == "CMYK" and (picture.format == "TIFF" or "adobe" in picture.info)):
         values = np.asarray(picture.convert("RGB"))
-    else:  # LAB; CMYK of which nobody knows whether it is inverted
-        raise ImageError(f"{path}: colors of kind {mode}; expected grayscale or RGB. Convert it first.")
-    values = _of_its_type(path, picture, values)
+    else:  # LAB; CMYK without a marker for inversion
+        raise ImageError(f"{path}: unsupported color mode {mode}; expected grayscale or RGB. Convert it first.")
+    values = _with_stored_type(path, picture, values)
     if key is not None and values.ndim == 2:
-        transparent = bool((values == key * _spread(raw)).any())  # the key is a number of the file
+        transparent = bool((values == key * _scale(raw)).any())  # the key is a stored value
     elif key is not None and mode == "RGB":
         transparent = bool((values == [k & 255 for k in key]).all(axis=-1).any())
     return values, None, bool(transparent)
 
 
-def _of_its_type(path, picture, values):
-    """Gray values in the type that the file says; Pillow knows no signed bytes and no unsigned 32 bits."""
+def _with_stored_type(path, picture, values):
+    """Gray values in the data type of the file; Pillow does not support int8 and uint32."""
     if picture.format != "TIFF" or values.ndim != 2:
         return values.astype("uint16") if picture.mode == "I" else values
     bits, kind = (picture.tag_v2.get(tag, (1,))[0] for tag in (BITS_PER_SAMPLE, SAMPLE_FORMAT))

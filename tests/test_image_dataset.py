@@ -56,8 +56,8 @@ def test_a_folder_of_classes_is_split_and_no_patient_is_parted(folder):
 def test_where_no_patients_are_known_the_report_says_so(folder):
     films = open_dataset(folder, 32)
     assert "by image" in films.describe_splits()
-    assert sum(films.facts()["images"].values()) == 42
-    assert films.facts()["classes"] == {"healthy": 20, "ill": 22}
+    assert sum(films.summary()["images"].values()) == 42
+    assert films.summary()["classes"] == {"healthy": 20, "ill": 22}
 
 
 def test_given_splits_are_kept_and_a_missing_validation_split_is_cut_from_training(tmp_path):
@@ -83,7 +83,7 @@ def test_a_table_with_several_findings_gives_a_column_each(folder, tmp_path):
     assert films.class_names == ["Effusion", "Mass"]
     assert films.split_by == "patient"
     assert films.targets[:4].tolist() == [[0, 0], [1, 0], [1, 1], [0, 1]]
-    assert films.facts()["classes"] == {"Effusion": 21, "Mass": 20}
+    assert films.summary()["classes"] == {"Effusion": 21, "Mass": 20}
 
 
 def test_a_table_names_its_own_columns_splits_and_files_found_by_name(folder, tmp_path):
@@ -96,7 +96,7 @@ def test_a_table_names_its_own_columns_splits_and_files_found_by_name(folder, tm
         open_dataset(table, 16)
     films = open_dataset(table, 16, columns={"path": "which", "label": "what", "split": "part"})
     assert films.class_names == ["x", "y"]
-    assert films.facts()["images"] == {"train": 4, "val": 4, "test": 4}
+    assert films.summary()["images"] == {"train": 4, "val": 4, "test": 4}
     with pytest.raises(ImageError, match="no column 'who'; found which, what, part"):
         open_dataset(table, 16, columns={"path": "which"}, group="who")
 
@@ -166,13 +166,13 @@ def test_an_archive_is_a_collection_too(tmp_path):
     path = write_archive(tmp_path / "films.npz", size=16, counts=(10, 4, 6))
     films = open_dataset(path)
     assert films.class_names == ["dark", "chest_xray"]
-    assert films.facts()["images"] == {"train": 10, "val": 4, "test": 6}
+    assert films.summary()["images"] == {"train": 10, "val": 4, "test": 6}
     assert np.array_equal(films.images("test"), medzoo.datasets.load_npz(path, "test"))
     assert np.array_equal(films.labels("val"), medzoo.datasets.load_npz_labels(path, "val"))
-    dark = films.only(["dark"])
+    dark = films.select_classes(["dark"])
     assert np.array_equal(dark.images("test"), medzoo.datasets.load_npz(path, "test", ["dark"]))
     with pytest.raises(ImageError, match="no class 'bright'; found dark, chest_xray"):
-        films.only(["bright"])
+        films.select_classes(["bright"])
 
 
 def test_dicom_trees_know_their_patients(tmp_path):
