@@ -71,7 +71,7 @@ def test_list_and_info_show_the_manifest():
     card = run("info", "vae-chestxray-64")
     assert "cc-by-sa-4.0" not in card  # the lines for the hub
     assert "Measured" in card
-    assert "no preset 'nothing'" in run("info", "nothing", ok=False)
+    assert "nothing: no such preset" in run("info", "nothing", ok=False)
 
 
 def test_list_filters_by_family_modality_and_size():

@@ -78,10 +78,8 @@ def _latent_space(m):
     x, units = m["latents"], "pixels" if len(m["image_size"]) == 2 else "voxels"
     shape, one = "×".join(map(str, m["latent_shape"])), "image" if len(m["image_size"]) == 2 else "volume"
     kind = "codes" if "codebook_size" in x else "integers" if "qualities" in x else "latent elements"
-    head = (
-        f"### Latent space\n\n{x['latent_size']:,} {kind} per {one} ({shape}): compression ratio "
-        f"{x['compression_ratio']:g}:1 ({units} per latent element)."
-    )
+    head = f"### Latent space\n\n{x['latent_size']:,} {kind} per {one} ({shape})"
+    head += "." if "qualities" in x else f": {x['compression_ratio']:g} {units} per latent element."
     if "codebook_size" in x:
         return head + (
             f" Codebook usage {100 * x['usage']:.1f}% of {x['codebook_size']:,} entries, perplexity "

@@ -93,6 +93,7 @@ def render_card(folder: str | os.PathLike) -> str:
     generates = family == "VAE" and (None not in shape or network.get("prior"))
     caption = SAMPLES if generates else MASKED if family == "MaskedAutoencoder" else PHANTOMS
     example = {3: '"image.png")  # or .dcm, .jpg, .npy', 4: '"scan.nii.gz")  # or a DICOM folder'}[len(shape)]
+    held_out = f"Evaluated on the held-out {measured['split']} split."
     top_k = network.get("top_k")
     sparse = f", k-sparse (Makhzani & Frey 2013, arXiv:1312.5663; {top_k} latents per image)," if top_k else ""
     return f"""---
@@ -108,8 +109,7 @@ tags: [medzoo, autoencoder, medical-imaging, {family.lower()}]
 {FAMILIES[family]}{sparse} for {own.domain}. {own.description}
 
 - Input: {_input(shape, own, measured)}, one channel, values in [0, 1].
-- Latent shape: {"×".join(map(str, measured["latent_shape"]))} at {size_of(measured)}, compression ratio \
-{measured["latents"]["compression_ratio"]:g}:1.
+- Latent shape: {"×".join(map(str, measured["latent_shape"]))} at {size_of(measured)}, {_compression(measured)}.
 - Parameters: {measured["parameters"]:,}; weights {config["weights"]["size"] / 2**20:.1f} MiB. Storing the weights as \
 float16 costs {trained["float16_cost_db"]:.4f} dB PSNR.
 
@@ -136,13 +136,13 @@ Research use only. The model is not a medical device and must not be used for di
 
 ## Evaluation
 
-Evaluated on the held-out {measured["split"]} split. {pca_comparison(measured, family, network)}
+{" ".join(filter(None, [held_out, pca_comparison(measured, family, network)]))}
 
 {sections(measured)}
 
 ## Training
 
-{_training(own, trained, network)}
+{_training(own, trained, network, images_word(measured["image_size"]))}
 
 Command: `{_backend(trained)}{trained["command"]}`
 {prior_section(folder)}
@@ -172,7 +172,16 @@ def _input(shape, own, measured):
     return f"{sides} that are multiples of {factor} (recommended: {training_size(own, measured)})"
 
 
-def _training(own, trained, network):
+def _compression(measured):
+    """Compression ratio; of a codec, the range of rates."""
+    latents = measured["latents"]
+    if "qualities" in latents:
+        low, high = (latents["qualities"][i]["bits_per_pixel"] for i in (0, -1))
+        return f"rate {low:.3f} to {high:.3f} bits per pixel"
+    return f"compression ratio {latents['compression_ratio']:g}:1"
+
+
+def _training(own, trained, network, things):
     """The paragraph on the training."""
     alone = trained.get("prior_epochs")
     epochs = f"epoch {trained['best_epoch']} of {alone or trained['epochs']}"
@@ -181,12 +190,12 @@ def _training(own, trained, network):
     start = f"the weights of `{weights}`" if weights else "the PCA of the training images"
     noise = " Noise was added to the input images." if max(*network.get("noise_std", (0, 0))) > 0 else ""
     return (
-        f"The model was trained on {training_data_note(trained)}; the weights with the lowest loss on "
-        f"{trained['validation_images']} validation images were kept ({epochs}). Initialization: {start}. Optimizer: "
+        f"The model was trained on {training_data_note(trained, things)}; the weights with the lowest loss on "
+        f"{trained['validation_images']} validation {things} were kept ({epochs}). Initialization: {start}. Optimizer: "
         f"Adam, batch size {trained['batch_size']}, peak learning rate {trained['learning_rate']:g} with linear "
         f"warm-up and cosine decay, seed {trained['seed']}. Augmentation: {_augmentation(own.augment)}.{noise} "
-        f"Duration: {trained['seconds'] / 60:.0f} minutes on {trained['device']} (Keras {trained['keras']}, {trained['backend']} "
-        f"backend).{convergence_note(trained)}"
+        f"Duration: {trained['seconds'] / 60:.0f} minutes on {trained['device']} (Keras {trained['keras']}, "
+        f"{trained['backend']} backend).{convergence_note(trained)}"
     )
 
 
@@ -289,9 +298,10 @@ def limitations(recipe: "Recipe", measured: dict, any_size: bool) -> str:
         Markdown list: the limitations of the recipe, and those that follow from the size of the training images.
     """
     lines = [recipe.limitations] if recipe.limitations else []
+    things = images_word(measured["image_size"])
     if any_size:
         lines.append(
-            f"The model was trained on images of {training_size(recipe, measured)}. It accepts larger images, but "
+            f"The model was trained on {things} of {training_size(recipe, measured)}. It accepts larger {things}, but "
             "their noise texture at full resolution was not part of the training data."
         )
     if max(measured["image_size"]) <= SMALL:
@@ -311,22 +321,23 @@ def strictest_license(sources: Sequence[dict]) -> str:
     return max((source["weights_license"] for source in sources), key=LICENSES.index)
 
 
-def training_data_note(trained: dict) -> str:
+def training_data_note(trained: dict, things: str = "images") -> str:
     """Return the numbers of training images per dataset, in words.
 
     Args:
         trained: Content of `training.json`.
+        things: `"images"` or `"volumes"`.
 
     Returns:
         E.g. `7,999 images`, or the number of images and percentage of the batches of each dataset.
     """
     counts = trained["train_images"]
     if len(counts) == 1:
-        return f"{counts[0]:,} images"
+        return f"{counts[0]:,} {things}"
     named = zip(counts, trained["data"], trained["sampling_weights"], strict=True)
     total = sum(trained["sampling_weights"])
-    parts = ", ".join(f"`{data}` ({n:,} images, {weight / total:.0%} of the batches)" for n, data, weight in named)
-    return f"{sum(counts):,} images: {parts}"
+    parts = ", ".join(f"`{data}` ({n:,} {things}, {weight / total:.0%} of the batches)" for n, data, weight in named)
+    return f"{sum(counts):,} {things}: {parts}"
 
 
 def size_of(measured: dict) -> str:

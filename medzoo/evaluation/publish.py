@@ -91,7 +91,7 @@ def models_table(presets: dict[str, dict]) -> str:
                 e["domain"],
                 input_size(e),
                 "×".join(map(str, e["latent_shape"])),
-                f"{e['compression_ratio']:g}:1",
+                "variable" if e["family"] == "Codec" else f"{e['compression_ratio']:g}:1",
                 f"{e['parameters'] / 1e6:.1f} M",
                 f"{sum(f['size'] for f in e['files'].values()) / 2**20:.1f}",
                 format_ci(measured["psnr"]),
