@@ -33,7 +33,7 @@ from medzoo.data.npz import load_npz, to_float
 from medzoo.errors import ImageError
 from medzoo.io.image import read_stored
 from medzoo.metrics.bootstrap import bootstrap_mean_ci, format_ci
-from medzoo.tasks.compress.lossless import GREAT, LARGE, USUAL
+from medzoo.tasks.compress.lossless import EFFORT, HIGH_EFFORT, LARGE_IMAGE
 
 CODEC, RANGE = "codec-chestxray", (30.0, 44.0)
 DEFAULT_EFFORT = "JPEG XL, default effort"
@@ -78,10 +78,10 @@ def formats():
     exact = {
         "medzoo, lossless": (lambda x: medzoo.compress([x], max_error=0), _ours(None)),
         "JPEG XL": (
-            lambda x: ic.jpegxl_encode(x, lossless=True, effort=GREAT if x.size <= LARGE else USUAL),
+            lambda x: ic.jpegxl_encode(x, lossless=True, effort=HIGH_EFFORT if x.size <= LARGE_IMAGE else EFFORT),
             ic.jpegxl_decode,
         ),
-        DEFAULT_EFFORT: (lambda x: ic.jpegxl_encode(x, lossless=True, effort=USUAL), ic.jpegxl_decode),
+        DEFAULT_EFFORT: (lambda x: ic.jpegxl_encode(x, lossless=True, effort=EFFORT), ic.jpegxl_decode),
         "JPEG-LS": (ic.jpegls_encode, ic.jpegls_decode),
         "JPEG 2000": pillow("JPEG2000", [{}], irreversible=False, no_jp2=True)[0],
         "PNG": pillow("PNG", [{}], optimize=True)[0],
