@@ -98,7 +98,7 @@ def save_planes(
     reconstructions: np.ndarray,
     spacing: Sequence[float],
     title: str | None = None,
-    place: float = 0.5,
+    position: float = 0.5,
 ) -> None:
     """Save a volume in three planes: input, reconstruction and difference (-0.25 to 0.25).
 
@@ -108,11 +108,11 @@ def save_planes(
         reconstructions: float array shaped like `images`.
         spacing: Voxel size in mm from side to side, front to back and up.
         title: Title of the figure.
-        place: float from 0 (first slice along each axis) to 1 (last slice). Position of the planes.
+        position: float from 0 (first slice along each axis) to 1 (last slice). Position of the planes.
     """
     across, along, up = spacing
     figure, axes = _figure(3, 3, cell=2.4)
-    d, h, w = (min(n - 1, int(place * n)) for n in images.shape[:3])
+    d, h, w = (min(n - 1, int(position * n)) for n in images.shape[:3])
     rows = {"input": images, "reconstruction": reconstructions, "difference (±0.25)": reconstructions - images}
     for row, (text, volume) in zip(axes, rows.items(), strict=True):
         planes = (
@@ -324,7 +324,7 @@ def save_analysis(
 ) -> None:
     """Save input, reconstruction, difference, and the input with its anomaly map on top."""
     figure, axes = _figure(1, 4, cell=3.0)
-    for axis, title in zip(axes[0], ("input", f"by {name}", "difference (±0.25)", "anomaly map"), strict=True):
+    for axis, title in zip(axes[0], ("Input", f"Reconstruction ({name})", "Difference (±0.25)", "Anomaly map"), strict=True):
         _show(axis, image, title)
     _show(axes[0, 1], reconstruction)
     _show(axes[0, 2], reconstruction - image, difference=True)
@@ -337,7 +337,7 @@ def save_analysis(
         vmax=max(3.0, anomaly_map.max()),
         extent=(0, width, height, 0),
     )
-    figure.colorbar(shown, ax=axes[0, 3], label="anomaly score (1: mean of normal images)", shrink=0.6)
+    figure.colorbar(shown, ax=axes[0, 3], label="Anomaly score (relative to normal images)", shrink=0.6)
     _save(figure, path, 110)
 
 
