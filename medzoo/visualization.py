@@ -324,7 +324,9 @@ def save_analysis(
 ) -> None:
     """Save input, reconstruction, difference, and the input with its anomaly map on top."""
     figure, axes = _figure(1, 4, cell=3.0)
-    for axis, title in zip(axes[0], ("Input", f"Reconstruction ({name})", "Difference (±0.25)", "Anomaly map"), strict=True):
+    for axis, title in zip(
+        axes[0], ("Input", f"Reconstruction ({name})", "Difference (±0.25)", "Anomaly map"), strict=True
+    ):
         _show(axis, image, title)
     _show(axes[0, 1], reconstruction)
     _show(axes[0, 2], reconstruction - image, difference=True)
