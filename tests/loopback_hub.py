@@ -1,4 +1,4 @@
-"""A server on loopback that speaks as much of the hub's protocol as its client uses, and fails on demand."""
+"""A loopback server that implements the part of the Hub's protocol that its client uses, and fails on demand."""
 
 import base64
 import hashlib
@@ -10,15 +10,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class LoopbackHub(http.server.ThreadingHTTPServer):
-    """One repository, user/repo.
+    """Server of one repository, user/repo.
 
     Attributes:
-        files: name to bytes.
-        requests: `(method, path, headers)` of what was asked.
-        fault: `None`, or a function of `(method, name, data)` that gives `None` for no fault, a status code,
-            other bytes to send, `("cut", n)` to close after n bytes of what was asked for, `("stall", n)` to send n
-            bytes and then nothing until `go` is set, or a URL to be redirected to.
-        token: what must be shown to see the repository; `None` for a public one.
+        files: Dict from names to bytes.
+        requests: List of `(method, path, headers)`.
+        fault: `None`, or a function of `(method, name, data)` that returns `None` for no fault, a status code, other
+            bytes to send, `("cut", n)` to close the connection after n bytes, `("stall", n)` to send n bytes and then
+            wait until `go` is set, or a URL to redirect to.
+        token: Token of a private repository; `None` for a public one.
     """
 
     daemon_threads = True
@@ -31,11 +31,11 @@ class LoopbackHub(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def asked(self, method):
-        """Paths asked for by a method."""
+        """Paths that were requested by a method."""
         return [path for m, path, _ in self.requests if m == method]
 
     def handle_error(self, request, client_address):
-        pass  # clients that are cut off or killed
+        pass  # connections that are closed by the test
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -16,7 +16,7 @@ import numpy as np  # noqa: E402
 
 import medzoo  # noqa: E402
 
-x = np.load(folder / "films.npy")
+x = np.load(folder / "phantoms.npy")
 small = {"filters": (8, 16), "blocks_per_stage": 1, "seed": 0}
 models = (
     medzoo.VAE((64, 64, 1), latent_dim=6, beta_warmup_steps=4, free_bits=0.01, **small),

@@ -11,19 +11,19 @@ from sklearn.decomposition import PCA
 import medzoo
 from medzoo.data.datasets import open_dataset
 from medzoo.data.phantom import chest_phantom
-from medzoo.evaluation.generation import frechet, sample_quality
+from medzoo.evaluation.generation import frechet_distance, sample_quality
 from medzoo.evaluation.latent_statistics import kl_per_latent, latent_statistics, log_likelihood
 from medzoo.evaluation.linear_probe import probe
 from medzoo.evaluation.markdown import sections
-from medzoo.evaluation.reconstruction import cut, join, pca_baseline, pca_reconstruct
-from medzoo.evaluation.robustness import PERTURBATIONS, perturbations
+from medzoo.evaluation.reconstruction import from_rows, pca_baseline, pca_reconstruct, to_rows
+from medzoo.evaluation.robustness import PERTURBATIONS, evaluate_robustness
 from medzoo.metrics.bootstrap import bootstrap_mean_ci
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 
 
 @pytest.fixture(scope="module")
 def linear_vae():
-    """A VAE whose nets are silenced: exactly the probabilistic PCA that it starts from, on 16x16 films."""
+    """A VAE without its nonlinear part, i.e. the probabilistic PCA of its initialization, on 16×16 images."""
     images = np.stack([chest_phantom(16, seed) for seed in range(300)])
     model = VAE((16, 16, 1), latent_dim=5, filters=(4,), blocks_per_stage=0, seed=0)
     for layer in (model.encoder.head, model.decoder.head):
@@ -56,13 +56,13 @@ def test_more_samples_tighten_the_bound(linear_vae):
     model, images = linear_vae
     head = model.encoder.head
     kernel, bias = head.get_weights()
-    head.set_weights([kernel, bias + np.r_[np.full(5, 0.5), np.zeros(5)]])  # a posterior that is off
+    head.set_weights([kernel, bias + np.r_[np.full(5, 0.5), np.zeros(5)]])  # a wrong posterior
     bound, elbo = log_likelihood(model, images[:10], samples=300)
     head.set_weights([kernel, bias])
     assert (bound > elbo + 1).all()
 
 
-def test_kl_of_the_latents_adds_up_to_the_kl_of_the_image(images):
+def test_kl_per_latent_sums_to_the_kl_of_the_image(images):
     for model in (
         VAE((32, 32, 1), latent_dim=6, **SMALL),
         VAE((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
@@ -73,13 +73,13 @@ def test_kl_of_the_latents_adds_up_to_the_kl_of_the_image(images):
         assert latent_statistics(model, images)["kl"] == pytest.approx(kl, rel=1e-3)
 
 
-def test_active_units_are_those_that_vary(linear_vae):
+def test_active_units_are_latents_with_varying_means(linear_vae):
     model, images = linear_vae
     head = model.encoder.linear
     kernel, bias = head.get_weights()
-    silent = kernel.copy()
-    silent[:, 2:] = 0
-    head.set_weights([silent, bias])
+    changed = kernel.copy()
+    changed[:, 2:] = 0
+    head.set_weights([changed, bias])
     statistics = latent_statistics(model, images)
     head.set_weights([kernel, bias])
     assert (statistics["active_units"], statistics["latent_dim"]) == (2, 5)
@@ -108,13 +108,13 @@ def test_codebook_statistics_count_codes(images):
     assert statistics["bits_per_pixel_entropy_coded"] == pytest.approx(entropy / 64, abs=1e-3)
 
 
-def test_patches_are_cut_and_joined_without_loss(images):
-    assert np.array_equal(join(cut(images, 8), images.shape, 8), images)
-    assert cut(images, 8).shape == (32 * 16, 64)
-    assert np.array_equal(cut(images, 8)[1], images[0, :8, 8:16, 0].ravel())
+def test_patches_are_extracted_and_combined_without_loss(images):
+    assert np.array_equal(from_rows(to_rows(images, 8), images.shape, 8), images)
+    assert to_rows(images, 8).shape == (32 * 16, 64)
+    assert np.array_equal(to_rows(images, 8)[1], images[0, :8, 8:16, 0].ravel())
 
 
-def test_pca_beside_a_spatial_model_is_the_start_of_that_model(images):
+def test_pca_baseline_of_a_spatial_model_equals_its_initialization(images):
     model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
     for layer in (model.encoder.head, model.decoder.head):
         layer.kernel.assign(np.zeros(layer.kernel.shape))
@@ -128,41 +128,41 @@ def test_frechet_distance_of_gaussians_is_the_closed_form():
     rng = np.random.default_rng(0)
     a = rng.normal(0, 1, (200_000, 3))
     b = rng.normal((1, 0, 0), (1, 2, 1), (200_000, 3))
-    assert frechet(a, b) == pytest.approx(1 + 1, rel=0.02)  # |mean|^2 + (2 - 1)^2
-    assert frechet(a, a) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(a, b) == pytest.approx(1 + 1, rel=0.02)  # |mean|^2 + (2 - 1)^2
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
-class Parrot(VAE):
-    """Says again what it was trained on."""
+class MemorizingVAE(VAE):
+    """Returns stored images as samples."""
 
     def sample(self, n, seed=None, size=None, temperature=1.0):
-        return self.heard[:n]
+        return self.stored[:n]
 
 
-def test_repeated_training_images_show_as_copies_and_fresh_ones_do_not():
-    films = np.stack([chest_phantom(32, seed) for seed in range(300)])
-    train, test, fresh = films[:100], films[100:200], films[200:]
-    model = Parrot((32, 32, 1), latent_dim=6, **SMALL)
+def test_copies_of_training_images_are_detected_and_new_images_are_not():
+    phantoms = np.stack([chest_phantom(32, seed) for seed in range(300)])
+    train, test, fresh = phantoms[:100], phantoms[100:200], phantoms[200:]
+    model = MemorizingVAE((32, 32, 1), latent_dim=6, **SMALL)
     model.initialize_from_pca(train)
     encoder = ConvAutoencoder((32, 32, 1), latent_dim=4, **SMALL)
-    encoder.initialize_from_pca(films)
-    model.heard = train
+    encoder.initialize_from_pca(phantoms)
+    model.stored = train
     copies = sample_quality(model, train, test, encoder)
-    model.heard = fresh
+    model.stored = fresh
     new = sample_quality(model, train, test, encoder)
     assert copies["novelty"]["share_nearer_than_1_percent"] == 1
     assert new["novelty"]["share_nearer_than_1_percent"] < 0.1
     assert min(new["precision"], new["recall"]) > 0.7
-    model.heard = np.broadcast_to(test.mean(axis=0), (100, 32, 32, 1))
+    model.stored = np.broadcast_to(test.mean(axis=0), (100, 32, 32, 1))
     mean = sample_quality(model, train, test, encoder)
     assert mean["recall"] < 0.1
     assert mean["frechet"]["model"] > 3 * new["frechet"]["model"]
 
 
-def test_perturbations_start_from_the_plain_psnr(images):
+def test_robustness_includes_the_psnr_without_perturbation(images):
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
     model.initialize_from_pca(images)
-    result = perturbations(model, images)
+    result = evaluate_robustness(model, images)
     assert set(result) == set(PERTURBATIONS)
     model.compile()
     psnr = model.evaluate(images, verbose=0, return_dict=True)["psnr"]
@@ -172,10 +172,10 @@ def test_perturbations_start_from_the_plain_psnr(images):
 
 @pytest.fixture(scope="module")
 def two_classes(tmp_path_factory):
-    return write_archive(tmp_path_factory.mktemp("data") / "films.npz", size=32)
+    return write_archive(tmp_path_factory.mktemp("data") / "images.npz", size=32)
 
 
-def test_probe_equals_a_plain_pipeline_and_finds_what_is_plain_to_see(two_classes):
+def test_probe_equals_a_scikit_learn_pipeline_and_separates_simple_classes(two_classes):
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -204,7 +204,7 @@ def test_probe_equals_a_plain_pipeline_and_finds_what_is_plain_to_see(two_classe
     ],
     ids=["vae", "vqvae", "ae"],
 )
-def test_report_holds_json_markdown_and_figures(name, build, two_classes, tmp_path):
+def test_report_consists_of_json_markdown_and_figures(name, build, two_classes, tmp_path):
     from medzoo.evaluation.report import evaluate
 
     model, out = build(), tmp_path / name
@@ -220,7 +220,7 @@ def test_report_holds_json_markdown_and_figures(name, build, two_classes, tmp_pa
     assert Image.open(out / "reconstructions.png").size[0] > 300
 
 
-def test_evaluate_command_keeps_an_older_report(tmp_path):
+def test_evaluate_command_does_not_overwrite_a_report(tmp_path):
     from medzoo.cli import main
 
     (tmp_path / "metrics.json").write_text("mine")

@@ -1,4 +1,4 @@
-"""The hub's door, through the real huggingface_hub client against a server on loopback that fails in every way."""
+"""Download and upload with the real huggingface_hub client and a loopback server that fails on demand."""
 
 import errno
 import hashlib
@@ -33,7 +33,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def hub(saved, tmp_path, monkeypatch):
-    """A server of a preset as user/repo, and an empty cache, for the client in this process."""
+    """A server with a preset as user/repo, and an empty cache, for the client in this process."""
     server = LoopbackHub({p.name: p.read_bytes() for p in saved.iterdir()})
     import huggingface_hub.constants
     import huggingface_hub.file_download
@@ -71,11 +71,11 @@ def incomplete(cache):
     return [p for p in cache.rglob("*") if "incomplete" in p.name]
 
 
-# --- good days --------------------------------------------------------------------------------------------------
+# --- without faults --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_presets_load_and_come_from_the_cache_the_second_time(hub, saved, tmp_path):
+def test_presets_are_loaded_from_the_cache_the_second_time(hub, saved, tmp_path):
     x = np.random.default_rng(0).random((2, 32, 32, 1)).astype("float32")
     expected = medzoo.load(saved).reconstruct(x)
     for uri in (URI, f"{URI}@{COMMIT}"):
@@ -105,7 +105,7 @@ def test_manifest_entries_are_checked_against_the_manifest(hub, saved, monkeypat
     assert medzoo.load("there").name
 
 
-def test_redirects_are_followed_and_the_token_stays_with_the_hub(hub, monkeypatch):
+def test_redirects_are_followed_and_the_token_is_sent_to_the_hub_only(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.token = "hf_secret"
     elsewhere = hub.endpoint.replace("127.0.0.1", "localhost")
@@ -116,10 +116,10 @@ def test_redirects_are_followed_and_the_token_stays_with_the_hub(hub, monkeypatc
     assert not any("authorization" in headers for headers in sent)
 
 
-# --- bad days ---------------------------------------------------------------------------------------------------
+# --- with faults ---------------------------------------------------------------------------------------------------
 
 
-def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, saved, monkeypatch):
+def test_an_interrupted_download_resumes(hub, saved, monkeypatch):
     import huggingface_hub.constants
 
     size = (saved / "model.weights.h5").stat().st_size
@@ -130,7 +130,7 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, saved, monkeypatch
     assert ranges == [f"bytes={size // 3}-", f"bytes={2 * (size // 3)}-"]
 
 
-def test_a_server_that_stalls_is_asked_again_and_given_up_in_the_end(hub, tmp_path, monkeypatch):
+def test_a_stalled_download_is_retried_and_then_fails(hub, tmp_path, monkeypatch):
     hub.fault = only("model.weights.h5", ("stall", 1000), times=1)
     assert medzoo.load(URI).name
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "empty"))
@@ -143,11 +143,11 @@ def test_a_server_that_stalls_is_asked_again_and_given_up_in_the_end(hub, tmp_pa
 
 
 @pytest.mark.parametrize("method", ["HEAD", pytest.param("GET", marks=pytest.mark.slow)])  # the client waits
-def test_503_is_tried_again_a_few_times(hub, method, tmp_path, monkeypatch):
+def test_status_503_is_retried_a_few_times(hub, method, tmp_path, monkeypatch):
     hub.fault = only("model.weights.h5", 503, times=2, method=method)
     assert medzoo.load(URI).name
     hub.fault = only("config.json", 503, times=1000, method=method)
-    assert medzoo.load(URI).name  # what is in the cache serves while the hub is down
+    assert medzoo.load(URI).name  # loaded from the cache while the Hub is down
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "empty"))
     hub.requests.clear()
     with pytest.raises(HubError, match=r"the Hub returned status 503\. Retry later"):
@@ -166,7 +166,7 @@ def test_wrong_bytes_and_wrong_lengths_are_never_loaded(hub, tmp_path):
     assert medzoo.load(URI).name
 
 
-def test_what_is_not_there_is_named(hub):
+def test_a_missing_repository_revision_or_file_is_named(hub):
     with pytest.raises(PresetNotFoundError, match=r"hf://user/other: no such repository, or a private one.*hf auth"):
         medzoo.load("hf://user/other")
     with pytest.raises(PresetNotFoundError, match="no such revision"):
@@ -191,20 +191,20 @@ def test_private_and_gated_repositories_need_a_token(hub, monkeypatch, tmp_path)
         medzoo.load(URI)
 
 
-def test_offline_says_what_is_missing_where(hub, monkeypatch, tmp_path):
+def test_offline_mode_names_the_missing_file_and_the_cache(hub, monkeypatch, tmp_path):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match=r"not in the cache .*cache, and HF_HUB_OFFLINE is set"):
         medzoo.load(URI)
-    assert medzoo.load("vae-chestxray-64").name  # what ships with the package needs nobody
+    assert medzoo.load("vae-chestxray-64").name  # bundled presets need no network
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     medzoo.load(URI)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert medzoo.load(URI).name
 
 
-def test_a_cache_without_room_or_permission_is_named(hub, monkeypatch, tmp_path):
+def test_a_full_or_unwritable_cache_is_named(hub, monkeypatch, tmp_path):
     import huggingface_hub.file_download
 
     (tmp_path / "file").write_text("in the way")
@@ -235,7 +235,7 @@ def process(hub, cache):
 
 
 @pytest.mark.slow
-def test_four_processes_at_once_all_get_the_whole_file(hub, tmp_path, saved):
+def test_four_concurrent_processes_all_download_the_complete_file(hub, tmp_path, saved):
     processes = [process(hub, tmp_path / "cache") for _ in range(4)]
     size = (saved / "model.weights.h5").stat().st_size
     assert [int(p.communicate(timeout=120)[0]) for p in processes] == [size] * 4
@@ -243,7 +243,7 @@ def test_four_processes_at_once_all_get_the_whole_file(hub, tmp_path, saved):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_leaves_a_cache_that_works(hub, tmp_path):
+def test_a_killed_process_leaves_a_valid_cache(hub, tmp_path):
     hub.fault = only("model.weights.h5", ("stall", 1000))
     victim = process(hub, tmp_path / "cache")
     until = time.monotonic() + 60
@@ -251,12 +251,12 @@ def test_a_process_that_is_killed_leaves_a_cache_that_works(hub, tmp_path):
         os.sched_yield() if hasattr(os, "sched_yield") else None
     victim.send_signal(signal.SIGKILL)
     victim.communicate()
-    assert incomplete(tmp_path / "cache")  # it was in the middle of it
+    assert incomplete(tmp_path / "cache")  # killed during the download
     hub.go.set()
     assert medzoo.load(URI).name
 
 
-def test_a_manifest_of_a_newer_medzoo_says_so(tmp_path, monkeypatch):
+def test_a_manifest_of_a_newer_version_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "weights_manifest.json"
     monkeypatch.setattr("medzoo.zoo.manifest.manifest_path", lambda: path)
     manifest.cache_clear()
@@ -274,7 +274,7 @@ def test_a_manifest_of_a_newer_medzoo_says_so(tmp_path, monkeypatch):
 # --- push -------------------------------------------------------------------------------------------------------
 
 
-def test_push_shows_first_uploads_then_and_loads_back(hub, saved, tmp_path, monkeypatch):
+def test_push_lists_files_first_then_uploads_a_loadable_preset(hub, saved, tmp_path, monkeypatch):
     folder = tmp_path / "mine"
     shutil.copytree(saved, folder)
     (folder / "patients.csv").write_text("name")
@@ -283,7 +283,7 @@ def test_push_shows_first_uploads_then_and_loads_back(hub, saved, tmp_path, monk
     assert refused.exit_code == 1
     assert "--license" in refused.output
     hub.files.clear()
-    options = ["push", str(folder), URI, "--license", "apache-2.0", "--dataset", "me/films"]
+    options = ["push", str(folder), URI, "--license", "apache-2.0", "--dataset", "me/images"]
     dry = run(main, options)
     assert dry.exit_code == 0, dry.output
     assert "nothing was uploaded" in dry.output
@@ -296,7 +296,7 @@ def test_push_shows_first_uploads_then_and_loads_back(hub, saved, tmp_path, monk
     from huggingface_hub import ModelCard
 
     card = ModelCard(hub.files["README.md"].decode()).data
-    assert (card.library_name, card.license, card.datasets) == ("keras", "apache-2.0", ["me/films"])
+    assert (card.library_name, card.license, card.datasets) == ("keras", "apache-2.0", ["me/images"])
     assert {"medzoo", "autoencoder", "vae"} <= set(card.tags)
     entry = json.loads(done.output.split("Manifest entry:\n")[1].split("Uploaded.")[0])["repo"]
     assert entry["hub"] == {"repo": "user/repo", "commit": hub.commits[-1]}
@@ -305,7 +305,7 @@ def test_push_shows_first_uploads_then_and_loads_back(hub, saved, tmp_path, monk
     assert np.array_equal(medzoo.load(URI).reconstruct(x), medzoo.load(saved).reconstruct(x))
 
 
-def test_push_of_a_zoo_preset_carries_its_measurements_as_metadata():
+def test_push_of_a_zoo_preset_includes_its_results_as_metadata():
     from huggingface_hub import ModelCard
 
     from medzoo.zoo.manifest import BUNDLED

@@ -1,4 +1,4 @@
-"""The notebooks open in Colab, run from top to bottom and hold what they gave."""
+"""The notebooks open in Colab, run from top to bottom and contain their outputs."""
 
 import configparser
 import importlib.util
@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_leads_to_this_repository_and_was_run(path):
+def test_notebook_links_to_this_repository_and_was_executed(path):
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     address = setup["metadata"]["url"]
@@ -40,6 +40,6 @@ def test_notebook_runs_from_top_to_bottom(path):
     spec = importlib.util.spec_from_file_location("run", ROOT / "notebooks" / "run.py")
     run = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(run)
-    ran = run.execute(path)
-    shown = [cell for cell in ran.cells if cell.cell_type == "code" and cell.outputs]
-    assert len(shown) >= 2
+    executed = run.execute(path)
+    with_output = [cell for cell in executed.cells if cell.cell_type == "code" and cell.outputs]
+    assert len(with_output) >= 2

@@ -1,4 +1,4 @@
-"""What is installed is what is in the repository."""
+"""Generated files are up to date, documentation runs, and the installed package is complete."""
 
 import os
 import re
@@ -14,23 +14,23 @@ from PIL import Image
 import medzoo
 from medzoo.data.phantom import chest_phantom
 from medzoo.evaluation import publish
-from medzoo.evaluation.model_card import card
+from medzoo.evaluation.model_card import render_card
 from medzoo.zoo.manifest import BUNDLED, manifest, manifest_path
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_manifest_cards_and_table_say_what_the_measurements_say():
+def test_manifest_cards_and_table_are_up_to_date():
     assert publish.build_manifest()["presets"] == manifest()
     for name in manifest():
-        assert (BUNDLED / name / "README.md").read_text(encoding="utf-8") == card(BUNDLED / name)
+        assert (BUNDLED / name / "README.md").read_text(encoding="utf-8") == render_card(BUNDLED / name)
         assert (BUNDLED / name / "samples.png").is_file()
     page = (ROOT / "docs" / "pretrained-models.md").read_text(encoding="utf-8")
-    assert publish.between_marks(page, publish.MARK, publish.table(manifest())) == page
+    assert publish.replace_between_marks(page, publish.MARK, publish.models_table(manifest())) == page
     assert all(f"[`{name}`]" in page for name in manifest())
 
 
-def test_there_is_one_manifest_and_it_stands_at_the_top():
+def test_the_manifest_is_at_the_top_of_the_repository():
     assert manifest_path() == ROOT / "weights_manifest.json"
 
 
@@ -45,15 +45,15 @@ PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROO
     "page",
     [pytest.param(p, marks=[] if p == "README.md" else pytest.mark.slow) for p in PAGES if blocks_of(p)],
 )
-def test_python_in_the_documentation_runs(page, tmp_path, monkeypatch):
+def test_python_code_in_the_documentation_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, count in (("images", 4), ("archive", 8), ("normal", 40)):
         (tmp_path / folder).mkdir()
         for seed in range(count):
-            film = Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8"))
-            film.save(f"{folder}/{seed:02d}.png")
+            image = Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8"))
+            image.save(f"{folder}/{seed:02d}.png")
     Image.open("images/00.png").save("image.png")
-    overview = "docs/tasks/index.md"  # what the pages of tasks assume
+    overview = "docs/tasks/index.md"  # defines names that the pages of tasks use
     blocks = (blocks_of(overview) if page.startswith("docs/tasks/") and page != overview else []) + blocks_of(page)
     scope = {}
     for block in blocks:
@@ -61,11 +61,11 @@ def test_python_in_the_documentation_runs(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_installed_wheel_loads_every_preset_away_from_the_checkout(tmp_path):
-    # By way of the source archive, so that this is checked too and nothing of an earlier build gets in.
+def test_installed_wheel_loads_every_preset_outside_the_checkout(tmp_path):
+    # Built from the source distribution, to check it too and to exclude files of an earlier build.
     subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, ROOT], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("medzoo-*.whl")
-    # An environment of its own that holds the wheel alone, and sees the dependencies of this one.
+    # A new environment with the wheel only, and access to the dependencies of this one.
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, capture_output=True)
@@ -90,14 +90,14 @@ ALL = ("vae-chestxray-64", "vqvae-chestxray-64", "ae-chestxray-64", "codec-chest
 
 @pytest.mark.slow
 @pytest.mark.backends
-@pytest.mark.parametrize(  # JAX compiles long
+@pytest.mark.parametrize(  # JAX compiles slowly
     ("backend", "names"),
     [("jax", ALL[:1]), ("jax", ALL), ("torch", ALL[:2]), ("torch", ALL)],
     ids=["jax-some", "jax-whole", "torch-some", "torch-whole"],
 )
-def test_other_backends_train_and_agree(backend, names, tmp_path):
+def test_other_backends_train_and_reconstruct_equally(backend, names, tmp_path):
     pytest.importorskip(backend)
-    x = np.load(make_films(tmp_path))
+    x = np.load(save_phantoms(tmp_path))
     result = subprocess.run(
         [sys.executable, Path(__file__).parent / "other_backend.py", tmp_path, *names],
         env={**os.environ, "KERAS_BACKEND": backend},
@@ -122,6 +122,6 @@ def test_the_contract_holds_on_other_backends(backend):
     assert result.returncode == 0, result.stdout[-3000:]
 
 
-def make_films(folder):
-    np.save(folder / "films.npy", np.stack([chest_phantom(64, seed) for seed in range(16)]))
-    return folder / "films.npy"
+def save_phantoms(folder):
+    np.save(folder / "phantoms.npy", np.stack([chest_phantom(64, seed) for seed in range(16)]))
+    return folder / "phantoms.npy"

@@ -12,7 +12,7 @@ from medzoo.zoo.manifest import manifest
 
 
 @pytest.fixture(scope="module")
-def films():
+def phantoms():
     return np.round(np.stack([chest_phantom(64, seed) for seed in range(6)]) * 255).astype("uint8")
 
 
@@ -20,14 +20,14 @@ def test_every_preset_has_a_recipe():
     assert set(manifest()) <= set(recipes.names())
 
 
-def test_an_unknown_recipe_is_refused_with_the_names_there_are():
+def test_an_unknown_recipe_raises_an_error_that_lists_the_recipes():
     with pytest.raises(ValueError, match="vae-chestxray-64"):
         recipes.recipe("vae-chest")
 
 
 @pytest.mark.parametrize("options", [{}, {"crop": 32, "flip": True}, {"aspect_ratio": 0.3, "acquisition": 0.4}])
-def test_augmentation_is_repeatable_and_changes_with_the_epoch(films, options):
-    a, b = (AugmentedDataset(films, 4, seed=3, **options) for _ in range(2))
+def test_augmentation_is_repeatable_and_changes_with_the_epoch(phantoms, options):
+    a, b = (AugmentedDataset(phantoms, 4, seed=3, **options) for _ in range(2))
     assert np.array_equal(a[0], b[0])
     assert a[0].dtype == "float32"
     assert 0 <= a[0].min() <= a[0].max() <= 1
@@ -35,7 +35,7 @@ def test_augmentation_is_repeatable_and_changes_with_the_epoch(films, options):
     assert not np.array_equal(a[0], b[0])
 
 
-def test_a_stretched_square_keeps_its_area_and_shows_no_rim():
+def test_changes_of_aspect_ratio_preserve_the_area_and_leave_no_border():
     square = np.full((1, 64, 64, 1), 100, "uint8")
     square[:, 24:40, 24:40] = 255
     still = {"translation": 0.0, "affine": 0.0, "contrast": 0.0, "identity_fraction": 0.0}
@@ -51,53 +51,53 @@ def test_a_stretched_square_keeps_its_area_and_shows_no_rim():
     assert 1.2 < max(ratios) < 1.55
 
 
-def test_another_exposure_keeps_which_is_brighter():
+def test_random_acquisition_preserves_the_order_of_intensities():
     rng = np.random.default_rng(0)
     ramp = np.tile(np.linspace(0.1, 0.9, 64, dtype="float32"), (64, 1))
     for _ in range(50):
-        other = random_acquisition(ramp, rng, 0.5)
-        assert 0 <= other.min() <= other.max() <= 1
-        assert (np.diff(other.mean(axis=0)[2:-2]) > -0.02).all()
+        changed = random_acquisition(ramp, rng, 0.5)
+        assert 0 <= changed.min() <= changed.max() <= 1
+        assert (np.diff(changed.mean(axis=0)[2:-2]) > -0.02).all()
 
 
-def test_crops_are_parts_of_the_images_and_an_epoch_holds_as_many_pixels(films):
-    batches = AugmentedDataset(films, 4, crop=32, zoom=1.0, contrast=0.0)
+def test_crops_are_windows_of_the_images_and_an_epoch_has_as_many_pixels(phantoms):
+    batches = AugmentedDataset(phantoms, 4, crop=32, zoom=1.0, contrast=0.0)
     crops = np.concatenate([batches[i] for i in range(len(batches))])
     assert crops.shape == (6 * 4, 32, 32, 1)
-    padded = np.pad(films[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge").astype("float32") / 255
+    padded = np.pad(phantoms[..., 0], ((0, 0), (PAD, PAD), (PAD, PAD)), mode="edge").astype("float32") / 255
     windows = np.lib.stride_tricks.sliding_window_view(padded, (32, 32), axis=(1, 2))
     for crop in crops:
         assert np.abs(windows - crop[..., 0]).max(axis=(3, 4)).min() < 1e-6
 
 
-def test_crops_never_reach_beyond_a_small_image(films):
-    batches = AugmentedDataset(films[:, :32, :32], 4, crop=32, zoom=2.0)
+def test_crops_stay_within_a_small_image(phantoms):
+    batches = AugmentedDataset(phantoms[:, :32, :32], 4, crop=32, zoom=2.0)
     assert batches[0].shape == (4, 32, 32, 1)
 
 
-def test_a_mixture_keeps_its_shares_and_shows_all_of_an_archive_before_any_of_it_again():
+def test_a_mixture_keeps_its_sampling_weights_and_samples_without_replacement():
     dark, bright = (np.full((n, 32, 32, 1), value, "uint8") for n, value in ((10, 10), (40, 240)))
     batches = AugmentedDataset([dark, bright], 8, crop=16, contrast=0.0, sampling_weights=(3, 1), steps=10)
     assert len(batches) == 10
     values = np.concatenate([batches[i] for i in range(10)])[:, 0, 0, 0]
     assert (values < 0.5).sum() == 60
-    seen = batches._order()
-    assert np.bincount(seen[seen[:, 0] == 0, 1], minlength=10).tolist() == [6] * 10
-    assert np.bincount(seen[seen[:, 0] == 1, 1], minlength=40).max() == 1
+    order = batches._order()
+    assert np.bincount(order[order[:, 0] == 0, 1], minlength=10).tolist() == [6] * 10
+    assert np.bincount(order[order[:, 0] == 1, 1], minlength=40).max() == 1
     with pytest.raises(ValueError, match="give crop="):
         AugmentedDataset([dark, bright[:, :16]], 8)
 
 
-def test_images_of_a_recipe_may_be_brought_to_one_size(films, tmp_path, monkeypatch):
+def test_a_recipe_can_resize_its_images_to_one_size(tmp_path, monkeypatch):
     from conftest import SMALL
 
     import medzoo
-    from medzoo.training import trainer as training
+    from medzoo.training import trainer
     from medzoo.training.recipe import Recipe, TrainingSource
 
-    seen = []
+    resized = []
     monkeypatch.setattr(
-        training, "_fit_in_memory", lambda recipe, train, validation, *rest: seen.extend(train) or 1 / 0
+        trainer, "_fit_in_memory", lambda recipe, train, validation, *rest: resized.extend(train) or 1 / 0
     )
     own = {"modality": "X-ray", "domain": "", "description": "", "epochs": 1, "size": 24}
     recipe = Recipe(
@@ -105,68 +105,69 @@ def test_images_of_a_recipe_may_be_brought_to_one_size(films, tmp_path, monkeypa
     )
     with pytest.raises(ZeroDivisionError):
         recipe.train(write_archive(tmp_path / "mine.npz", size=16, counts=(4, 2, 2)), tmp_path / "out")
-    assert seen[0].shape[1:3] == (24, 24)
-    assert seen[0].dtype == "uint8"
+    assert resized[0].shape[1:3] == (24, 24)
+    assert resized[0].dtype == "uint8"
     assert recipe.file_image_size == (24, 24)
 
 
-def test_recipes_know_their_own_data_by_name_and_take_others_as_they_are(tmp_path):
+def test_recipes_identify_their_own_datasets_by_name_and_accept_others(tmp_path):
     recipe = recipes.recipe("vae-chestxray")
     for name in ("chestxray_256.npz", "adult_cxr_256.npz", "mine.npz"):
         write_archive(tmp_path / name, size=16, counts=(4, 2, 2))
     with pytest.raises(ValueError, match=r"also needs pediatric_cxr\."):
         recipe.open_datasets([tmp_path / "chestxray_256.npz", tmp_path / "adult_cxr_256.npz"])
-    ((mine, share),) = recipe.open_datasets(tmp_path / "mine.npz")
-    assert (mine.name, share) == ("mine.npz", 1.0)
+    ((mine, weight),) = recipe.open_datasets(tmp_path / "mine.npz")
+    assert (mine.name, weight) == ("mine.npz", 1.0)
     ((chests, _),) = recipes.recipe("vae-chestxray-64").open_datasets(tmp_path / "mine.npz")
     assert chests.selected_classes == ["chest_xray"]
 
 
-def test_a_recipe_may_start_from_a_preset_and_says_whether_it_ended_flat(films, tmp_path, monkeypatch):
+def test_a_recipe_starts_from_a_preset_and_records_the_final_improvement(phantoms, tmp_path, monkeypatch):
     from conftest import SMALL
 
     import medzoo
-    from medzoo.training import trainer as training
+    from medzoo.training import trainer
     from medzoo.training.recipe import Recipe, TrainingSource
 
     spatial = {"image_shape": (None, None, 1), "bottleneck": "spatial", "latent_dim": 2, **SMALL}
     vae = medzoo.VAE(**spatial)
-    vae.initialize_from_pca(films.astype("float32") / 255)
+    vae.initialize_from_pca(phantoms.astype("float32") / 255)
     start = str(medzoo.save_preset(vae, tmp_path / "vae", dtype="float32"))
     ae = medzoo.ConvAutoencoder(**spatial)
-    training.start_from(ae, vae)
-    assert ae.encode(films[:2] / np.float32(255)) == pytest.approx(vae.encode(films[:2] / np.float32(255)), abs=1e-5)
+    trainer.start_from(ae, vae)
+    assert ae.encode(phantoms[:2] / np.float32(255)) == pytest.approx(
+        vae.encode(phantoms[:2] / np.float32(255)), abs=1e-5
+    )
     vq = medzoo.VQVAE(codebook_size=4, **{**spatial, "filters": SMALL["filters"]})
-    training.start_from(vq, vae)
-    x = films[:2] / np.float32(255)
+    trainer.start_from(vq, vae)
     whole = [keras.ops.convert_to_numpy(m.decoder(m.encoder(x)[..., :2])) for m in (vq, vae)]
-    assert whole[0] == pytest.approx(whole[1], abs=1e-4)  # another scale of the latents, the same picture
+    assert whole[0] == pytest.approx(whole[1], abs=1e-4)  # another scale of the latents, equal images
     wider = medzoo.ConvAutoencoder(**{**spatial, "latent_dim": 3})
-    wider.initialize_from_pca(films.astype("float32") / 255)
+    wider.initialize_from_pca(phantoms.astype("float32") / 255)
     before = wider.encoder.linear.get_weights()[0]
-    training.start_from(wider, vae)
+    trainer.start_from(wider, vae)
     assert np.array_equal(wider.encoder.linear.get_weights()[0], before)
     assert np.array_equal(wider.encoder.stages[0].get_weights()[0], vae.encoder.stages[0].get_weights()[0])
-    monkeypatch.setattr(training, "_xla", lambda model: False)
+    monkeypatch.setattr(trainer, "_jit_compile", lambda model: False)
     data = write_archive(tmp_path / "mine.npz", size=16, counts=(8, 2, 2))
     own = {"modality": "X-ray", "domain": "", "description": "", "epochs": 2, "batch_size": 4, "learning_rate": 1e-9}
     recipe = Recipe(
         "ae",
         lambda **k: medzoo.ConvAutoencoder(**{**spatial, **k}),
         (TrainingSource({"file": "mine.npz"}),),
-        start=start,
+        initial_weights=start,
         **own,
     )
-    found = medzoo.load(recipe.train(data, tmp_path / "ae"))
-    assert found.reconstruct(films / np.float32(255)) == pytest.approx(
-        ae.reconstruct(films / np.float32(255)), abs=5e-3
+    trained = medzoo.load(recipe.train(data, tmp_path / "ae"))
+    assert trained.reconstruct(phantoms / np.float32(255)) == pytest.approx(
+        ae.reconstruct(phantoms / np.float32(255)), abs=5e-3
     )
-    assert json.loads((tmp_path / "ae" / "training.json").read_text())["last_fifth"]["psnr"] < 0.05
+    assert json.loads((tmp_path / "ae" / "training.json").read_text())["final_20_percent"]["psnr"] < 0.05
 
 
-def test_licences_of_a_mixture_are_as_strict_as_the_strictest():
-    from medzoo.evaluation.model_card import strictest
-    from medzoo.recipes import datasets as sources
+def test_the_license_of_a_mixture_is_the_most_restrictive_one():
+    from medzoo.evaluation.model_card import strictest_license
+    from medzoo.recipes import datasets
 
-    assert strictest([sources.CHESTXRAY14, sources.PEDIATRIC_CXR, sources.ADULT_CXR]) == "cc-by-4.0"
-    assert strictest([sources.MEDICAL_MNIST, sources.CHESTXRAY14]) == "cc-by-sa-4.0"
+    assert strictest_license([datasets.CHESTXRAY14, datasets.PEDIATRIC_CXR, datasets.ADULT_CXR]) == "cc-by-4.0"
+    assert strictest_license([datasets.MEDICAL_MNIST, datasets.CHESTXRAY14]) == "cc-by-sa-4.0"

@@ -8,7 +8,7 @@ from medzoo import metrics
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 
 
-def test_training_reports_the_terms_that_make_up_the_loss(images):
+def test_training_reports_the_terms_of_the_loss(images):
     model = VAE((32, 32, 1), latent_dim=6, **SMALL)
     model.compile("adam", metrics=[metrics.SSIM()])
     history = model.fit(images, validation_data=(images,), epochs=2, batch_size=8, verbose=0).history
@@ -30,7 +30,7 @@ def test_fit_lowers_the_loss_of_every_family(make, images):
 
 
 @pytest.mark.parametrize("family", ["ae-vector", "vae-vector", "vqvae-ema"])
-def test_steps_per_execution_changes_speed_only(family, images):
+def test_steps_per_execution_does_not_change_the_weights(family, images):
     weights = []
     for steps in (1, 4):
         keras.utils.set_random_seed(0)
@@ -56,7 +56,7 @@ def test_mixed_bfloat16_keeps_weights_latents_and_images_in_float32(images):
         keras.config.set_dtype_policy("float32")
 
 
-def test_sample_weights_weigh_images(images):
+def test_sample_weights_scale_the_loss_of_images(images):
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
     model.compile("adam")
     x = images[:4]
@@ -66,7 +66,7 @@ def test_sample_weights_weigh_images(images):
     assert weighted == pytest.approx((each[0] + 3 * each[3]) / 4, rel=1e-4)
 
 
-def test_y_is_the_clean_target_and_labels_are_refused(images):
+def test_y_is_the_clean_target_and_labels_raise_an_error(images):
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
     model.compile("adam")
     noisy = np.clip(images + 0.1, 0, 1)
@@ -79,12 +79,12 @@ def test_y_is_the_clean_target_and_labels_are_refused(images):
         model.fit(images, np.zeros((32, 1)), verbose=0)
 
 
-def test_a_foreign_loss_is_refused_with_the_way_out():
+def test_another_loss_raises_an_error_with_instructions():
     with pytest.raises(ValueError, match="computes its own loss"):
         VAE((32, 32, 1), latent_dim=4, **SMALL).compile("adam", loss="mse")
 
 
-def test_denoising_corrupts_the_input_in_fit_only(images):
+def test_noise_is_added_in_fit_only(images):
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, noise_std=0.2, **SMALL)
     noise = np.asarray(model.corrupt(np.full((4, 32, 32, 1), 0.5, "float32"))) - 0.5
     assert noise.std() == pytest.approx(0.2, rel=0.05)
@@ -94,7 +94,7 @@ def test_denoising_corrupts_the_input_in_fit_only(images):
     )
 
 
-def test_noise_levels_are_spread_over_the_range(images):
+def test_noise_levels_are_uniform_over_the_range(images):
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, noise_std=(0.05, 0.15), **SMALL)
     noise = np.asarray(model.corrupt(np.full((400, 32, 32, 1), 0.5, "float32"))) - 0.5
     levels = noise.std(axis=(1, 2, 3))
@@ -104,14 +104,14 @@ def test_noise_levels_are_spread_over_the_range(images):
     assert levels.std() == pytest.approx(0.1 / np.sqrt(12), rel=0.15)
 
 
-def test_photon_noise_grows_with_the_root_of_the_intensity():
+def test_poisson_noise_grows_with_the_square_root_of_the_intensity():
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, poisson_noise=0.1, **SMALL)
-    for grey, expected in ((0.25, 0.05), (0.64, 0.08)):
-        noise = np.asarray(model.corrupt(np.full((8, 32, 32, 1), grey, "float32"))) - grey
+    for intensity, expected in ((0.25, 0.05), (0.64, 0.08)):
+        noise = np.asarray(model.corrupt(np.full((8, 32, 32, 1), intensity, "float32"))) - intensity
         assert noise.std() == pytest.approx(expected, rel=0.05)
 
 
-def test_k_sparse_keeps_the_largest_latents_and_starts_from_pca(images):
+def test_k_sparse_model_keeps_the_largest_latents_and_is_initialized_from_pca(images):
     model = ConvAutoencoder((32, 32, 1), latent_dim=12, top_k=4, **SMALL)
     model.initialize_from_pca(images)
     z, full = model.encode(images), np.asarray(model.encoder(images))
@@ -125,17 +125,17 @@ def test_k_sparse_keeps_the_largest_latents_and_starts_from_pca(images):
 
 def test_beta_warms_up_linearly(images):
     model = VAE((32, 32, 1), latent_dim=4, beta=2.0, beta_warmup_steps=10, **SMALL)
-    assert float(model.current_beta()) == 2.0  # not training: full
+    assert float(model.current_beta()) == 2.0  # at inference: the final value
     model.compile("sgd")
     for step, beta in ((0, 0.2), (4, 1.0), (9, 2.0), (50, 2.0)):
         model.optimizer.iterations.assign(step)
         assert float(model.current_beta()) == pytest.approx(beta)
 
 
-def test_free_bits_are_a_floor_for_each_latent():
+def test_free_bits_are_a_lower_bound_for_each_latent():
     model = VAE((32, 32, 1), latent_dim=4, free_bits=0.5, **SMALL)
     zeros = np.zeros((3, 4), "float32")
-    assert np.asarray(model.kl(zeros, zeros)) == pytest.approx([2.0] * 3)  # four latents at the floor
+    assert np.asarray(model.kl(zeros, zeros)) == pytest.approx([2.0] * 3)  # four latents at the bound
     mean = np.array([[2.0, 0, 0, 0]] * 3, "float32")
     assert np.asarray(model.kl(mean, zeros)) == pytest.approx([2.0 + 1.5] * 3)
 
@@ -150,7 +150,7 @@ def test_learned_variance_follows_the_squared_error(images):
     assert float(model.variance) == pytest.approx(error, rel=0.05)
 
 
-def test_fixed_variance_stays(images):
+def test_fixed_variance_is_not_trained(images):
     model = VAE((32, 32, 1), latent_dim=4, decoder_variance=0.01, **SMALL)
     model.compile("adam")
     model.fit(images, verbose=0)
@@ -197,7 +197,7 @@ def test_encoding_with_sample_spreads_by_the_posterior(images):
     assert draws.std(axis=0) == pytest.approx(np.exp(log_var[0] / 2), rel=0.1)
 
 
-def test_datasets_with_a_wrong_range_are_refused_at_the_first_batch(images):
+def test_datasets_with_a_wrong_range_raise_an_error_at_the_first_batch(images):
     import tensorflow as tf
 
     model = ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL)
@@ -217,18 +217,18 @@ def test_datasets_with_a_wrong_range_are_refused_at_the_first_batch(images):
         (lambda: ConvAutoencoder((32, 32, 1), reconstruction_loss="ssim"), r"expected \['mae', 'mse'\]"),
     ],
 )
-def test_arguments_that_do_not_fit_are_named(build, message):
+def test_invalid_arguments_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
 
 
-def test_a_second_fit_goes_on_with_images_of_its_own():
-    """Keras numbers the epochs of each `fit` from 0; augmentation must not begin anew with them."""
+def test_a_second_fit_uses_other_augmented_images():
+    """Keras numbers the epochs of each `fit` from 0; augmentation must not restart with them."""
     from medzoo.data.augmentation import AugmentedDataset
 
     seen = []
 
-    class Watched(ConvAutoencoder):
+    class Recorder(ConvAutoencoder):
         def train_step(self, data):
             seen.append(np.array(data[0] if isinstance(data, tuple) else data))
             return super().train_step(data)
@@ -236,7 +236,7 @@ def test_a_second_fit_goes_on_with_images_of_its_own():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("reads batches in an eager step")
     images = np.random.default_rng(0).random((4, 16, 16, 1), dtype="float32")
-    model = Watched((16, 16, 1), latent_dim=4, patch_size=2, **SMALL)
+    model = Recorder((16, 16, 1), latent_dim=4, patch_size=2, **SMALL)
     model.compile("adam", run_eagerly=True)
     batches = AugmentedDataset(images, 4, seed=3, identity_fraction=0.0)
     for epochs in (2, 1):

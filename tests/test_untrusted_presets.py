@@ -1,4 +1,4 @@
-"""Presets that mean harm: what is asked for is refused before memory is taken or anything is followed."""
+"""Malicious presets are refused before memory is allocated or a link is followed."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from medzoo import PresetError
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    return medzoo.save_preset(FAMILIES["ae-vector"](), tmp_path_factory.mktemp("hostile") / "saved")
+    return medzoo.save_preset(FAMILIES["ae-vector"](), tmp_path_factory.mktemp("untrusted") / "saved")
 
 
 def with_prior():
@@ -31,7 +31,7 @@ KINDS = {**FAMILIES, **VOLUMES, "prior": with_prior}
 
 @pytest.fixture(scope="module")
 def preset_of(tmp_path_factory):
-    """Function: a good preset of a kind, to be copied."""
+    """Function that returns a valid preset of a kind, to be copied."""
     folder = tmp_path_factory.mktemp("kinds")
     return cache(lambda kind: medzoo.save_preset(KINDS[kind](), folder / kind))
 
@@ -41,68 +41,68 @@ def preset_of(tmp_path_factory):
 
 def edit(folder, part, **changes):
     config = json.loads((folder / "config.json").read_text())
-    place = config
+    section = config
     for key in part.split("/"):
-        place = place[key]
-    place.update(changes)
+        section = section[key]
+    section.update(changes)
     (folder / "config.json").write_text(json.dumps(config))
 
 
-OF_ANY = [
-    ("model/config", {"filters": [4096, 4096], "blocks_per_stage": 8}, "weights, and .* do not belong together"),
-    ("model/config", {"latent_dim": 65536, "patch": 64, "image_shape": [None, None, 4096]}, "together"),
+ALL_FAMILIES = [
+    ("model/config", {"filters": [4096, 4096], "blocks_per_stage": 8}, "weights, .* do not fit together"),
+    ("model/config", {"latent_dim": 65536, "patch_size": 64, "image_shape": [None, None, 4096]}, "together"),
     ("model/config", {"filters": [[4, 4]]}, "filters="),
     ("model/config", {"latent_dim": "many"}, "do not fit together"),
-    ("model/config", {"preprocess": {"module": "os", "class_name": "system"}}, "has no preprocess"),
+    ("model/config", {"preprocess": {"module": "os", "class_name": "system"}}, "has no argument preprocess"),
     ("preprocessing", {"size": [10**9, 10**9]}, "size="),
-    ("preprocessing", {"fetch": "http://"}, "Preprocessor has no fetch"),
+    ("preprocessing", {"fetch": "http://"}, "Preprocessor has no argument fetch"),
 ]
 
 
-@pytest.mark.parametrize(("part", "changes", "message"), OF_ANY)
+@pytest.mark.parametrize(("part", "changes", "message"), ALL_FAMILIES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_family_takes_what_its_weights_cannot_be(kind, part, changes, message, preset_of, tmp_path):
+def test_configurations_that_do_not_fit_the_weights_are_refused(kind, part, changes, message, preset_of, tmp_path):
     folder = shutil.copytree(preset_of(kind), tmp_path / "p")
     edit(folder, part, **changes)
     with pytest.raises(PresetError, match=message):
         medzoo.load(folder)
 
 
-OF_SOME = [
-    ("vqvae-ema", "model/config", {"codebook_size": 2**20, "latent_dim": 4096}, "do not belong together"),
+SOME_FAMILIES = [
+    ("vqvae-ema", "model/config", {"codebook_size": 2**20, "latent_dim": 4096}, "do not fit together"),
     ("vqvae-ema", "model/config", {"codebook_size": 2**40}, "codebook_size="),
     ("mae", "model/config", {"mask_ratio": [0, 7]}, "mask_ratio="),
-    ("codec", "model/config", {"hidden": 4096, "groups": [4]}, "do not belong together"),
+    ("codec", "model/config", {"hidden": 4096, "groups": [4]}, "do not fit together"),
     ("codec", "model/config", {"groups": [3, 3]}, "groups"),
     ("codec", "model/config", {"lambdas": ["a"]}, "do not fit together"),
-    ("prior", "model/config/prior", {"filters": [4096, 4096], "blocks_per_stage": 64}, "do not belong together"),
-    ("prior", "model/config/prior", {"latent_shape": [16384, 16384, 3]}, "do not belong together"),
-    ("prior", "model/config/prior", {"classes": 4097}, "classes="),
-    ("prior", "model/config/prior", {"run": "rm"}, "FlowPrior has no run"),
+    ("prior", "model/config/prior", {"filters": [4096, 4096], "blocks_per_stage": 64}, "do not fit together"),
+    ("prior", "model/config/prior", {"latent_shape": [16384, 16384, 3]}, "do not fit together"),
+    ("prior", "model/config/prior", {"num_classes": 4097}, "num_classes="),
+    ("prior", "model/config/prior", {"run": "rm"}, "FlowPrior has no argument run"),
     ("prior", "model/config", {"prior": "rm"}, "do not fit together"),
-    ("prior", "model/config/prior", {"prior": {"prior": {}}}, "FlowPrior has no prior"),
+    ("prior", "model/config/prior", {"prior": {"prior": {}}}, "FlowPrior has no argument prior"),
     ("vae-volume", "model/config", {"image_shape": [8, 8, 8, 8, 1]}, "do not fit together"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "part", "changes", "message"), OF_SOME)
-def test_what_only_some_families_have_is_checked_too(kind, part, changes, message, preset_of, tmp_path):
+@pytest.mark.parametrize(("kind", "part", "changes", "message"), SOME_FAMILIES)
+def test_arguments_of_single_families_are_checked(kind, part, changes, message, preset_of, tmp_path):
     folder = shutil.copytree(preset_of(kind), tmp_path / "p")
     edit(folder, part, **changes)
     with pytest.raises(PresetError, match=message):
         medzoo.load(folder)
 
 
-def test_counting_leaves_nothing_to_be_made_later(saved, tmp_path):
+def test_counting_weights_leaves_no_uninitialized_variables(saved, tmp_path):
     import keras
 
     folder = tmp_path / "p"
     shutil.copytree(saved, folder)
     edit(folder, "model/config", filters=[4096, 4096], blocks_per_stage=16)
-    with pytest.raises(PresetError, match="do not belong together"):
+    with pytest.raises(PresetError, match="do not fit together"):
         medzoo.load(folder)
     with keras.StatelessScope():
-        pass  # on leaving, Keras makes every variable that waits for its values in this thread: here gigabytes
+        pass  # on exit, Keras initializes all pending variables of this thread: here gigabytes
 
 
 # --- weights ----------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def extra(file):
     file["more"] = np.zeros(3, "float32")
 
 
-def huge(file):  # announces 4 TiB, stores nothing
+def huge(file):  # declares 4 TiB, stores nothing
     file.create_dataset("huge", (2**20, 2**20), "float32", chunks=(64, 64))
 
 
@@ -145,18 +145,18 @@ def deep(file):
         group = group.create_group("x")
 
 
-@pytest.mark.parametrize("spoil", [extra, huge, soft_link, external_link, external_data, text, deep])
-def test_weights_hold_the_models_arrays_and_nothing_else(saved, tmp_path, spoil):
+@pytest.mark.parametrize("corrupt", [extra, huge, soft_link, external_link, external_data, text, deep])
+def test_weights_files_with_other_content_are_refused(saved, tmp_path, corrupt):
     folder = tmp_path / "preset"
     shutil.copytree(saved, folder)
     with h5py.File(folder / "model.weights.h5", "a") as file:
-        spoil(file)
+        corrupt(file)
     rehash(folder)
-    with pytest.raises(PresetError, match=r"model\.weights\.h5 (holds|nests)"):
+    with pytest.raises(PresetError, match=r"model\.weights\.h5 (contains|nests)"):
         medzoo.load(folder)
 
 
-def test_no_weights_file_and_no_small_configuration(saved, tmp_path):
+def test_files_that_are_not_hdf5_and_large_configurations_are_refused(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "a")
     (tmp_path / "a" / "model.weights.h5").write_bytes(b"PK\x03\x04 no HDF5" * 2**16)
     rehash(tmp_path / "a")

@@ -1,4 +1,4 @@
-"""Presets and the manifest; the hub is in test_hub.py."""
+"""Presets and the manifest; for the Hugging Face Hub see test_hub.py."""
 
 import json
 import os
@@ -24,13 +24,13 @@ def preset(tmp_path):
 # --- the zoo ----------------------------------------------------------------------------------------------------
 
 
-def test_names_can_be_listed_by_pattern():
+def test_presets_can_be_listed_by_pattern():
     assert "vae-chestxray-64" in medzoo.list_models()
     assert all(name.startswith("vae-") for name in medzoo.list_models("vae-*"))
     assert medzoo.list_models("nothing-*") == []
 
 
-def test_unknown_names_are_answered_with_the_known_ones():
+def test_an_unknown_name_raises_an_error_with_suggestions():
     with pytest.raises(PresetError, match=r"Did you mean .*vae-chestxray"):
         medzoo.load("vae-chestxrays")
     with pytest.raises(PresetError, match="no such folder"):
@@ -48,7 +48,7 @@ def test_bundled_weights_are_float16_and_computed_in_float32():
     assert {w.dtype for w in medzoo.load("vae-chestxray-64").trainable_weights} == {"float32"}
 
 
-def test_pretrained_model_reconstructs_better_than_a_new_one():
+def test_pretrained_model_reconstructs_better_than_an_untrained_one():
     from medzoo.data.phantom import chest_phantom
 
     model = medzoo.load("vae-chestxray-64")
@@ -71,17 +71,17 @@ def test_fine_tuning_with_the_default_adam_lowers_the_loss():
 # --- preprocessing ----------------------------------------------------------------------------------------------
 
 
-def test_preprocess_takes_files_and_arrays_alike(preset, tmp_path):
+def test_preprocess_returns_equal_batches_for_files_and_arrays(preset, tmp_path):
     from PIL import Image
 
     model = medzoo.load(preset)
-    grey = np.random.default_rng(0).integers(0, 256, (32, 32), "uint8")
-    Image.fromarray(grey).save(tmp_path / "a.png")
-    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), grey, grey[..., None], grey[None], grey / 255.0):
+    gray = np.random.default_rng(0).integers(0, 256, (32, 32), "uint8")
+    Image.fromarray(gray).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), gray, gray[..., None], gray[None], gray / 255.0):
         batch = model.preprocess(given)
         assert batch.shape == (1, 32, 32, 1)
         assert batch.dtype == "float32"
-        assert batch[0, ..., 0] == pytest.approx(grey / 255, abs=1e-6)
+        assert batch[0, ..., 0] == pytest.approx(gray / 255, abs=1e-6)
     assert model.preprocess([tmp_path / "a.png"] * 3).shape == (3, 32, 32, 1)
     Image.fromarray(np.zeros((50, 90), "uint8")).save(tmp_path / "wide.png")
     assert model.preprocess(tmp_path / "wide.png").shape == (1, 32, 32, 1)
@@ -91,7 +91,7 @@ def test_preprocess_takes_files_and_arrays_alike(preset, tmp_path):
     ("array", "message"),
     [
         (np.full((32, 32), 200.0), "values from 200 to 200"),
-        (np.zeros((32, 32), "int16"), "int16 array; expected uint8, or floats"),
+        (np.zeros((32, 32), "int16"), "int16 array. Expected uint8, or floats"),
         (np.zeros((64, 64), "uint8"), "this model takes 32x32 only"),
         (np.zeros(32, "uint8"), "expected"),
         (np.full((32, 32), np.nan), "NaN"),
@@ -103,7 +103,7 @@ def test_preprocess_refuses_arrays_that_do_not_fit(preset, array, message):
         medzoo.load(preset).preprocess(array)
 
 
-def test_open_sizes_are_cut_to_multiples(tmp_path):
+def test_images_of_any_size_are_cropped_to_multiples_of_the_downsampling(tmp_path):
     from PIL import Image
 
     model = medzoo.load(medzoo.save_preset(FAMILIES["ae-spatial"](), tmp_path / "p"))
@@ -114,7 +114,7 @@ def test_open_sizes_are_cut_to_multiples(tmp_path):
 # --- folders ----------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_overwritten_without_being_asked(preset):
+def test_an_existing_preset_is_not_overwritten_by_default(preset):
     before = (preset / "model.weights.h5").read_bytes()
     with pytest.raises(FileExistsError, match="overwrite=True"):
         medzoo.save_preset(FAMILIES["ae-vector"](), preset)
@@ -125,7 +125,7 @@ def test_nothing_is_overwritten_without_being_asked(preset):
     assert (preset / "notes.txt").read_text() == "mine"
 
 
-def test_weights_that_float16_cannot_hold_are_refused_and_nothing_is_left(tmp_path):
+def test_weights_outside_the_float16_range_are_refused_and_leave_no_files(tmp_path):
     model = FAMILIES["ae-vector"]()
     model.trainable_weights[0].assign(np.full(model.trainable_weights[0].shape, 1e6))
     with pytest.raises(ValueError, match="use dtype='float32'"):
@@ -133,7 +133,7 @@ def test_weights_that_float16_cannot_hold_are_refused_and_nothing_is_left(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_preset_of_a_trained_model_holds_no_optimizer_state(tmp_path, images):
+def test_a_preset_of_a_trained_model_contains_no_optimizer_state(tmp_path, images):
     model = FAMILIES["vae-vector"]()
     sizes = []
     for name in ("new", "trained"):
@@ -146,7 +146,7 @@ def test_a_preset_of_a_trained_model_holds_no_optimizer_state(tmp_path, images):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("corrupt", "message"),
     [
         (lambda p: (p / "model.weights.h5").write_bytes((p / "model.weights.h5").read_bytes()[:-9]), "truncated"),
         (lambda p: flip(p / "model.weights.h5"), "sha256 .* corrupted or altered"),
@@ -155,22 +155,22 @@ def test_a_preset_of_a_trained_model_holds_no_optimizer_state(tmp_path, images):
         (lambda p: (p / "config.json").write_text("{"), "not a preset's configuration"),
         (lambda p: (p / "config.json").write_text("{}"), "not a preset's configuration"),
         (lambda p: edit(p, format=99), "format 99"),
-        (lambda p: edit(p, model={"class_name": "os.system", "config": {}}), "class 'os.system'; expected one of"),
-        (lambda p: edit(p, model={"class_name": "VAE", "config": {"depth": 3}}), "VAE has no depth"),
-        (lambda p: edit(p, model=["VAE"]), "no JSON object"),
+        (lambda p: edit(p, model={"class_name": "os.system", "config": {}}), "class 'os.system' is not allowed"),
+        (lambda p: edit(p, model={"class_name": "VAE", "config": {"depth": 3}}), "VAE has no argument depth"),
+        (lambda p: edit(p, model=["VAE"]), "Expected a JSON object"),
         (lambda p: edit(p, model={"class_name": ["VAE"], "config": {}}), r"class \['VAE'\]"),
-        (lambda p: argument(p, latent_dim=10**9), "latent_dim=1000000000; expected 1 to 65536"),
+        (lambda p: argument(p, latent_dim=10**9), "latent_dim=1000000000 is out of bounds. Expected 1 to 65536"),
         (lambda p: argument(p, latent_dim=float("nan")), "latent_dim=nan"),
         (lambda p: argument(p, filters=[8] * 1000), "filters has 1000 entries"),
         (lambda p: argument(p, filters="many"), "do not fit together"),
         (lambda p: argument(p, image_shape={"a": 1}), "image_shape="),
-        (lambda p: argument(p, image_shape=[16384, 16384, 1], latent_dim=60000), "they do not belong together"),
+        (lambda p: argument(p, image_shape=[16384, 16384, 1], latent_dim=60000), "they do not fit together"),
         (lambda p: argument(p, name="x" * 10**6), "name="),
-        (lambda p: edit(p, preprocessing={"size": [32, 32], "run": "rm"}), "Preprocessor has no run"),
+        (lambda p: edit(p, preprocessing={"size": [32, 32], "run": "rm"}), "Preprocessor has no argument run"),
     ],
 )
-def test_spoilt_folders_are_refused(preset, spoil, message):
-    spoil(preset)
+def test_damaged_and_invalid_presets_are_refused(preset, corrupt, message):
+    corrupt(preset)
     with pytest.raises(PresetError, match=message):
         medzoo.load(preset)
 
@@ -205,7 +205,7 @@ def test_import_is_lazy(tmp_path):
     assert python(code, tmp_path).stdout.strip() == "[]"
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_can_be_imported():
     assert set(medzoo.__all__) <= set(dir(medzoo))
     for name in [*medzoo.__all__, "__version__"]:
         assert getattr(medzoo, name) is not None
@@ -213,7 +213,7 @@ def test_every_public_name_is_there():
         _ = medzoo.nothing
 
 
-def test_verify_hashes_all_and_finds_the_damaged_one(preset):
+def test_verify_checks_all_presets_and_reports_the_damaged_one(preset):
     from click.testing import CliRunner
 
     from medzoo.cli import main
