@@ -1,6 +1,6 @@
-"""Runs notebooks from top to bottom, each in an empty folder, and keeps what they print and draw.
+"""Run notebooks from top to bottom, each in an empty folder, and store their outputs.
 
-python notebooks/run.py                     # all of them
+python notebooks/run.py                     # all notebooks
 python notebooks/run.py notebooks/05-image-compression.ipynb
 """
 
@@ -15,18 +15,25 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parent
 
 
-def execute(path, timeout=1800):
-    """The notebook with its outputs, without what libraries say on stderr. A cell that takes `timeout` seconds hangs.
+def execute(path: str | Path, timeout: int = 1800) -> nbformat.NotebookNode:
+    """Return a notebook with its outputs, without what libraries print to stderr.
+
+    Args:
+        path: Path of the notebook.
+        timeout: int. Maximum run time of a cell in seconds.
+
+    Returns:
+        The executed notebook.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: a cell fails.
+        nbclient.exceptions.CellExecutionError: If a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": folder}}).execute()
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # times of day
+        cell.metadata.pop("execution", None)  # time stamps
         if cell.cell_type == "code":
             cell.outputs = _joined(o for o in cell.outputs if o.get("name") != "stderr")
     notebook.metadata["language_info"] = {"name": "python"}
@@ -34,7 +41,7 @@ def execute(path, timeout=1800):
 
 
 def _joined(outputs):
-    """What was printed in pieces, in one."""
+    """Join consecutive text outputs."""
     result = []
     for output in outputs:
         if result and output.output_type == result[-1].output_type == "stream":
