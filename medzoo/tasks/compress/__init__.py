@@ -1,4 +1,4 @@
-"""Compress images with a `Codec`: lossy, with a guaranteed largest error, or bit for bit."""
+"""Image compression: lossy with a learned `Codec`, near-lossless with a maximum error, or lossless."""
 
 from medzoo.tasks.compress.file_io import compress_each, compress_files, contents_of, decompress_file
 from medzoo.tasks.compress.files import DEFAULT, compress, contents, decompress

@@ -1,7 +1,11 @@
-"""Files of images to compressed files and back."""
+"""Compression of image files, and decompression to image files."""
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from medzoo.errors import CompressedFileError
 from medzoo.io.dicom import is_dicom
@@ -9,124 +13,193 @@ from medzoo.io.dicom_secondary_capture import technical_tags, write_secondary
 from medzoo.io.image import read_stored, split_frame
 from medzoo.io.listing import read_all, report
 from medzoo.io.writers import write_png
-from medzoo.tasks.compress import lossless as streams
+from medzoo.models import Codec
+from medzoo.tasks.compress import lossless
 from medzoo.tasks.compress.files import DEFAULT, compress, compress_singly, contents, decoded
 from medzoo.tasks.compress.header import LATENTS
-from medzoo.utils.files import unique_names, write_whole
+from medzoo.utils.files import unique_names, write_atomically
 from medzoo.utils.progress import track
 
 
 def compress_files(
-    files, out, model=DEFAULT, quality=None, max_error=None, names=True, tags=False, on_error="raise", skipped=None
-):
-    """Compresses image files, read one at a time, to one file; see `compress`.
+    files: Sequence[str | Path],
+    out: str | Path,
+    model: Codec | str | Path = DEFAULT,
+    quality: int | None = None,
+    max_error: int | None = None,
+    filenames: bool = True,
+    dicom_tags: bool = False,
+    on_error: str = "raise",
+    skipped: str | Path | None = None,
+) -> tuple[int, int, int]:
+    """Compress image files to one file.
+
+    Images are read one at a time. Of DICOM files, the stored pixel values are compressed.
 
     Args:
-        files: paths; of DICOM files the stored pixel values are kept.
-        out: file to write, whole or not at all.
-        model, quality, max_error: see `compress`.
-        names: keep the files' names.
-        tags: of DICOM files keep the technical tags too, see `medzoo.io.dicom_secondary_capture.KEPT`.
-        on_error: `"raise"`: one error that names every file that cannot be used; `"skip"`: leave these out.
-        skipped: with `"skip"`, file that lists them with the reasons, or `None`.
+        files: Paths of image files.
+        out: File to write; it is written completely or not at all.
+        model: See `compress`.
+        quality: See `compress`.
+        max_error: See `compress`.
+        filenames: bool. Whether to store the file names.
+        dicom_tags: bool. Whether to store the technical tags of DICOM files, see
+            `medzoo.io.dicom_secondary_capture.RETAINED_TAGS`.
+        on_error: `"raise"` raises one error that lists all invalid files; `"skip"` excludes them.
+        skipped: With `"skip"`, path of the list of excluded files with the reasons, or `None`.
 
-    Returns: `(images, bytes before, bytes after)`.
+    Returns:
+        `(images, bytes_before, bytes_after)`.
 
     Raises:
-        ImageError: files that cannot be used, or none that can.
+        ImageError: If there are invalid files, or no valid ones.
     """
-    files = [files[i] for i in _usable(files, on_error, skipped)]
-    data = compress(_Reading(files), model, quality, max_error, *_kept(files, names, tags))
-    write_whole(out, data)
+    files = [files[i] for i in _readable(files, on_error, skipped)]
+    data = compress(_StoredImages(files), model, quality, max_error, *_metadata(files, filenames, dicom_tags))
+    write_atomically(out, data)
     return len(files), _size(files), len(data)
 
 
 def compress_each(
-    files, targets, model=DEFAULT, quality=None, max_error=None, names=True, tags=False, on_error="raise", skipped=None
-):
-    """As `compress_files`, a file for each image: `targets` are as many paths as `files`."""
-    after, good = 0, _usable(files, on_error, skipped)
+    files: Sequence[str | Path],
+    targets: Sequence[Path],
+    model: Codec | str | Path = DEFAULT,
+    quality: int | None = None,
+    max_error: int | None = None,
+    filenames: bool = True,
+    dicom_tags: bool = False,
+    on_error: str = "raise",
+    skipped: str | Path | None = None,
+) -> tuple[int, int, int]:
+    """Compress image files to one file per image.
+
+    Args:
+        files: See `compress_files`.
+        targets: One path per image.
+        model: See `compress`.
+        quality: See `compress`.
+        max_error: See `compress`.
+        filenames: See `compress_files`.
+        dicom_tags: See `compress_files`.
+        on_error: See `compress_files`.
+        skipped: See `compress_files`.
+
+    Returns:
+        `(images, bytes_before, bytes_after)`.
+
+    Raises:
+        ImageError: See `compress_files`.
+    """
+    after, good = 0, _readable(files, on_error, skipped)
     files, targets = ([them[i] for i in good] for them in (files, targets))
-    coded = compress_singly(_Reading(files), model, quality, max_error, *_kept(files, names, tags))
+    metadata = _metadata(files, filenames, dicom_tags)
+    coded = compress_singly(_StoredImages(files), model, quality, max_error, *metadata)
     for target, data in zip(targets, coded, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, data)
+        write_atomically(target, data)
         after += len(data)
     return len(files), _size(files), after
 
 
-def decompress_file(file, out, model=None):
-    """The images of a compressed file as `{path to write: function that writes it there}`: PNG, and where an image's
-    DICOM tags were kept, or its numbers have a sign, a DICOM file (Secondary Capture, no patient).
+def decompress_file(
+    file: str | Path, out: str | Path, model: Codec | str | Path | None = None
+) -> dict[Path, Callable[[], Any]]:
+    """Decompress a file and prepare the writing of its images.
+
+    Images are written as PNG; as DICOM (Secondary Capture without patient information) where their DICOM tags were
+    stored, or their pixel values are signed.
+
+    Args:
+        file: Path of a compressed file.
+        out: Folder to write to.
+        model: See `decompress`.
+
+    Returns:
+        Dict of the paths to write and the functions that write them.
 
     Raises:
-        CompressedFileError: see `decompress`; names the file.
+        CompressedFileError: See `decompress`; the message contains the path.
     """
-    found = _named(file, lambda data: decoded(data, model))
-    # A name in a file from elsewhere must not lead out of the folder.
-    stems = [Path(head.title.replace("\\", "/")).stem or f"{i:05d}" for i, (_, head) in enumerate(found)]
+    images = _with_path(file, lambda data: decoded(data, model))
+    # A file name from an untrusted file must not lead out of the folder.
+    stems = [Path(header.title.replace("\\", "/")).stem or f"{i:05d}" for i, (_, header) in enumerate(images)]
     targets = {}
-    for title, (pixels, head) in zip(unique_names(stems), found, strict=True):
-        dicom = head.tags or pixels.dtype == "int16"
+    for title, (pixels, header) in zip(unique_names(stems), images, strict=True):
+        dicom = header.tags or pixels.dtype == "int16"
         path = Path(out) / (f"{title}.dcm" if dicom else f"{title}.png")
         if dicom:
-            targets[path] = partial(write_secondary, path, pixels, head.tags, _loss(pixels, head))
+            targets[path] = partial(write_secondary, path, pixels, header.tags, _loss(pixels, header))
         else:
             targets[path] = partial(write_png, path, pixels)
     return targets
 
 
-def contents_of(file):
-    """`contents` of a compressed file."""
-    return _named(file, contents)
+def contents_of(file: str | Path) -> dict[str, Any]:
+    """Describe the contents of a compressed file, see `contents`.
+
+    Args:
+        file: Path of a compressed file.
+
+    Returns:
+        See `contents`.
+
+    Raises:
+        CompressedFileError: See `contents`; the message contains the path.
+    """
+    return _with_path(file, contents)
 
 
-def _named(file, function):
-    """The function of a file's bytes; what it refuses is said with the name of the file."""
+def _with_path(file, function):
+    """Return a function of the bytes of a file; its errors are raised with the path."""
     try:
         return function(Path(file).read_bytes())
     except CompressedFileError as error:
         raise CompressedFileError(f"{file}: {error}") from error
 
 
-def _usable(files, on_error, skipped):
-    """Indices of the files that can be read; see `report` for the others."""
+def _readable(files, on_error, skipped):
+    """Return the indices of the files that can be read; see `report` for the others."""
     good, errors = read_all([(file,) for file in files], read_stored)
-    report(_place(files[0]).parent, len(files), errors, on_error, skipped)
+    report(_path_of(files[0]).parent, len(files), errors, on_error, skipped)
     return good
 
 
-def _place(file):
+def _path_of(file):
+    """Return the path of a file without its frame index."""
     return split_frame(file)[0]
 
 
-def _kept(files, names, tags):
-    """The names and the technical tags of files as `compress` takes them, each `None` if not asked for."""
-    places = [_place(file) for file in files]
-    found = [technical_tags(place) if is_dicom(place) else {} for place in places] if tags else None
-    return [place.name for place in places] if names else None, found
+def _metadata(files, filenames, dicom_tags):
+    """Return the file names and the technical tags of files for `compress`, each `None` if not requested."""
+    paths = [_path_of(file) for file in files]
+    tags = [technical_tags(path) if is_dicom(path) else {} for path in paths] if dicom_tags else None
+    return [path.name for path in paths] if filenames else None, tags
 
 
-def _loss(pixels, head):
-    """`(ratio, method)` of an image that compression changed, else `None`."""
-    if head.kind != LATENTS and head.setting == 0:
+def _loss(pixels, header):
+    """Return `(ratio, method)` of an image that compression changed, otherwise `None`."""
+    if header.kind != LATENTS and header.setting == 0:
         return None
-    method = "MEDZOO_MZC" if head.kind == LATENTS else streams.KINDS[head.kind].method
-    return pixels.nbytes / max(1, head.length), method
+    method = "MEDZOO_MZC" if header.kind == LATENTS else lossless.FORMATS[header.kind].method
+    return pixels.nbytes / max(1, header.length), method
 
 
 def _size(files):
-    return sum(path.stat().st_size for path in set(map(_place, files)))
+    """Return the total size of files in bytes."""
+    return sum(path.stat().st_size for path in set(map(_path_of, files)))
 
 
-class _Reading:
-    """The stored values of files, read one at a time with a progress bar."""
+class _StoredImages(Sequence):
+    """Stored pixel values of files, read one at a time with a progress bar."""
 
     def __init__(self, files):
         self.files = files
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.files)
 
-    def __iter__(self):
+    def __getitem__(self, index) -> np.ndarray:
+        return read_stored(self.files[index])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
         return map(read_stored, track(self.files, "compressing", fewest=4))

@@ -1,251 +1,331 @@
-"""Images to bytes by a `Codec` and back; without loss by JPEG XL or JPEG-LS.
+"""Compression of images to bytes: lossy with a `Codec`, lossless with JPEG XL or JPEG-LS.
 
-    data = compress([film], quality=50)     # bytes
-    films = decompress(data)                # list of arrays
+Lossy: the latents of an image are range coded (constriction, Bamler 2022, arXiv:2201.01741) with the probabilities of
+the codec's entropy model. All decoding uses integer arithmetic (`medzoo.tasks.compress.integer_codec`), so that a file
+decodes to the same pixels on every machine. With `max_error`: see `medzoo.tasks.compress.lossless`.
 
-Lossy: a film's latents are coded by the codec's prior. The range coder is constriction's (Bamler 2022,
-arXiv:2201.01741); all it is told is computed in whole numbers (`medzoo.tasks.compress.integer_codec`), so a file can be read on
-any machine. With `max_error`: see `medzoo.tasks.compress.lossless`.
+File format: `MZC`, the version, the name of the preset (a dot for `DEFAULT`) and the first bytes of the SHA-256 of the
+decoding weights (neither where no preset is required); the number of images; for each image an `ImageHeader` and the
+compressed bytes; a checksum of the whole file.
 
-File: `MZC`, version, name of the preset (a dot for `DEFAULT`) and the first bytes of the sha256 of the weights that
-decode (no name and no bytes where none are needed); for each film what its `Head` holds and the coded bytes; at the end
-a checksum of all.
+Examples:
+    ```python
+    data = compress([image], quality=50)  # bytes
+    (decoded,) = decompress(data)
+    ```
 """
 
 import hashlib
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medzoo.errors import CompressedFileError
 from medzoo.models import Codec
-from medzoo.models.codec import BEST
-from medzoo.tasks.compress import lossless as streams
-from medzoo.tasks.compress.header import LATENTS, SIGN, SIGNED, TYPES, Head, Reader, varint
+from medzoo.models.codec import MAX_QUALITY
+from medzoo.tasks.compress import lossless
+from medzoo.tasks.compress.header import LATENTS, SIGN, SIGNED, TYPES, ByteReader, ImageHeader, varint
 from medzoo.tasks.compress.integer_codec import IntegerCodec
 from medzoo.tasks.compress.range_coding import RangeDecoder, RangeEncoder, code_latents
-from medzoo.utils.parallel import in_order, one_thread_a_product
+from medzoo.utils.parallel import map_in_order, single_threaded_blas
 from medzoo.zoo.presets import loaded
 
 MAGIC, VERSION = b"MZC", 4
-DIGEST = 4  # bytes of the sha256
-_exact_codecs = {}  # the last one used, by digest of its weights
-DEFAULT, SHORT = "codec-chestxray", "."  # its name in a file, where every byte counts
+DIGEST = 4  # number of bytes of the SHA-256 that are stored
+_integer_codecs = {}  # the most recent codec, by digest of its weights
+DEFAULT, SHORT = "codec-chestxray", "."  # the default preset, and its short name in a file
 
 
-def compress(images, model=DEFAULT, quality=None, max_error=None, names=None, tags=None):
-    """Images to one compressed file's bytes.
+def compress(
+    images: Sequence[np.ndarray],
+    model: Codec | str | Path = DEFAULT,
+    quality: int | None = None,
+    max_error: int | None = None,
+    filenames: Sequence[str] | None = None,
+    dicom_tags: Sequence[dict] | None = None,
+) -> bytes:
+    """Compress images to the bytes of one file.
 
     Args:
-        images: list of uint8, uint16 or int16 arrays `(H, W)` or `(H, W, 1)`, of any sizes.
-        model: name or folder of a preset of the family `Codec`, or a `Codec`; not needed with `max_error`.
-        quality: of the lossy codec, a whole number from 0 (smallest) to 100; by default the codec's own.
-        max_error: `None`: lossy; 0: lossless; n: no grey value is off by more than n.
-        names: one for each image, to be kept in the file; by default none.
-        tags: one dict for each image, JSON-ready, to be kept too, see `medzoo.io.dicom_secondary_capture`; by default none.
+        images: Sequence of uint8, uint16 or int16 arrays of shape `(H, W)` or `(H, W, 1)`, of any sizes.
+        model: A `Codec`, or anything `medzoo.load` takes of this family; not used with `max_error`.
+        quality: int, 0 (lowest rate) to 100 (highest rate), of lossy compression; by default that of the codec.
+        max_error: int. Maximum absolute error in stored pixel values; 0 is lossless. `None` for lossy compression.
+        filenames: One file name per image to store in the file, or `None`.
+        dicom_tags: One JSON-serializable dict of DICOM tags per image to store in the file, or `None`; see
+            `medzoo.io.dicom_secondary_capture`.
+
+    Returns:
+        The bytes of the file.
 
     Raises:
-        ValueError: images of another type or shape, an unknown quality, a quality beside `max_error`.
+        ValueError: If the type or shape of an image or the quality is invalid, or both `quality` and `max_error` are
+            given.
     """
-    head, films = _coded(images, model, quality, max_error, names, tags)
-    return _file(head, list(films))
+    head, coded = _coded(images, model, quality, max_error, filenames, dicom_tags)
+    return _file(head, list(coded))
 
 
-def compress_singly(images, model=DEFAULT, quality=None, max_error=None, names=None, tags=None):
-    """As `compress`, but yields the bytes of a file for each image."""
-    head, films = _coded(images, model, quality, max_error, names, tags)
-    return (_file(head, [film]) for film in films)
+def compress_singly(
+    images: Sequence[np.ndarray],
+    model: Codec | str | Path = DEFAULT,
+    quality: int | None = None,
+    max_error: int | None = None,
+    filenames: Sequence[str] | None = None,
+    dicom_tags: Sequence[dict] | None = None,
+) -> Iterator[bytes]:
+    """Compress images to the bytes of one file per image.
+
+    Args:
+        images: See `compress`.
+        model: See `compress`.
+        quality: See `compress`.
+        max_error: See `compress`.
+        filenames: See `compress`.
+        dicom_tags: See `compress`.
+
+    Returns:
+        Iterator over the bytes of each file.
+    """
+    head, coded = _coded(images, model, quality, max_error, filenames, dicom_tags)
+    return (_file(head, [image]) for image in coded)
 
 
-def _coded(images, model, quality, max_error, names, tags):
-    """`(bytes before the number of images, iterator over the bytes of each)`; arguments as those of `compress`."""
-    names = [""] * len(images) if names is None else list(names)
-    tags = [{}] * len(images) if tags is None else list(tags)
+def _coded(images, model, quality, max_error, filenames, dicom_tags):
+    """Return the bytes before the number of images, and an iterator over the bytes of each image."""
+    names = [""] * len(images) if filenames is None else list(filenames)
+    tags = [{}] * len(images) if dicom_tags is None else list(dicom_tags)
     if not len(names) == len(tags) == len(images):
-        raise ValueError(f"compress: {len(names)} names and {len(tags)} tags for {len(images)} images.")
+        raise ValueError(
+            f"compress: wrong number of file names or tags. Expected one per image ({len(images)}), got {len(names)} "
+            f"file names and {len(tags)} sets of tags."
+        )
     checked = ((*_unsigned(image), title, own) for image, title, own in zip(images, names, tags, strict=True))
     if max_error is None:
-        model, exact, digest = _codec(model)
+        model, codec, digest = _codec(model)
         quality = model.quality if quality is None else quality
-        if quality not in range(BEST + 1):
-            raise ValueError(f"compress: quality={quality}; expected a whole number from 0 to {BEST}.")
-        quality = int(quality)  # 50.0 is one too
+        if quality not in range(MAX_QUALITY + 1):
+            raise ValueError(f"compress: invalid quality. Expected an integer from 0 to {MAX_QUALITY}, got {quality}.")
+        quality = int(quality)  # also accepts 50.0
         name = (SHORT if model.name == DEFAULT else model.name).encode()
-        films = _lossy(model, exact, quality, checked)
+        coded = _lossy(model, codec, quality, checked)
     else:
         if max_error < 0:
-            raise ValueError(f"compress: max_error={max_error}; expected 0 (lossless) or more, or None.")
+            raise ValueError(f"compress: invalid max_error. Expected 0 (lossless) or more, or None, got {max_error}.")
         if quality is not None:
-            raise ValueError(f"compress: quality={quality} and max_error={max_error} exclude each other.")
+            raise ValueError(
+                f"compress: quality and max_error exclude each other. Expected one of them, got quality={quality} and "
+                f"max_error={max_error}."
+            )
         name, digest = b"", b""
-        films = in_order(lambda item: _stream(max_error, *item), checked)
-    return MAGIC + bytes([VERSION, len(name)]) + name + digest, films
+        coded = map_in_order(lambda item: _encode_lossless(max_error, *item), checked)
+    return MAGIC + bytes([VERSION, len(name)]) + name + digest, coded
 
 
-def _file(head, films):
-    data = head + varint(len(films)) + b"".join(films)
+def _file(head, coded):
+    """Return the bytes of a file from those of its images."""
+    data = head + varint(len(coded)) + b"".join(coded)
     return data + struct.pack("<I", zlib.crc32(data))
 
 
-def _lossy(model, exact, quality, checked):
-    """Yields the bytes of each image; the model runs on this thread only, the whole numbers on all cores."""
-    encoded = ((bits, image, *kept, _encoded(model, exact, image, quality)) for bits, image, *kept in checked)
-    with one_thread_a_product():
-        yield from in_order(lambda item: _learned(exact, quality, *item), encoded)
+def _lossy(model, codec, quality, checked):
+    """Yield the bytes of each image; the model runs in this thread, the integer arithmetic on all cores."""
+    encoded = ((bits, image, *kept, _encoded(model, codec, image, quality)) for bits, image, *kept in checked)
+    with single_threaded_blas():
+        yield from map_in_order(lambda item: _encode_lossy(codec, quality, *item), encoded)
 
 
-def decompress(data, model=None, with_names=False):
-    """Compressed bytes to a list of arrays `(H, W)` of the types that they had.
+def decompress(
+    data: bytes, model: Codec | str | Path | None = None, return_filenames: bool = False
+) -> list[np.ndarray] | tuple[list[np.ndarray], list[str]]:
+    """Decompress the bytes of a file to images.
 
     Args:
-        data: what `compress` gave.
-        model: the preset, where it is not one that `medzoo.load` finds by the name in the file.
-        with_names: return `(arrays, names)`.
+        data: The bytes of a compressed file.
+        model: The codec; by default the preset with the name stored in the file.
+        return_filenames: bool. Whether to return `(images, filenames)`.
+
+    Returns:
+        List of arrays of shape `(H, W)` with their original types, or a tuple of the images and the file names.
 
     Raises:
-        CompressedFileError: not such a file, damaged, or made with other weights.
+        CompressedFileError: If the data is not a compressed file, is damaged, or was made with other weights.
     """
-    found = decoded(data, model)
-    images = [image for image, _ in found]
-    return (images, [head.title for _, head in found]) if with_names else images
+    decoded_images = decoded(data, model)
+    images = [image for image, _ in decoded_images]
+    return (images, [header.title for _, header in decoded_images]) if return_filenames else images
 
 
-def decoded(data, model=None):
-    """`(array, Head)` of each image; arguments and errors as those of `decompress`."""
-    reader, name, found = _opened(data)
-    exact = None
-    if name:
-        _, exact, digest = _codec(model or name)
-        if found != digest:
-            raise CompressedFileError(f"made with weights {found.hex()} of {name}; those at hand are {digest.hex()}.")
-    parts = (_next(reader) for _ in range(reader.varint()))
-    with one_thread_a_product():
-        return list(in_order(lambda part: _read_one(*part, exact), parts))
+def decoded(data: bytes, model: Codec | str | Path | None = None) -> list[tuple[np.ndarray, ImageHeader]]:
+    """Decompress the bytes of a file to images and their headers.
 
+    Args:
+        data: See `decompress`.
+        model: See `decompress`.
 
-def contents(data):
-    """What compressed bytes hold, read without decoding a pixel; JSON-ready.
-
-    Returns: dict of the `preset` and the first bytes of its `weights`' digest (both empty where nothing is lossy),
-        `bytes`, and of each of the `images` name, height, width, type, how it is coded, quality (`None`: not lossy),
-        largest error (`None`: lossy) and bytes.
+    Returns:
+        List of `(image, header)`.
 
     Raises:
-        CompressedFileError: not such a file, or damaged.
+        CompressedFileError: See `decompress`.
+    """
+    reader, name, stored = _opened(data)
+    codec = None
+    if name:
+        _, codec, digest = _codec(model or name)
+        if stored != digest:
+            raise CompressedFileError(
+                f"compressed with other weights of {name}. Expected weights {stored.hex()}, got {digest.hex()}."
+            )
+    parts = (_next(reader) for _ in range(reader.varint()))
+    with single_threaded_blas():
+        return list(map_in_order(lambda part: _decode_one(*part, codec), parts))
+
+
+def contents(data: bytes) -> dict[str, Any]:
+    """Describe the contents of a compressed file without decoding pixels.
+
+    Args:
+        data: The bytes of a compressed file.
+
+    Returns:
+        JSON-serializable dict with `format`, `bytes`, `preset`, `weights` (the first bytes of the digest; both empty
+        where nothing is lossy), and `images`: for each image its name, height, width, type, coding, quality (`None` if
+        not lossy), maximum error (`None` if lossy), DICOM tags and bytes.
+
+    Raises:
+        CompressedFileError: If the data is not a compressed file, or is damaged.
     """
     reader, name, digest = _opened(data)
     images = []
     for _ in range(reader.varint()):
-        start, head = reader.at, Head.read(reader)
-        reader.take(head.length)
-        lossy = head.kind == LATENTS
-        facts = {"name": head.title, "height": head.height, "width": head.width, "type": TYPES[head.bits]}
-        facts |= {"coded": "latents" if lossy else streams.KINDS[head.kind].name}
-        facts |= {"quality": head.setting if lossy else None, "max_error": None if lossy else head.setting}
-        images.append({**facts, **({"tags": head.tags} if head.tags else {}), "bytes": reader.at - start})
+        start, header = reader.position, ImageHeader.read(reader)
+        reader.take(header.length)
+        lossy = header.kind == LATENTS
+        info = {"name": header.title, "height": header.height, "width": header.width, "type": TYPES[header.bits]}
+        info |= {"coded": "latents" if lossy else lossless.FORMATS[header.kind].name}
+        info |= {"quality": header.setting if lossy else None, "max_error": None if lossy else header.setting}
+        info |= {"tags": header.tags} if header.tags else {}
+        images.append({**info, "bytes": reader.position - start})
     return {"format": "MZC", "bytes": len(data), "preset": name, "weights": digest.hex(), "images": images}
 
 
 def _opened(data):
-    """`(reader, name of the preset, digest)`, standing before the number of images."""
-    reader = Reader(data)
+    """Return `(reader, name of the preset, digest)`, with the reader at the number of images."""
+    reader = ByteReader(data)
     if reader.take(3) != MAGIC:
-        raise CompressedFileError("not a compressed file of medzoo (it does not begin with MZC).")
+        raise CompressedFileError("not a compressed file of medzoo: it does not start with MZC.")
     if (version := reader.take(1)[0]) != VERSION:
-        raise CompressedFileError(f"version {version} of the format; this medzoo reads {VERSION}: take another one.")
+        raise CompressedFileError(
+            f"unsupported version of the file format. Expected {VERSION}, got {version}. Use another version of medzoo."
+        )
     if len(data) < 10 or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
-        raise CompressedFileError("the checksum does not match: the file is damaged or cut short.")
+        raise CompressedFileError("the checksum does not match: the file is damaged or truncated.")
     name = reader.take(reader.take(1)[0]).decode()
     return reader, DEFAULT if name == SHORT else name, reader.take(DIGEST if name else 0)
 
 
 def _codec(model):
+    """Return the codec, its version in integer arithmetic, and the digest of its weights."""
     model = loaded(model)
     if not isinstance(model, Codec):
-        raise ValueError(f"{model.name} is a {type(model).__name__}; expected a preset of the family Codec.")
+        raise ValueError(f"compress: unsuitable model. Expected a Codec, got {model.name}, a {type(model).__name__}.")
     weights = [np.asarray(w, "<f4").tobytes() for part in (model.decoder, model.prior) for w in part.get_weights()]
     digest = hashlib.sha256(b"".join([*weights, np.asarray(model.log_gain, "<f4").tobytes()])).digest()[:DIGEST]
-    if digest not in _exact_codecs:
-        _exact_codecs.clear()
-        _exact_codecs[digest] = IntegerCodec(model)
-    return model, _exact_codecs[digest], digest
+    if digest not in _integer_codecs:
+        _integer_codecs.clear()
+        _integer_codecs[digest] = IntegerCodec(model)
+    return model, _integer_codecs[digest], digest
 
 
 def _unsigned(image):
-    """`(bits, image)` as a `Head` and the coders have them."""
+    """Return `(bits, image)`: the key of `TYPES`, and the image as uint8 or uint16."""
     image = np.asarray(image)
     image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     bits = next((bits for bits, name in TYPES.items() if name == image.dtype), None)
     if bits is None or image.ndim != 2 or 0 in image.shape:
-        raise ValueError(f"compress: {image.dtype} of shape {image.shape}; expected uint8, uint16 or int16 (H, W).")
+        raise ValueError(
+            f"compress: unsuitable image. Expected uint8, uint16 or int16 of shape (H, W), got {image.dtype} of shape "
+            f"{image.shape}."
+        )
     return bits, (image.astype("int32") + SIGN).astype("uint16") if bits == SIGNED else image
 
 
-# --- one image ------------------------------------------------------------------------------------------------------
+# --- single images --------------------------------------------------------------------------------------------------
 
 
 def _range(image):
-    """8 bits keep the range that the codec was trained on; 16 bits are stretched to what the image uses."""
+    """Return the pixel values that correspond to 0 and 1: fixed for 8 bits, the range of the image for 16 bits."""
     if image.dtype == np.uint8:
         return 0, 255
     low = int(image.min())
     return low, max(int(image.max()), low + 1)
 
 
-def _encoded(model, exact, image, quality):
+def _encoded(model, codec, image, quality):
+    """Return the latents of an image."""
     (height, width), (low, high) = image.shape, _range(image)
-    padded = np.pad(image, ((0, -height % exact.f), (0, -width % exact.f)), mode="edge")
+    padded = np.pad(image, ((0, -height % codec.f), (0, -width % codec.f)), mode="edge")
     scaled = ((padded.astype("float64") - low) / (high - low)).astype("float32")
     return model.encode(scaled[None, ..., None], quality)[0].astype("float64")
 
 
-def _learned(exact, quality, bits, image, title, tags, latents):
+def _encode_lossy(codec, quality, bits, image, title, tags, latents):
+    """Return header and bytes of an image that is coded by its latents."""
     (height, width), (low, high) = image.shape, _range(image)
     coder = RangeEncoder()
-    code_latents(coder, exact, latents, quality)
-    words = coder.words().astype("<u4").tobytes()  # raises now, while the original is there
-    picture = exact.picture(latents, quality, low, high)[:height, :width]
-    head = Head(LATENTS, *image.shape, bits, low, high, quality, len(words), title, tags, _checksum(picture))
-    return head.pack() + words
+    code_latents(coder, codec, latents, quality)
+    words = coder.words().astype("<u4").tobytes()  # raises an error while the original still exists
+    output = codec.decode(latents, quality, low, high)[:height, :width]
+    header = ImageHeader(LATENTS, *image.shape, bits, low, high, quality, len(words), title, tags, _checksum(output))
+    return header.pack() + words
 
 
-def _latents(words, exact, shape, quality):
-    """The latents that a film's coded bytes hold."""
+def _latents(words, codec, shape, quality):
+    """Return the latents in the coded bytes of an image."""
     coder = RangeDecoder(np.frombuffer(words, "<u4").astype("uint32"))
-    latents = np.zeros((*(-(-side // exact.f) for side in shape), sum(exact.groups)))
-    code_latents(coder, exact, latents, quality)
+    latents = np.zeros((*(-(-side // codec.f) for side in shape), sum(codec.groups)))
+    code_latents(coder, codec, latents, quality)
     return latents
 
 
-def _stream(max_error, bits, image, title, tags):
-    kind, coded, picture = streams.encode(image, max_error)
-    head = Head(kind, *image.shape, bits, 0, 0, max_error, len(coded), title, tags, _checksum(picture))
-    data = head.pack() + coded
-    _read_one(*_next(Reader(data)), None)  # what cannot be read back raises now, while the original is there
+def _encode_lossless(max_error, bits, image, title, tags):
+    """Return header and bytes of an image that is coded with JPEG XL or JPEG-LS."""
+    kind, coded, output = lossless.encode(image, max_error)
+    header = ImageHeader(kind, *image.shape, bits, 0, 0, max_error, len(coded), title, tags, _checksum(output))
+    data = header.pack() + coded
+    _decode_one(*_next(ByteReader(data)), None)  # raises an error while the original still exists
     return data
 
 
-def _checksum(picture):
-    return zlib.crc32(picture.astype("<u2").tobytes())
+def _checksum(image):
+    """Return the checksum of decoded pixels."""
+    return zlib.crc32(image.astype("<u2").tobytes())
 
 
 def _next(reader):
-    """Head and coded bytes of the next image."""
-    head = Head.read(reader)
-    return head, reader.take(head.length)
+    """Return header and coded bytes of the next image."""
+    header = ImageHeader.read(reader)
+    return header, reader.take(header.length)
 
 
-def _read_one(head, coded, exact):
-    if head.kind == LATENTS:
-        if exact is None or head.length % 4:
-            raise CompressedFileError("latents without the name of a preset, or cut short.")
-        if head.setting > BEST:
-            raise CompressedFileError(f"quality {head.setting}; expected at most {BEST}.")
-        latents = _latents(coded, exact, (head.height, head.width), head.setting)
-        picture = exact.picture(latents, head.setting, head.low, head.high)[: head.height, : head.width]
+def _decode_one(header, coded, codec):
+    """Return `(image, header)` of the coded bytes of an image."""
+    if header.kind == LATENTS:
+        if codec is None or header.length % 4:
+            raise CompressedFileError("latents without the name of a preset, or truncated latents.")
+        if header.setting > MAX_QUALITY:
+            raise CompressedFileError(f"invalid quality. Expected at most {MAX_QUALITY}, got {header.setting}.")
+        latents = _latents(coded, codec, (header.height, header.width), header.setting)
+        image = codec.decode(latents, header.setting, header.low, header.high)[: header.height, : header.width]
     else:
-        picture = streams.decode(head.kind, coded, head.setting, "uint8" if head.bits == 8 else "uint16")
-    if picture.shape != (head.height, head.width) or _checksum(picture) != head.checksum:
-        raise CompressedFileError("decoded to other pixels than were stored; the weights or medzoo are not the same.")
-    return (picture.astype("int64") - (SIGN if head.bits == SIGNED else 0)).astype(TYPES[head.bits]), head
+        image = lossless.decode(header.kind, coded, header.setting, "uint8" if header.bits == 8 else "uint16")
+    if image.shape != (header.height, header.width) or _checksum(image) != header.checksum:
+        raise CompressedFileError(
+            "the decoded pixels differ from those at compression: the weights or the version of medzoo differ."
+        )
+    return (image.astype("int64") - (SIGN if header.bits == SIGNED else 0)).astype(TYPES[header.bits]), header
