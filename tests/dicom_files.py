@@ -1,4 +1,4 @@
-"""Small DICOM files for tests, with any tags."""
+"""Small DICOM files with arbitrary tags for tests."""
 
 import numpy as np
 import pydicom
@@ -6,7 +6,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEnd
 
 
 def element(vr, value):
-    """A value that is written with another VR than pydicom would choose."""
+    """Element with an explicit VR, which may differ from the one that pydicom would choose."""
     return (vr, value)
 
 
@@ -15,16 +15,18 @@ def words(entries, big=False):
 
 
 def item(entries, first, bits, vr="OW", descriptor="US", data=None, count=None, big=False, **tags):
-    """An item of a sequence of lookup tables.
+    """Item of a sequence of lookup tables.
 
     Args:
-        entries: of the table.
-        first: the value of the first entry.
-        bits: per entry, as announced.
-        vr, descriptor: VR of the entries and of the descriptor.
-        data: bytes of the entries; by default one word each.
-        count: number of entries as announced.
+        entries: entries of the table.
+        first: input value of the first entry.
+        bits: bits per entry in the descriptor.
+        vr: VR of the entries.
+        descriptor: VR of the descriptor.
+        data: bytes of the entries; by default one word per entry.
+        count: number of entries in the descriptor.
         big: whether the words are big endian.
+        **tags: further elements of the item.
     """
     new = pydicom.Dataset()
     count = len(entries) if count is None else count
@@ -38,7 +40,7 @@ def item(entries, first, bits, vr="OW", descriptor="US", data=None, count=None, 
 
 
 def write_dicom(path, pixels, implicit=False, big=False, **tags):
-    """Write a CT image of one or more frames, gray `(H, W)`, `(N, H, W)`, or color `(H, W, 3)`; tags come on top."""
+    """Write a CT image: gray `(H, W)` or `(N, H, W)`, or color `(H, W, 3)`; `tags` override the defaults."""
     new, meta = pydicom.Dataset(), pydicom.dataset.FileMetaDataset()
     new.SOPClassUID = meta.MediaStorageSOPClassUID = CTImageStorage
     new.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()

@@ -1,4 +1,4 @@
-"""DICOM files against pydicom's own transforms, closed forms, and the same image in several encodings."""
+"""DICOM files compared with the transforms of pydicom, closed forms, and other encodings of the same image."""
 
 import shutil
 
@@ -27,10 +27,10 @@ def edited(tmp_path, name="CT_small.dcm", **tags):
     return tmp_path / "edited.dcm"
 
 
-# --- grey values ------------------------------------------------------------------------------------------------
+# --- gray values ------------------------------------------------------------------------------------------------------
 
 
-def test_ct_window_by_hand():
+def test_ct_window_equals_the_formula_of_the_standard():
     dataset = pydicom.dcmread(dicom("CT_small.dcm"))
     hounsfield = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
     image = medzoo.read_image(dicom("CT_small.dcm"), window=(40, 400))[..., 0]
@@ -56,7 +56,7 @@ def test_window_in_the_file_is_used(tmp_path):
     assert np.array_equal(medzoo.read_image(path), medzoo.read_image(dicom("CT_small.dcm"), window=(40, 400)))
 
 
-def test_without_window_the_values_fill_the_range():
+def test_without_window_values_are_scaled_from_minimum_to_maximum():
     image = medzoo.read_image(dicom("CT_small.dcm"))
     raw = pydicom.dcmread(dicom("CT_small.dcm")).pixel_array.astype(float)
     assert image[..., 0] == pytest.approx((raw - raw.min()) / (raw.max() - raw.min()), abs=1e-6)
@@ -67,12 +67,12 @@ def test_monochrome1_is_inverted(tmp_path):
     assert medzoo.read_image(path) == pytest.approx(1 - medzoo.read_image(dicom("CT_small.dcm")), abs=1e-6)
 
 
-def test_sixteen_bit_mr_keeps_its_grey_levels():
+def test_16_bit_mr_keeps_its_gray_levels():
     image = medzoo.read_image(dicom("MR_small.dcm"))
     raw = pydicom.dcmread(dicom("MR_small.dcm")).pixel_array
     assert len(np.unique(image)) > 256
     order = np.argsort(raw, axis=None, kind="stable")
-    assert (np.diff(image.ravel()[order]) >= 0).all()  # brighter stays brighter
+    assert (np.diff(image.ravel()[order]) >= 0).all()  # the order of intensities is preserved
 
 
 def test_voi_lut_is_used(tmp_path):
@@ -85,39 +85,39 @@ def test_voi_lut_is_used(tmp_path):
     dataset["VOILUTSequence"][0]["LUTData"].VR = "US"
     dataset.save_as(tmp_path / "lut.dcm")
     image = medzoo.read_image(tmp_path / "lut.dcm").ravel()[:4]
-    assert image == pytest.approx([0, 0.2, 1, 1])  # values past the table take its last entry
+    assert image == pytest.approx([0, 0.2, 1, 1])  # values above the table are mapped to its last entry
 
 
-def test_several_frames_need_a_choice():
+def test_multi_frame_files_require_a_frame_index():
     path = dicom("SC_rgb_rle_2frame.dcm")
-    with pytest.raises(ImageError, match="holds 2 frames; say which"):
+    with pytest.raises(ImageError, match="contains 2 frames; select one"):
         medzoo.read_image(path)
     assert medzoo.read_image(path, frame=1).shape == (100, 100, 1)
-    with pytest.raises(ImageError, match="frame=2; the file holds frames 0 to 1"):
+    with pytest.raises(ImageError, match="frame=2; the file contains frames 0 to 1"):
         medzoo.read_image(path, frame=2)
 
 
 @pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "MR_truncated.dcm", "no_meta.dcm", "rtstruct.dcm"])
-def test_dicom_files_without_a_picture_are_refused_by_name(name):
+def test_dicom_files_without_pixel_data_raise_an_error_with_their_name(name):
     with pytest.raises(ImageError, match=name.replace(".", r"\.")):
         medzoo.read_image(dicom(name))
 
 
-def test_dicom_is_known_by_content_whatever_its_name(tmp_path):
+def test_dicom_is_identified_by_content(tmp_path):
     path = tmp_path / "IM0001"
     shutil.copy(dicom("CT_small.dcm"), path)
     assert medzoo.read_image(path).shape == (128, 128, 1)
 
 
-def test_one_of_the_files_windows_can_be_chosen(tmp_path):
+def test_window_of_the_file_can_be_selected_by_index(tmp_path):
     path = edited(tmp_path, WindowCenter=[40, 300], WindowWidth=[400, 1500])
     assert np.array_equal(medzoo.read_image(path, window=1), medzoo.read_image(path, window=(300, 1500)))
     with pytest.raises(ImageError, match="window=2; the file has 2 windows"):
         medzoo.read_image(path, window=2)
 
 
-def test_named_windows_need_hounsfield_units(tmp_path):
-    with pytest.raises(ImageError, match="'lung' is for CT; modality MR"):
+def test_named_windows_require_hounsfield_units(tmp_path):
+    with pytest.raises(ImageError, match="'lung' requires CT; modality MR"):
         medzoo.read_image(dicom("MR_small.dcm"), window="lung")
     with pytest.raises(ImageError, match="values of type US"):
         medzoo.read_image(edited(tmp_path, RescaleType="US"), window="lung")
@@ -132,11 +132,11 @@ def test_ct_values_are_hounsfield_units():
     dataset = pydicom.dcmread(dicom("CT_small.dcm"))
     values = read_values(dicom("CT_small.dcm"))
     assert np.array_equal(values, dataset.pixel_array * dataset.RescaleSlope + dataset.RescaleIntercept)
-    with pytest.raises(ImageError, match="colour"):
+    with pytest.raises(ImageError, match="color"):
         read_values(dicom("SC_rgb_small_odd.dcm"))
 
 
-def test_frames_of_enhanced_ct_have_their_own_rescale(tmp_path):
+def test_frames_of_enhanced_ct_use_their_own_rescale(tmp_path):
     def item(**tags):
         result = pydicom.Dataset()
         for tag, value in tags.items():
@@ -160,11 +160,11 @@ def test_frames_of_enhanced_ct_have_their_own_rescale(tmp_path):
         assert np.array_equal(image, apply_window(one + float(intercept), 40, 400))
 
 
-# --- PET --------------------------------------------------------------------------------------------------------
+# --- PET --------------------------------------------------------------------------------------------------------------
 
 
 def pet(tmp_path, injection=(), **tags):
-    """CT_small as a PET image whose SUV can be told: 1 Bq/ml a step, 70 kg, 100 MBq two half-lives before the scan."""
+    """CT_small as a PET image with a known SUV: 1 Bq/ml per level, 70 kg, 100 MBq two half-lives before the scan."""
     dataset = pydicom.dcmread(dicom("CT_small.dcm"))
     drug = pydicom.Dataset()
     drug.RadionuclideTotalDose, drug.RadionuclideHalfLife = 100e6, 3600
@@ -190,17 +190,17 @@ def pet(tmp_path, injection=(), **tags):
     return tmp_path / "pet.dcm"
 
 
-def test_suv_is_activity_per_dose_left_and_weight(tmp_path):
+def test_suv_is_activity_times_weight_per_decayed_dose(tmp_path):
     activity = pydicom.dcmread(dicom("CT_small.dcm")).pixel_array.astype(float)
     # 100 MBq after two half-lives: 25 MBq in 70,000 g.
     assert read_values(pet(tmp_path), units="suv") == pytest.approx(activity * 70_000 / 25e6, rel=1e-6)
-    # Corrected to the injection: the whole dose.
+    # Decay-corrected to the injection: the full dose.
     path = pet(tmp_path, DecayCorrection="ADMIN")
     assert read_values(path, units="suv") == pytest.approx(activity * 70_000 / 100e6, rel=1e-6)
-    # An injection late the evening before.
+    # Injection late on the previous day.
     path = pet(tmp_path, {"RadiopharmaceuticalStartDateTime": "20251231230000.00+0100"}, SeriesTime="010000")
     assert read_values(path, units="suv") == pytest.approx(activity * 70_000 / 25e6, rel=1e-6)
-    # Uniform activity of the whole dose in the whole body is 1 by definition.
+    # Uniform distribution of the full dose in the body has SUV 1 by definition.
     path = pet(tmp_path, DecayCorrection="ADMIN", RescaleSlope=100e6 / 70_000)
     assert read_values(path, units="suv") == pytest.approx(activity, rel=1e-5)
     assert medzoo.read_image(path, window="suv")[..., 0] == pytest.approx(np.clip(activity / 10, 0, 1), abs=1e-5)
@@ -218,19 +218,19 @@ def test_suv_is_activity_per_dose_left_and_weight(tmp_path):
         ({}, {"PatientWeight": None}, "PatientWeight 0 kg"),
         ({"RadionuclideTotalDose": 0}, {}, "RadionuclideTotalDose 0 Bq"),
         ({"RadionuclideTotalDose": float("inf")}, {}, "RadionuclideTotalDose inf Bq"),
-        ({"RadiopharmaceuticalStartTime": "110000"}, {}, "not within the day before"),
-        ({"RadiopharmaceuticalStartTime": ""}, {}, "injection's time is missing"),
+        ({"RadiopharmaceuticalStartTime": "110000"}, {}, "not within 24 hours before"),
+        ({"RadiopharmaceuticalStartTime": ""}, {}, "the injection time is missing"),
         ({}, {"DecayCorrection": "NONE"}, "DecayCorrection NONE"),
         ({}, {"SeriesTime": "120000"}, "derived series"),
         ({}, {"RadiopharmaceuticalInformationSequence": []}, "0 radiopharmaceuticals"),
     ],
 )
-def test_without_the_tags_there_is_no_suv(tmp_path, injection, tags, message):
+def test_missing_tags_for_suv_raise_an_error(tmp_path, injection, tags, message):
     with pytest.raises(ImageError, match=f"pet.dcm: no SUV: .*{message}"):
         medzoo.read_image(pet(tmp_path, injection, **tags), window="suv")
 
 
-# --- encodings --------------------------------------------------------------------------------------------------
+# --- encodings --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -246,20 +246,20 @@ def test_without_the_tags_there_is_no_suv(tmp_path, injection, tags, message):
         ("liver_1frame.dcm", "liver_expb_1frame.dcm"),
     ],
 )
-def test_lossless_encodings_give_the_same_picture_bit_for_bit(plain, encoded):
+def test_lossless_encodings_give_identical_images(plain, encoded):
     pytest.importorskip("openjpeg")
     pytest.importorskip("jpeg_ls")
     assert np.array_equal(medzoo.read_image(dicom(plain)), medzoo.read_image(dicom(encoded)))
 
 
-def test_jpeg_of_twelve_bits_is_read_and_overshoot_is_white(tmp_path):
+def test_12_bit_jpeg_is_read_and_overshoot_is_clipped_to_white(tmp_path):
     imagecodecs = pytest.importorskip("imagecodecs")
     dataset = pydicom.dcmread(dicom("JPEG-lossy.dcm"))
     assert dataset.BitsStored == 12
     pixels = open_dicom(dicom("JPEG-lossy.dcm"))[1]
     assert pixels.shape == (dataset.Rows, dataset.Columns)
     assert 255 < pixels.max() < 4096
-    # A stream of 12 bits in a file that says 10: 1,023 and what lies above is white, not black.
+    # A 12-bit stream in a file with BitsStored 10: values of 1023 and above are white, not black.
     stream = imagecodecs.jpeg_encode(np.full((16, 16), 1030, "uint16"), bitspersample=12)
     dataset.PixelData = pydicom.encaps.encapsulate([stream])
     dataset.Rows = dataset.Columns = 16
@@ -268,7 +268,7 @@ def test_jpeg_of_twelve_bits_is_read_and_overshoot_is_white(tmp_path):
     assert (open_dicom(tmp_path / "bright.dcm")[1] == 1023).all()
 
 
-def test_without_a_decoder_the_error_says_what_to_install(monkeypatch):
+def test_missing_decoder_error_contains_the_installation_command(monkeypatch):
     from pydicom.pixels.decoders import JPEGLSLosslessDecoder
 
     monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
@@ -278,7 +278,7 @@ def test_without_a_decoder_the_error_says_what_to_install(monkeypatch):
         medzoo.read_image(dicom(name))
 
 
-def test_old_files_without_preamble_are_read_if_they_are_images(tmp_path):
+def test_files_without_preamble_are_read_if_they_are_images(tmp_path):
     dataset = pydicom.dcmread(dicom("CT_small.dcm"))
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     for syntax in ((True, True), (False, True), (False, False)):
@@ -297,7 +297,7 @@ def test_old_files_without_preamble_are_read_if_they_are_images(tmp_path):
         medzoo.read_image(tmp_path / "fake.dcm")
 
 
-def test_bits_outside_the_stored_ones_are_no_pixels(tmp_path):
+def test_bits_outside_bits_stored_are_ignored(tmp_path):
     dataset = pydicom.dcmread(dicom("MR_small.dcm"))
     values = np.arange(64 * 64, dtype="uint16").reshape(64, 64)
     dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 0, 12, 11
@@ -307,7 +307,7 @@ def test_bits_outside_the_stored_ones_are_no_pixels(tmp_path):
     assert np.array_equal(open_dicom(tmp_path / "overlay.dcm")[1], values)
 
 
-# --- encodings that pydicom leaves out ------------------------------------------------------------------------------
+# --- encodings not supported by pydicom -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "liver_1frame.dcm"])
@@ -325,25 +325,25 @@ def test_deflated_frames_are_read(name, tmp_path):
         dataset["PixelData"].is_undefined_length = True
         dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
         dataset.save_as(tmp_path / "deflated.dcm")
-        file = (tmp_path / "deflated.dcm").read_bytes()  # pydicom writes no syntax that it does not know
+        file = (tmp_path / "deflated.dcm").read_bytes()  # pydicom does not write unknown transfer syntaxes
         (tmp_path / "deflated.dcm").write_bytes(file.replace(JPEG2000Lossless.encode(), b"1.2.840.10008.1.2.8.1\0"))
         return tmp_path / "deflated.dcm"
 
     packer = zlib.compressobj(wbits=-15)
     assert np.array_equal(open_dicom(written(packer.compress(data) + packer.flush()))[1], expected)
     packer = zlib.compressobj(wbits=-15)
-    for broken in (b"\xffnonsense", packer.compress(b"short") + packer.flush()):
+    for damaged in (b"\xffnonsense", packer.compress(b"short") + packer.flush()):
         with pytest.raises(ImageError, match="could not be decoded"):
-            open_dicom(written(broken))
+            open_dicom(written(damaged))
 
 
-def test_run_lengths_of_single_bits_are_read(tmp_path):
+def test_rle_of_1_bit_pixels_is_read(tmp_path):
     from pydicom.encaps import encapsulate
 
     dataset = pydicom.dcmread(dicom("liver_1frame.dcm"))
     expected, runs, i = dataset.pixel_array, bytearray(), 0
     data = dataset.PixelData[: dataset.Rows * dataset.Columns // 8]
-    while i < len(data):  # runs where there are some, else single bytes
+    while i < len(data):  # runs where possible, else single bytes
         n = 1
         while n < 128 and data[i : i + n + 1] == data[i : i + 1] * (n + 1) and i + n < len(data):
             n += 1

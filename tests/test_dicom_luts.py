@@ -1,4 +1,4 @@
-"""Lookup tables of DICOM files: every encoding that PS3.3 C.11.1, C.11.2 and C.7.9 allow, and those that are common."""
+"""Lookup tables of DICOM files: encodings allowed by PS3.3 C.11.1, C.11.2 and C.7.9, and common deviations."""
 
 import numpy as np
 import pydicom
@@ -13,20 +13,20 @@ from medzoo.io.dicom_lut import expand_segments, find_depth
 BYTES = np.linspace(0, 255, 64).astype("uint8").reshape(8, 8)
 RAMP = np.linspace(0, 4095, 64).astype("uint16").reshape(8, 8)
 HOUNSFIELD = np.linspace(-1000, 1000, 64).astype("int16").reshape(8, 8)
-CURVE = (255 * np.sqrt(np.arange(256) / 255)).round().astype("uint16")  # a table of 8 bits
+CURVE = (255 * np.sqrt(np.arange(256) / 255)).round().astype("uint16")  # an 8-bit table
 
 
 def shown(path, **options):
     return medzoo.read_image(path, **options)[..., 0]
 
 
-# --- VOI LUT --------------------------------------------------------------------------------------------------------
+# --- VOI LUT ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("implicit", [False, True])
 @pytest.mark.parametrize("descriptor", ["US", "SS"])
 @pytest.mark.parametrize("stored", ["signed", "unsigned with intercept"])
-def test_first_value_of_a_table_has_the_sign_of_the_values(tmp_path, implicit, descriptor, stored):
+def test_first_value_of_a_table_has_the_signedness_of_the_values(tmp_path, implicit, descriptor, stored):
     table = np.linspace(0, 65535, 2001).astype("uint16")
     tags = {"RescaleSlope": 1, "RescaleIntercept": 0}
     pixels = HOUNSFIELD
@@ -38,7 +38,7 @@ def test_first_value_of_a_table_has_the_sign_of_the_values(tmp_path, implicit, d
 
 
 @pytest.mark.parametrize("descriptor", ["US", "SS"])
-def test_a_large_first_value_of_unsigned_pixels_has_no_sign(tmp_path, descriptor):
+def test_large_first_value_of_unsigned_pixels_is_unsigned(tmp_path, descriptor):
     pixels = np.linspace(40000, 42000, 64).astype("uint16").reshape(8, 8)
     table = np.linspace(0, 65535, 2001).astype("uint16")
     path = write_dicom(tmp_path / "a.dcm", pixels, VOILUTSequence=[item(table, 40000, 16, descriptor=descriptor)])
@@ -49,9 +49,9 @@ def test_a_large_first_value_of_unsigned_pixels_has_no_sign(tmp_path, descriptor
 @pytest.mark.parametrize("vr", ["OW", "OB", "US"])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("count", [256, 255])
-def test_entries_of_eight_bits_lie_one_or_two_in_a_word(tmp_path, big, vr, packed, count):
+def test_8_bit_entries_are_stored_as_words_or_bytes(tmp_path, big, vr, packed, count):
     table, data = CURVE[:count], None
-    if packed:  # the first entry in the lower half of the word, which comes second in big endian
+    if packed:  # the first entry is the lower byte of the word, which is second in big endian
         data = table.astype("u1").tobytes() + b"\0" * (count % 2)
         if vr == "US":
             table, data = np.frombuffer(data, "<u2"), None
@@ -63,18 +63,18 @@ def test_entries_of_eight_bits_lie_one_or_two_in_a_word(tmp_path, big, vr, packe
 
 
 @pytest.mark.parametrize(
-    ("announced", "used"),
+    ("specified", "used"),
     [(16, 16), (12, 12), (10, 10), (8, 8), (16, 12), (14, 12), (16, 14), (16, 8), (8, 12), (10, 12)],
 )
-def test_a_table_is_scaled_by_the_bits_that_it_uses(tmp_path, caplog, announced, used):
+def test_table_is_scaled_by_the_bits_that_it_uses(tmp_path, caplog, specified, used):
     table = np.linspace(0, 2**used - 1, 4096).astype("uint16")
-    path = write_dicom(tmp_path / "a.dcm", RAMP, VOILUTSequence=[item(table, 0, announced)])
+    path = write_dicom(tmp_path / "a.dcm", RAMP, VOILUTSequence=[item(table, 0, specified)])
     assert shown(path) == pytest.approx(table[RAMP] / (2**used - 1), abs=1e-6)
-    assert ("a.dcm: the VOI LUT announces" in caplog.text) == (announced != used)
+    assert ("a.dcm: the VOI LUT specifies" in caplog.text) == (specified != used)
 
 
-def test_depths_of_tables_that_do_not_use_all_of_their_range():
-    assert find_depth(4000, 12) == 12  # as announced
+def test_depth_of_tables_that_do_not_use_their_full_range():
+    assert find_depth(4000, 12) == 12  # as specified
     assert find_depth(4000, 16) == 12
     assert find_depth(3000, 14) == 12
     assert find_depth(40000, 16) == 16
@@ -83,14 +83,14 @@ def test_depths_of_tables_that_do_not_use_all_of_their_range():
     assert find_depth(32767, 16) == 15
 
 
-def test_a_table_of_65536_entries_announces_none(tmp_path):
+def test_table_of_65536_entries_has_count_0_in_its_descriptor(tmp_path):
     pixels = np.linspace(0, 65535, 64).astype("uint16").reshape(8, 8)
     table = np.arange(65536)[::-1]
     path = write_dicom(tmp_path / "a.dcm", pixels, VOILUTSequence=[item(table, 0, 16, count=0)])
     assert shown(path) == pytest.approx(1 - pixels / 65535, abs=1e-6)
 
 
-def test_values_outside_a_table_get_its_ends_and_steps_between_its_values_the_lower_entry(tmp_path):
+def test_values_outside_a_table_are_clamped_and_fractional_values_are_rounded_down(tmp_path):
     tables = [item([0, 51, 255], 10, 8)]
     pixels = np.array([[0, 10, 11, 12, 13, 255]], "uint8")
     path = write_dicom(tmp_path / "a.dcm", pixels, VOILUTSequence=tables)
@@ -100,7 +100,7 @@ def test_values_outside_a_table_get_its_ends_and_steps_between_its_values_the_lo
     assert shown(path)[0] == pytest.approx([0, 0, 0, 0.2, 0.2, 1])
 
 
-def test_the_first_table_goes_before_windows_which_can_be_chosen(tmp_path):
+def test_voi_lut_takes_precedence_over_windows(tmp_path):
     tables = [item(np.arange(4096)[::-1], 0, 12), item(np.arange(4096), 0, 12)]
     window = {"WindowCenter": 2048, "WindowWidth": 4096}
     path = write_dicom(tmp_path / "a.dcm", RAMP, VOILUTSequence=tables, **window)
@@ -132,38 +132,38 @@ def descriptor_of(*values):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (item(np.arange(4096), 0, 12, data=words(range(2048))), "holds 4096 bytes; .* 4096 entries of 12 bits"),
-        (item(CURVE, 0, 16, data=words(CURVE)[:256]), "holds 256 bytes"),
-        (item(CURVE, 0, 8, data=words(CURVE)[:256]), "holds 256 bytes"),  # words cut in half, not packed entries
-        (item(CURVE, 0, 8, data=b""), "holds 0 bytes"),
+        (item(np.arange(4096), 0, 12, data=words(range(2048))), "contains 4096 bytes; .* 4096 entries of 12 bits"),
+        (item(CURVE, 0, 16, data=words(CURVE)[:256]), "contains 256 bytes"),
+        (item(CURVE, 0, 8, data=words(CURVE)[:256]), "contains 256 bytes"),  # truncated words, not packed entries
+        (item(CURVE, 0, 8, data=b""), "contains 0 bytes"),
         (item([7] * 256, 0, 8), "all 256 entries are 7"),
         (without("LUTData"), "no LUTData"),
         (without("LUTDescriptor"), "no LUTDescriptor"),
         (descriptor_of(256, 0), "LUTDescriptor of 2 values"),
-        (descriptor_of(256, 0, 0), "announces 0 bits"),
-        (descriptor_of(256, 0, 32), "announces 32 bits"),
+        (descriptor_of(256, 0, 0), "specifies 0 bits"),
+        (descriptor_of(256, 0, 32), "specifies 32 bits"),
     ],
 )
-def test_a_damaged_table_is_refused_with_what_to_do(tmp_path, table, message):
+def test_damaged_table_error_contains_the_fix(tmp_path, table, message):
     path = write_dicom(tmp_path / "a.dcm", RAMP, VOILUTSequence=[table], WindowCenter=2048, WindowWidth=4096)
-    with pytest.raises(ImageError, match=rf"a.dcm: a VOI LUT that cannot be used \(.*{message}.*window=\(center, w"):
+    with pytest.raises(ImageError, match=rf"a.dcm: invalid VOI LUT \(.*{message}.*window=\(center, w"):
         medzoo.read_image(path)
     assert np.ptp(shown(path, window=0)) == 1
 
 
-def test_a_table_longer_than_announced_is_named(tmp_path, caplog):
+def test_table_longer_than_its_descriptor_is_logged(tmp_path, caplog):
     table = item(np.arange(4096), 0, 12, count=4000)
     path = write_dicom(tmp_path / "a.dcm", RAMP, VOILUTSequence=[table])
     assert shown(path) == pytest.approx(np.minimum(RAMP, 3999) / 4095, abs=1e-6)
-    assert "a.dcm: LUTData holds 8192 bytes; only the 4000 entries" in caplog.text
+    assert "a.dcm: LUTData contains 8192 bytes; only the 4000 entries" in caplog.text
 
 
-# --- modality LUT ---------------------------------------------------------------------------------------------------
+# --- modality LUT -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize("vr", ["OW", "US", "packed"])
-def test_a_modality_table_gives_values_of_any_depth(tmp_path, bits, vr):
+def test_modality_lut_maps_values_of_any_depth(tmp_path, bits, vr):
     table = ((2**bits - 1) * np.sqrt(np.arange(256) / 255)).astype("uint16")
     if vr == "packed" and bits > 8:
         pytest.skip("one entry per word")
@@ -177,7 +177,7 @@ def test_a_modality_table_gives_values_of_any_depth(tmp_path, bits, vr):
         medzoo.read_image(path, window="lung")
 
 
-def test_a_modality_table_of_signed_pixels_begins_at_a_signed_value(tmp_path):
+def test_modality_lut_of_signed_pixels_has_a_signed_first_value(tmp_path):
     table = np.arange(2001)[::-1]
     for descriptor in ("US", "SS"):
         tables = [item(table, -1000, 16, descriptor=descriptor)]
@@ -185,25 +185,25 @@ def test_a_modality_table_of_signed_pixels_begins_at_a_signed_value(tmp_path):
         assert np.array_equal(read_values(path), table[HOUNSFIELD + 1000])
 
 
-def test_a_voi_table_follows_a_modality_table(tmp_path):
+def test_voi_lut_is_applied_after_the_modality_lut(tmp_path):
     modality, voi = item(np.arange(256) * 4, 0, 10), item(np.arange(1024)[::-1], 0, 10)
     path = write_dicom(tmp_path / "a.dcm", BYTES, ModalityLUTSequence=[modality], VOILUTSequence=[voi])
     assert shown(path) == pytest.approx(1 - BYTES * 4.0 / 1023, abs=1e-6)
 
 
 @pytest.mark.parametrize("table", [item(CURVE, 0, 16, data=words(CURVE)[:100]), item([3, 3], 0, 8), without("LUTData")])
-def test_a_damaged_modality_table_is_refused(tmp_path, table):
+def test_damaged_modality_lut_raises_an_error(tmp_path, table):
     path = write_dicom(tmp_path / "a.dcm", BYTES, ModalityLUTSequence=[table])
     for read in (medzoo.read_image, read_values):
-        with pytest.raises(ImageError, match=r"a.dcm: rescale or modality LUT that cannot be used"):
+        with pytest.raises(ImageError, match=r"a.dcm: invalid rescale or modality LUT"):
             read(path)
 
 
-# --- palettes -------------------------------------------------------------------------------------------------------
+# --- palettes ---------------------------------------------------------------------------------------------------------
 
 
 def palette(data, count, first, bits, segmented=False, signed=False):
-    """The tags of a palette of which every color has the same entries."""
+    """Tags of a palette with the same entries for every color."""
     tags = {"PhotometricInterpretation": "PALETTE COLOR"}
     for color in ("Red", "Green", "Blue"):
         vr = "SS" if signed else "US"
@@ -218,17 +218,17 @@ def palette(data, count, first, bits, segmented=False, signed=False):
     [
         (CURVE.astype("u1").tobytes(), 8, 255),
         (words(CURVE), 8, 255),
-        (words(CURVE), 16, 255),  # 8 bits in words that announce 16
+        (words(CURVE), 16, 255),  # 8-bit entries in a 16-bit table
         (words(CURVE * 257), 16, 255),
         (words(CURVE * 256), 16, 255.996),
     ],
 )
-def test_palettes_of_one_and_two_bytes_per_entry(tmp_path, data, bits, top):
+def test_palettes_with_one_and_two_bytes_per_entry(tmp_path, data, bits, top):
     path = write_dicom(tmp_path / "us.dcm", BYTES, **palette(data, 256, 0, bits))
     assert shown(path) == pytest.approx(CURVE[BYTES] / top, abs=1e-5)
 
 
-def test_a_palette_of_signed_indices_begins_at_a_signed_value(tmp_path):
+def test_palette_of_signed_indices_has_a_signed_first_value(tmp_path):
     pixels = np.linspace(-128, 127, 64).astype("int8").reshape(8, 8)
     for signed, first in ((True, -128), (False, 65408)):
         tags = palette(CURVE.astype("u1").tobytes(), 256, first, 8, signed=signed)
@@ -253,19 +253,19 @@ def test_segments_of_a_palette_are_expanded(tmp_path, wide):
 @pytest.mark.parametrize(
     "units",
     [
-        [1, 4, 70],  # a line from nowhere
-        [0, 9, 1, 2],  # fewer entries than it says
-        [0, 1, 5, 2, 1, 99, 0, 0, 0],  # a copy of what is not there
+        [1, 4, 70],  # a linear segment without a previous entry
+        [0, 9, 1, 2],  # fewer entries than specified
+        [0, 1, 5, 2, 1, 99, 0, 0, 0],  # a copy of a segment beyond the data
         [0, 1, 5, 2, 1, 3, 0, 0, 0],  # a copy of itself
         [7, 1, 1],
         [0, 2, 1, 2],  # too short
         [],
     ],
 )
-def test_damaged_segments_are_refused(tmp_path, units):
+def test_damaged_segments_raise_an_error(tmp_path, units):
     data = bytes(units) + b"\0" * (len(units) % 2)
     path = write_dicom(tmp_path / "us.dcm", BYTES, **palette(data, 256, 0, 8, segmented=True))
-    with pytest.raises(ImageError, match=r"us.dcm: palette that cannot be used"):
+    with pytest.raises(ImageError, match=r"us.dcm: invalid palette"):
         medzoo.read_image(path)
 
 
@@ -278,12 +278,12 @@ def test_damaged_segments_are_refused(tmp_path, units):
         {"PhotometricInterpretation": "PALETTE COLOR"},
     ],
 )
-def test_damaged_palettes_are_refused(tmp_path, tags):
-    with pytest.raises(ImageError, match=r"us.dcm: palette that cannot be used"):
+def test_damaged_palettes_raise_an_error(tmp_path, tags):
+    with pytest.raises(ImageError, match=r"us.dcm: invalid palette"):
         medzoo.read_image(write_dicom(tmp_path / "us.dcm", BYTES, **tags))
 
 
-def test_palettes_and_tables_of_real_files_are_read_as_pydicom_reads_them():
+def test_palettes_and_tables_of_real_files_equal_pydicom():
     for name in ("examples_palette.dcm", "mlut_18.dcm"):
         path = pydicom.data.get_testdata_file(name, download=False)
         if not path:

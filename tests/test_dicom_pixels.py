@@ -1,4 +1,4 @@
-"""Bits, padding, rescale, windows and shapes of DICOM pixels: as PS3.3 and PS3.5 define them, or refused by name."""
+"""Bit alignment, padding, rescale, windows and aspect ratio of DICOM pixels, as defined in PS3.3 and PS3.5."""
 
 import logging
 
@@ -12,7 +12,7 @@ import medzoo
 from medzoo import ImageError
 from medzoo.io.dicom import open_dicom, read_values
 from medzoo.io.image import read_stored
-from medzoo.io.notices import MOST
+from medzoo.io.notices import MAX_PER_MINUTE
 
 RAMP = np.linspace(0, 4095, 64).astype("uint16").reshape(8, 8)
 SIGNED = np.linspace(-2048, 2047, 64).astype("int16").reshape(8, 8)
@@ -23,13 +23,13 @@ def warnings_of(caplog, name):
     return [record.getMessage() for record in caplog.records if name in record.getMessage()]
 
 
-# --- bits -----------------------------------------------------------------------------------------------------------
+# --- bits -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("high", [11, 13, 15])
 @pytest.mark.parametrize("values", [RAMP, SIGNED], ids=["unsigned", "signed"])
 @pytest.mark.parametrize("other", [0, 0xFFFF], ids=["empty", "overlay"])
-def test_stored_bits_lie_below_the_high_bit_and_other_bits_do_not_count(tmp_path, high, values, other):
+def test_stored_bits_end_at_the_high_bit_and_other_bits_are_ignored(tmp_path, high, values, other):
     mask = 0xFFF << (high - 11)
     words = (values.view("uint16") << (high - 11)) & mask | other & ~mask & 0xFFFF
     bits = {"BitsStored": 12, "HighBit": high, "PixelRepresentation": int(values.dtype.kind == "i")}
@@ -42,7 +42,7 @@ def test_stored_bits_lie_below_the_high_bit_and_other_bits_do_not_count(tmp_path
     )
 
 
-def test_high_bit_counts_in_run_length_encoded_and_big_endian_files(tmp_path):
+def test_high_bit_is_applied_in_rle_and_big_endian_files(tmp_path):
     words = (RAMP << 4).astype("uint16")
     path = write_dicom(tmp_path / "a.dcm", words, BitsStored=12, HighBit=15)
     dataset = pydicom.dcmread(path)
@@ -58,13 +58,13 @@ def test_high_bit_counts_in_run_length_encoded_and_big_endian_files(tmp_path):
     [(RAMP, 12, 15), (RAMP, 12, 16), (RAMP, 12, 10)],
     ids=["words fit the low bits", "outside the word", "fewer bits than stored"],
 )
-def test_a_high_bit_that_the_words_contradict_is_refused(tmp_path, words, stored, high):
+def test_high_bit_contradicting_the_words_raises_an_error(tmp_path, words, stored, high):
     path = write_dicom(tmp_path / "odd.dcm", words, BitsStored=stored, HighBit=high)
     with pytest.raises(ImageError, match=f"odd.dcm: .*HighBit {high} with BitsStored {stored}"):
         medzoo.read_image(path)
 
 
-def test_a_high_bit_above_the_bits_of_compressed_pixels_is_refused(tmp_path):
+def test_high_bit_above_the_bits_of_compressed_pixels_raises_an_error(tmp_path):
     pytest.importorskip("openjpeg")
     dataset = pydicom.dcmread(get_testdata_file("693_J2KI.dcm", download=False))
     dataset.HighBit = 15
@@ -73,7 +73,7 @@ def test_a_high_bit_above_the_bits_of_compressed_pixels_is_refused(tmp_path):
         medzoo.read_image(tmp_path / "odd.dcm")
 
 
-def test_a_frame_of_single_bits_that_are_all_set_is_white(tmp_path):
+def test_1_bit_frame_with_all_bits_set_is_white(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", np.full((1, 8), 255, "uint8"), BitsAllocated=1, Rows=8, Columns=8)
     bits = {"BitsStored": 1, "HighBit": 0}
     dataset = pydicom.dcmread(path)
@@ -83,7 +83,7 @@ def test_a_frame_of_single_bits_that_are_all_set_is_white(tmp_path):
     assert (medzoo.read_image(path) == 1).all()
 
 
-# --- padding --------------------------------------------------------------------------------------------------------
+# --- padding ----------------------------------------------------------------------------------------------------------
 
 
 def padded(value, dtype="int16", low=0):
@@ -106,7 +106,7 @@ def padded(value, dtype="int16", low=0):
         (padded(63536, "uint16"), {"PixelPaddingValue": 63536, "BitsStored": 12, "HighBit": 11}),
     ],
 )
-def test_padding_is_background_and_takes_no_gray_levels(tmp_path, values, tags, kind):
+def test_padding_is_background_and_excluded_from_the_range(tmp_path, values, tags, kind):
     path = write_dicom(tmp_path / "ct.dcm", values, PhotometricInterpretation=kind, **tags)
     image = medzoo.read_image(path)[..., 0]
     inside = values[1:].astype(float)
@@ -139,24 +139,24 @@ def test_padding_of_floats_is_background(tmp_path, padding, dtype):
     assert np.isfinite(read_values(path)).all()
 
 
-def test_floats_that_are_no_numbers_and_no_padding_are_refused(tmp_path):
+def test_nan_without_padding_value_raises_an_error(tmp_path):
     with pytest.raises(ImageError, match="NaN"):
         medzoo.read_image(write_dicom(tmp_path / "map.dcm", padded(np.nan, "float32")))
 
 
-def test_padding_in_ct_is_air_and_in_other_values_no_outlier(tmp_path):
+def test_padding_is_air_in_ct_and_clipped_elsewhere(tmp_path):
     values = padded(-2000)
     path = write_dicom(tmp_path / "ct.dcm", values, PixelPaddingValue=-2000, RescaleSlope=1, RescaleIntercept=-1024)
     assert (read_values(path)[0] == -1024).all()
     assert np.array_equal(read_values(path)[1:], values[1:] - 1024.0)
     path = write_dicom(tmp_path / "mr.dcm", padded(-2000, low=50), Modality="MR", PixelPaddingValue=-2000, **RESCALE)
     assert (read_values(path)[0] == 0).all()
-    values = padded(0, low=50)  # no signal, as MR systems write it
+    values = padded(0, low=50)  # zero signal, as MR systems write it
     path = write_dicom(tmp_path / "mr.dcm", values, Modality="MR", PixelPaddingValue=0)
     assert np.array_equal(read_values(path), values)
 
 
-def test_an_image_of_nothing_but_padding_is_dark_and_a_range_of_all_values_is_refused(tmp_path):
+def test_image_of_padding_only_is_black_and_padding_range_of_all_values_raises_an_error(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", np.full((8, 8), -2000, "int16"), PixelPaddingValue=-2000)
     assert (medzoo.read_image(path) == 0).all()
     path = write_dicom(tmp_path / "b.dcm", RAMP, PixelPaddingValue=0, PixelPaddingRangeLimit=4095)
@@ -164,26 +164,26 @@ def test_an_image_of_nothing_but_padding_is_dark_and_a_range_of_all_values_is_re
         medzoo.read_image(path)
 
 
-def test_padding_in_lossy_compressed_pixels_is_named(tmp_path, caplog):
+def test_padding_in_lossy_compressed_pixels_is_logged(tmp_path, caplog):
     path = write_dicom(tmp_path / "a.dcm", padded(-2000), PixelPaddingValue=-2000, LossyImageCompression="01")
     medzoo.read_image(path)
     assert warnings_of(caplog, "a.dcm: padding")
 
 
-# --- rescale and windows --------------------------------------------------------------------------------------------
+# --- rescale and windows ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("read", [medzoo.read_image, read_values, lambda p: medzoo.read_image(p, window=(0, 100))])
 @pytest.mark.parametrize("tags", [(0, -1024), ("nan", 0), ("inf", 0), (1, "nan"), (1, "-inf"), (0, None)])
-def test_a_rescale_that_is_no_rescale_is_refused(tmp_path, tags, read):
+def test_invalid_rescale_raises_an_error(tmp_path, tags, read):
     with pydicom.config.disable_value_validation():
         rescale = dict(zip(("RescaleSlope", "RescaleIntercept"), tags, strict=True))
         path = write_dicom(tmp_path / "ct.dcm", RAMP, **rescale)
-    with pytest.raises(ImageError, match=r"ct.dcm: rescale .*expected finite numbers and a slope other than 0"):
+    with pytest.raises(ImageError, match=r"ct.dcm: invalid rescale .*expected finite numbers and a slope other than 0"):
         read(path)
 
 
-def test_a_rescale_by_zero_of_one_frame_is_refused(tmp_path):
+def test_zero_slope_of_one_frame_raises_an_error(tmp_path):
     def group(slope):
         new, inner = pydicom.Dataset(), pydicom.Dataset()
         inner.RescaleSlope, inner.RescaleIntercept = slope, 0
@@ -200,11 +200,11 @@ def test_a_rescale_by_zero_of_one_frame_is_refused(tmp_path):
     assert np.array_equal(read_values(path, 0), RAMP)
     with pytest.raises(ImageError, match=r"slope other than 0"):
         medzoo.read_image(path, frame=1)
-    with pytest.raises(ImageError, match="frame 2, but the file describes 2 frames only"):
+    with pytest.raises(ImageError, match="frame 2, but the functional groups describe 2 frames only"):
         medzoo.read_image(path, frame=2)
 
 
-def test_empty_rescale_tags_are_no_rescale_and_half_a_rescale_is_named(tmp_path, caplog):
+def test_empty_rescale_tags_are_ignored_and_an_incomplete_rescale_is_logged(tmp_path, caplog):
     path = write_dicom(tmp_path / "a.dcm", RAMP, RescaleSlope=None, RescaleIntercept=None)
     assert np.array_equal(read_values(path), RAMP)
     assert not warnings_of(caplog, "a.dcm")
@@ -224,7 +224,7 @@ def test_empty_rescale_tags_are_no_rescale_and_half_a_rescale_is_named(tmp_path,
         {"WindowCenter": 40, "WindowWidth": 400, "VOILUTFunction": "CUBIC"},
     ],
 )
-def test_a_window_that_is_no_window_is_refused_with_what_to_do(tmp_path, tags):
+def test_invalid_window_error_contains_the_fix(tmp_path, tags):
     with pydicom.config.disable_value_validation():
         path = write_dicom(tmp_path / "mr.dcm", RAMP, **tags)
     with pytest.raises(ImageError, match=r"mr.dcm: .*window=\(center, width\)"):
@@ -232,9 +232,9 @@ def test_a_window_that_is_no_window_is_refused_with_what_to_do(tmp_path, tags):
     assert np.ptp(medzoo.read_image(path, window=(2048, 4096))) == 1
 
 
-def test_another_window_of_the_file_is_offered(tmp_path):
+def test_invalid_window_error_suggests_another_window_of_the_file(tmp_path):
     path = write_dicom(tmp_path / "mr.dcm", RAMP, WindowCenter=[0, 2048], WindowWidth=[0, 4096])
-    with pytest.raises(ImageError, match="or window=1 for another one of the file"):
+    with pytest.raises(ImageError, match="or window=1 for another window of the file"):
         medzoo.read_image(path)
     expected = medzoo.read_image(path, window=(2048, 4096))
     assert np.array_equal(medzoo.read_image(path, window=1), expected)
@@ -242,7 +242,7 @@ def test_another_window_of_the_file_is_offered(tmp_path):
 
 
 @pytest.mark.parametrize("written", [" sigmoid", "Sigmoid ", "SIGMOID"])
-def test_the_function_of_a_window_is_known_in_any_case(tmp_path, written):
+def test_voi_lut_function_is_case_insensitive(tmp_path, written):
     with pydicom.config.disable_value_validation():
         path = write_dicom(tmp_path / "a.dcm", RAMP, WindowCenter=2048, WindowWidth=4096, VOILUTFunction=written)
     expected = 1 / (1 + np.exp(-4 * (RAMP.astype(float) - 2048) / 4096))
@@ -252,38 +252,38 @@ def test_the_function_of_a_window_is_known_in_any_case(tmp_path, written):
 
 
 @pytest.mark.parametrize("window", [(40, 0), (np.nan, 400), (40, np.inf), (40,), "lungs", True, 1.5])
-def test_a_window_argument_that_is_none_is_refused(tmp_path, window):
-    with pytest.raises(ImageError, match=r"a.dcm: window=.*Expected \(center, width\), a name or an index"):
+def test_invalid_window_argument_raises_an_error(tmp_path, window):
+    with pytest.raises(ImageError, match=r"a.dcm: invalid window=.*Expected \(center, width\), a name or an index"):
         medzoo.read_image(write_dicom(tmp_path / "a.dcm", RAMP), window=window)
 
 
 @pytest.mark.parametrize("window", [(60, 20), "lung", "suv", 0])
 @pytest.mark.parametrize("kind", ["RGB", "PALETTE COLOR"])
-def test_a_window_on_a_color_image_is_refused(tmp_path, window, kind):
+def test_window_for_a_color_image_raises_an_error(tmp_path, window, kind):
     pixels = np.arange(192, dtype="uint8").reshape(8, 8, 3)
     path = write_dicom(tmp_path / "us.dcm", pixels if kind == "RGB" else pixels[..., 0], PhotometricInterpretation=kind)
     with pytest.raises(ImageError, match=rf"us.dcm: window=.*color image \({kind}\)"):
         medzoo.read_image(path, window=window)
 
 
-# --- color and shape ------------------------------------------------------------------------------------------------
+# --- color and shape --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("samples", "kind"), [(1, "RGB"), (3, "MONOCHROME2"), (3, "PALETTE COLOR"), (3, "YBR_ICT")])
-def test_a_photometric_interpretation_that_the_samples_contradict_is_refused(tmp_path, samples, kind):
+def test_photometric_interpretation_contradicting_the_samples_raises_an_error(tmp_path, samples, kind):
     pixels = np.arange(192, dtype="uint8").reshape(8, 8, 3)
     path = write_dicom(tmp_path / "us.dcm", pixels if samples == 3 else pixels[..., 0], PhotometricInterpretation=kind)
     with pytest.raises(ImageError, match=f"us.dcm: .*{kind}"):
         medzoo.read_image(path)
 
 
-def test_indices_into_a_palette_are_no_gray_values_to_compress(tmp_path):
+def test_stored_values_of_palette_images_raise_an_error(tmp_path):
     path = write_dicom(tmp_path / "us.dcm", RAMP.astype("uint8"), PhotometricInterpretation="PALETTE COLOR")
     with pytest.raises(ImageError, match=r"us.dcm: PALETTE COLOR"):
         read_stored(path)
 
 
-def test_monochrome1_is_inverted_once_whatever_the_shape_of_its_presentation_lut(tmp_path, caplog):
+def test_monochrome1_is_inverted_once_for_any_presentation_lut_shape(tmp_path, caplog):
     def read(kind, shape):
         path = write_dicom(
             tmp_path / f"{kind}{shape}.dcm", RAMP, PhotometricInterpretation=kind, PresentationLUTShape=shape
@@ -314,14 +314,14 @@ def test_monochrome1_is_inverted_once_whatever_the_shape_of_its_presentation_lut
         ({}, False),
     ],
 )
-def test_pixels_that_are_not_square_are_named_once(tmp_path, caplog, tags, named):
+def test_non_square_pixels_are_logged_once(tmp_path, caplog, tags, named):
     path = write_dicom(tmp_path / "us.dcm", RAMP, **tags)
     for _ in range(3):
         medzoo.read_image(path, size=8)
-    assert len(warnings_of(caplog, "us.dcm: pixels are")) == int(named)
+    assert len(warnings_of(caplog, "us.dcm: pixel height is")) == int(named)
 
 
-def test_steps_of_an_ultrasound_region_and_of_a_frame_tell_the_shape_of_pixels(tmp_path, caplog):
+def test_ultrasound_regions_and_functional_groups_define_the_pixel_aspect_ratio(tmp_path, caplog):
     def holder(sequence, **tags):
         new, inner = pydicom.Dataset(), pydicom.Dataset()
         for name, value in tags.items():
@@ -332,27 +332,27 @@ def test_steps_of_an_ultrasound_region_and_of_a_frame_tell_the_shape_of_pixels(t
     units = {"RegionSpatialFormat": 1, "PhysicalUnitsXDirection": 3, "PhysicalUnitsYDirection": 3}
     for name, step, kind in (("a.dcm", 0.02, 1), ("b.dcm", 0.01, 1), ("c.dcm", 0.02, 3)):
         tags = {**units, "RegionSpatialFormat": kind, "PhysicalDeltaX": step, "PhysicalDeltaY": -0.01}
-        regions = holder("SequenceOfUltrasoundRegions", **tags)  # kind 3: a spectrum, whose axes are no lengths
+        regions = holder("SequenceOfUltrasoundRegions", **tags)  # kind 3: a spectrum, whose axes are not lengths
         medzoo.read_image(write_dicom(tmp_path / name, RAMP, SequenceOfUltrasoundRegions=regions))
     groups = holder("PixelMeasuresSequence", PixelSpacing=[3, 1])
     medzoo.read_image(write_dicom(tmp_path / "d.dcm", RAMP, SharedFunctionalGroupsSequence=groups))
-    assert [bool(warnings_of(caplog, f"{name}.dcm: pixels are")) for name in "abcd"] == [True, False, False, True]
+    assert [bool(warnings_of(caplog, f"{name}.dcm: pixel height is")) for name in "abcd"] == [True, False, False, True]
 
 
-def test_a_folder_of_pixels_that_are_not_square_does_not_flood_the_log(tmp_path, caplog, monkeypatch):
+def test_warnings_about_non_square_pixels_are_rate_limited(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("medzoo.io.notices._counts", {})
     path = write_dicom(tmp_path / "0.dcm", RAMP, PixelSpacing=[2, 1])
-    for i in range(MOST + 20):
+    for i in range(MAX_PER_MINUTE + 20):
         new = tmp_path / f"{i}.dcm"
         new.write_bytes(path.read_bytes())
         medzoo.read_image(new)
-    assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == MOST + 1
+    assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == MAX_PER_MINUTE + 1
 
 
-# --- compressing ----------------------------------------------------------------------------------------------------
+# --- compression ------------------------------------------------------------------------------------------------------
 
 
-def test_padding_survives_the_technical_tags(tmp_path, caplog):
+def test_padding_is_preserved_by_the_technical_tags(tmp_path, caplog):
     from medzoo.io.dicom_secondary_capture import technical_tags, write_secondary
 
     values = padded(-2000)
@@ -362,4 +362,4 @@ def test_padding_survives_the_technical_tags(tmp_path, caplog):
     assert np.array_equal(read_values(tmp_path / "out.dcm"), read_values(path))
     path = write_dicom(tmp_path / "lut.dcm", RAMP, VOILUTSequence=[item(np.arange(4096), 0, 12)])
     technical_tags(path)
-    assert warnings_of(caplog, "lut.dcm: VOILUTSequence not kept")
+    assert warnings_of(caplog, "lut.dcm: VOILUTSequence not retained")

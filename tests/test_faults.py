@@ -1,4 +1,4 @@
-"""What happens to a training when something happens to its machine."""
+"""Fault tolerance of training: kill, preemption, damaged checkpoints, full disk, out of memory, NaN."""
 
 import errno
 import json
@@ -29,17 +29,17 @@ def archive(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def often(monkeypatch):
-    """A checkpoint every three steps."""
+def frequent_checkpoints(monkeypatch):
+    """Write a checkpoint every three steps."""
     defaults = checkpoint.Checkpoints.__init__.__defaults__
     monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (3, *defaults[1:]))
 
 
 def weights(folder):
-    found = {}
+    arrays = {}
     with h5py.File(folder / "model.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays
 
 
 def assert_equal(a, b, tolerance=1e-5):
@@ -56,7 +56,7 @@ def process(*arguments):
 
 @pytest.fixture
 def stop(monkeypatch):
-    """A function that lets a training stop after so many batches."""
+    """Function that stops training after a number of batches."""
 
     class Stop(Exception):
         pass
@@ -78,8 +78,8 @@ def stop(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vqvae", "mae", "codec", "prior"])
-def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(kind, archive, tmp_path):
-    # 10 batches an epoch: killed in the second, after the checkpoint at 3; then SIGTERM at the 4th of the rest.
+def test_killed_or_preempted_training_resumes_with_identical_weights(kind, archive, tmp_path):
+    # 10 batches per epoch: killed in epoch 2 after the checkpoint at step 3, then SIGTERM 4 batches after resuming.
     killed = process(kind, archive, tmp_path / "a", "kill", 14)
     assert killed.returncode == -9
     preempted = process(kind, archive, tmp_path / "a", "term", 4)
@@ -94,7 +94,7 @@ def test_a_training_that_is_killed_or_preempted_ends_as_one_that_was_not(kind, a
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.backends)])
-def test_a_recipe_on_two_hosts_is_killed_and_ends_as_on_one(archive, tmp_path, backend):
+def test_killed_training_on_two_hosts_resumes_and_equals_one_host(archive, tmp_path, backend):
     pytest.importorskip(backend)
 
     def both(*fault):
@@ -113,7 +113,7 @@ def test_a_recipe_on_two_hosts_is_killed_and_ends_as_on_one(archive, tmp_path, b
     assert 0 not in both("kill", 14)
     assert both() == [0, 0]
     assert start(backend, archive, tmp_path / "one").wait(timeout=600) == 0
-    assert_equal(tmp_path / "one", tmp_path / "two", tolerance=3e-4)  # of float16
+    assert_equal(tmp_path / "one", tmp_path / "two", tolerance=3e-4)  # float16 weights
 
 
 def start(backend, *arguments, **environment):
@@ -122,7 +122,7 @@ def start(backend, *arguments, **environment):
 
 
 @pytest.mark.slow
-def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive, tmp_path, stop, caplog, monkeypatch):
+def test_history_and_warm_up_resume_and_a_truncated_checkpoint_is_skipped(archive, tmp_path, stop, caplog, monkeypatch):
     whole, kept = [], checkpoint.Checkpoints.on_epoch_end
 
     def keep(self, epoch, logs=None):
@@ -151,8 +151,8 @@ def test_history_and_warm_up_go_on_and_a_torn_checkpoint_is_passed_over(archive,
 
 
 @pytest.mark.slow
-def test_a_training_that_is_cut_during_validation_does_not_repeat_the_epoch(archive, tmp_path, stop, monkeypatch):
-    monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (5, 1, None, 0))  # 10 batches an epoch
+def test_training_interrupted_during_validation_does_not_repeat_the_epoch(archive, tmp_path, stop, monkeypatch):
+    monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__defaults__", (5, 1, None, 0))  # 10 batches per epoch
     small("ae").train(archive, tmp_path / "b")
     with monkeypatch.context() as context:
         with pytest.raises(stop(10)):
@@ -162,14 +162,14 @@ def test_a_training_that_is_cut_during_validation_does_not_repeat_the_epoch(arch
     assert_equal(tmp_path / "a", tmp_path / "b")
 
 
-def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_state(archive, tmp_path):
+def test_non_finite_loss_stops_and_keeps_the_last_valid_state(archive, tmp_path):
     recipe = small("ae", learning_rate=1e35)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1.*lower learning rate"):
         recipe.train(archive, tmp_path / "a")
     assert not list((tmp_path / "a" / "training").glob("part*"))
 
 
-def test_a_full_disk_stops_and_keeps_the_last_good_state(archive, tmp_path, monkeypatch):
+def test_full_disk_stops_and_keeps_the_last_valid_state(archive, tmp_path, monkeypatch):
     synced, fsync = [], os.fsync
 
     def full(file):
@@ -186,12 +186,12 @@ def test_a_full_disk_stops_and_keeps_the_last_good_state(archive, tmp_path, monk
         "state-000001.ckpt",
         "state-000002.ckpt",
     ]
-    small("ae").train(archive, tmp_path / "a")  # room was made
+    small("ae").train(archive, tmp_path / "a")  # disk space is available again
     assert json.loads((tmp_path / "a" / "training.json").read_text())["epochs"] == 2
 
 
 @pytest.mark.slow
-def test_out_of_memory_halves_the_batch_and_keeps_the_step(archive, tmp_path, monkeypatch, caplog):
+def test_out_of_memory_halves_the_batch_and_accumulates_gradients(archive, tmp_path, monkeypatch, caplog):
     import tensorflow as tf
 
     fit, tried = training._fit, []
@@ -213,7 +213,7 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(archive, tmp_path, mo
         small("ae").train(archive, tmp_path / "c")
 
 
-def test_gradients_added_up_over_small_batches_make_the_step_of_a_large_one(images):
+def test_gradient_accumulation_equals_a_large_batch(images):
     one, two = (small("ae").model(seed=0) for _ in range(2))
     two.set_weights(one.get_weights())
     before = one.get_weights()
@@ -221,13 +221,13 @@ def test_gradients_added_up_over_small_batches_make_the_step_of_a_large_one(imag
     two.compile(keras.optimizers.SGD(1e-3, global_clipnorm=10.0, gradient_accumulation_steps=4))
     one.fit(images, batch_size=8, shuffle=False, verbose=0)
     two.fit(images, batch_size=2, shuffle=False, verbose=0)
-    moved = [np.abs(a - b).max() for a, b in zip(one.get_weights(), before, strict=True)]
-    apart = [np.abs(a - b).max() for a, b in zip(one.get_weights(), two.get_weights(), strict=True)]
-    assert max(moved) > 1e-3
-    assert max(apart) < 1e-5
+    changes = [np.abs(a - b).max() for a, b in zip(one.get_weights(), before, strict=True)]
+    differences = [np.abs(a - b).max() for a, b in zip(one.get_weights(), two.get_weights(), strict=True)]
+    assert max(changes) > 1e-3
+    assert max(differences) < 1e-5
 
 
-def test_a_folder_that_cannot_be_written_is_named(archive, tmp_path):
+def test_unwritable_folder_error_contains_its_name(archive, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         small("ae").train(archive, tmp_path / "file" / "a")

@@ -1,4 +1,4 @@
-"""DICOM series become volumes that lie where they were; what would have to be guessed is refused by name."""
+"""DICOM series are read as volumes with correct geometry; ambiguous series raise an error."""
 
 import nibabel
 import numpy as np
@@ -12,15 +12,15 @@ import medzoo
 from medzoo.errors import ImageError
 
 SERIES = "1.2.826.0.1.3680043.8.498.1"
-TURN = np.radians(20)  # the slices lie obliquely: rows along x, columns down and back
-ROWS, COLUMNS = np.array([1.0, 0, 0]), np.array([0, np.cos(TURN), -np.sin(TURN)])
+TILT = np.radians(20)  # oblique slices: rows along x, columns inferior and posterior
+ROWS, COLUMNS = np.array([1.0, 0, 0]), np.array([0, np.cos(TILT), -np.sin(TILT)])
 NORMAL = np.cross(ROWS, COLUMNS)
 START = np.array([-20.0, -30, 10])
 
 
 @pytest.fixture
 def values():
-    """4 slices of 5 rows and 6 columns, all values different."""
+    """4 slices of 5 rows and 6 columns with unique values."""
     return np.random.default_rng(0).permutation(120).reshape(4, 5, 6).astype("int16")
 
 
@@ -44,7 +44,7 @@ def header(**own):
 
 
 def write(folder, pixels, at, name=None, **own):
-    """One slice, so many millimetres along the normal."""
+    """Write one slice at a position along the normal in millimeters."""
     dataset = header(ImagePositionPatient=[*(START + at * NORMAL)], InstanceNumber=1, **own)
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.PixelData = pixels.tobytes()
@@ -56,27 +56,27 @@ def write(folder, pixels, at, name=None, **own):
 
 @pytest.fixture
 def folder(values, tmp_path):
-    """The slices, 5 mm apart, in files whose names say nothing about their order, and a text beside them."""
+    """Slices with a distance of 5 mm in files with unordered names, and a text file."""
     for i in (2, 0, 3, 1):
         write(tmp_path / "series", values[i], 5.0 * i, name=f"IM{(7 * i) % 4}")
     (tmp_path / "series" / "README.txt").write_text("no image")
     return tmp_path / "series"
 
 
-def test_slices_are_sorted_rescaled_and_placed(folder, values):
+def test_slices_are_sorted_rescaled_and_positioned(folder, values):
     volume = medzoo.read_volume(folder, orient=None)
     assert volume.values.shape == (6, 5, 4)
     assert np.array_equal(volume.values, 2.0 * values.transpose(2, 1, 0) - 1000)
     for column, row, number in ((0, 0, 0), (5, 1, 2), (3, 4, 3)):
-        place = START + 3 * column * ROWS + 2 * row * COLUMNS + 5 * number * NORMAL
-        assert volume.affine @ [column, row, number, 1] == pytest.approx([-place[0], -place[1], place[2], 1])
-    turned = medzoo.read_volume(folder)
-    assert turned.orientation == "RAS"
-    assert turned.spacing == pytest.approx((3, 2, 5))
-    assert sorted(turned.values.ravel()) == sorted(volume.values.ravel())
+        position = START + 3 * column * ROWS + 2 * row * COLUMNS + 5 * number * NORMAL
+        assert volume.affine @ [column, row, number, 1] == pytest.approx([-position[0], -position[1], position[2], 1])
+    reoriented = medzoo.read_volume(folder)
+    assert reoriented.orientation == "RAS"
+    assert reoriented.spacing == pytest.approx((3, 2, 5))
+    assert sorted(reoriented.values.ravel()) == sorted(volume.values.ravel())
 
 
-def test_files_may_be_listed(folder, values):
+def test_list_of_files_equals_folder(folder, values):
     files = [path for path in folder.iterdir() if path.suffix != ".txt"]
     assert np.array_equal(medzoo.read_volume(files).values, medzoo.read_volume(folder).values)
     with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -85,16 +85,16 @@ def test_files_may_be_listed(folder, values):
         medzoo.read_volume([])
 
 
-def test_one_enhanced_file_is_the_same_volume(folder, values, tmp_path):
+def test_enhanced_multi_frame_file_equals_single_frame_series(folder, values, tmp_path):
     dataset = header(SOPClassUID=EnhancedMRImageStorage)
     for tag in ("PixelSpacing", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept"):
         delattr(dataset, tag)
 
     def item(**own):
-        made = Dataset()
+        new = Dataset()
         for name, value in own.items():
-            setattr(made, name, value)
-        return Sequence([made])
+            setattr(new, name, value)
+        return Sequence([new])
 
     shared = Dataset()
     shared.PixelMeasuresSequence = item(PixelSpacing=[2.0, 3.0])
@@ -115,13 +115,13 @@ def test_one_enhanced_file_is_the_same_volume(folder, values, tmp_path):
     assert one.affine == pytest.approx(many.affine)
     del dataset.PerFrameFunctionalGroupsSequence
     dataset.save_as(tmp_path / "bare.dcm", enforce_file_format=True)
-    with pytest.raises(ImageError, match=r"4 frames that do not say where they are"):
+    with pytest.raises(ImageError, match=r"4 frames without positions"):
         medzoo.read_volume(tmp_path / "bare.dcm")
 
 
-def test_what_is_missing_doubled_or_uneven_is_refused(folder, values):
+def test_missing_duplicate_or_unevenly_spaced_slices_raise_an_error(folder, values):
     extra = write(folder, values[1], 5.0, SOPInstanceUID=generate_uid())
-    with pytest.raises(ImageError, match=r"missing or doubled: 2 at .* mm along the normal .*, 1 elsewhere"):
+    with pytest.raises(ImageError, match=r"missing or duplicated: 2 at .* mm along the normal .*, 1 elsewhere"):
         medzoo.read_volume(folder)
     extra.unlink()
     (folder / "IM3").unlink()  # the second
@@ -135,63 +135,63 @@ def test_what_is_missing_doubled_or_uneven_is_refused(folder, values):
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({"PixelSpacing": [2.0, 2.0]}, "unlike size"),
-        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, "unlike orientation"),
+        ({"PixelSpacing": [2.0, 2.0]}, "different size"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, "different orientation"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "1 of 5 files are localizers"),
-        ({"SamplesPerPixel": 3}, "in colour"),
-        ({"PixelSpacing": None}, "no usable PixelSpacing"),
-        ({"PixelSpacing": [0, 1]}, "millimetres above 0"),
-        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "no two directions"),
+        ({"SamplesPerPixel": 3}, "a color image"),
+        ({"PixelSpacing": None}, "missing or invalid PixelSpacing"),
+        ({"PixelSpacing": [0, 1]}, "positive millimeters"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "orthogonal unit vectors"),
     ],
 )
-def test_slices_that_do_not_go_together_are_refused(folder, values, own, message):
+def test_inconsistent_slices_raise_an_error(folder, values, own, message):
     write(folder, values[0], 20.0, **own)
     with pytest.raises(ImageError, match=message):
         medzoo.read_volume(folder)
 
 
-def test_a_slice_without_a_place_is_refused(folder, values):
+def test_slice_without_position_raises_an_error(folder, values):
     path = write(folder, values[0], 20.0)
     dataset = pydicom.dcmread(path)
     del dataset.ImagePositionPatient
     dataset.save_as(path)
-    with pytest.raises(ImageError, match=r"no usable ImagePositionPatient"):
+    with pytest.raises(ImageError, match=r"missing or invalid ImagePositionPatient"):
         medzoo.read_volume(folder)
 
 
-def test_a_tilted_gantry_is_refused(values, tmp_path):
+def test_tilted_gantry_raises_an_error(values, tmp_path):
     for i in range(4):
-        sideways = START + 5.0 * i * (NORMAL + np.tan(np.radians(15)) * COLUMNS)
+        position = START + 5.0 * i * (NORMAL + np.tan(np.radians(15)) * COLUMNS)
         write(tmp_path / "tilted", values[i], 0, name=str(i), GantryDetectorTilt=15)
         dataset = pydicom.dcmread(tmp_path / "tilted" / str(i))
-        dataset.ImagePositionPatient = [*sideways]
+        dataset.ImagePositionPatient = [*position]
         dataset.save_as(tmp_path / "tilted" / str(i))
-    with pytest.raises(ImageError, match=r"tilted gantry: the slices move 15.0 degrees"):
+    with pytest.raises(ImageError, match=r"tilted gantry: the slices shift 15.0 degrees"):
         medzoo.read_volume(tmp_path / "tilted")
 
 
-def test_times_and_echoes_are_asked_for(folder, values):
+def test_several_time_points_or_echoes_require_an_index(folder, values):
     for path in list(folder.glob("IM?")):
         dataset = pydicom.dcmread(path)
         dataset.EchoTime = 10
         dataset.save_as(path)
     for i in range(4):
         write(folder, values[i] + 200, 5.0 * i, EchoTime=30, AcquisitionNumber=2)
-    with pytest.raises(ImageError, match=r"holds 2 volumes at each place, which differ in EchoTime.*time=0 to 1"):
+    with pytest.raises(ImageError, match=r"contains 2 volumes at each position, which differ in EchoTime.*time=0 to 1"):
         medzoo.read_volume(folder)
     first, second = (medzoo.read_volume(folder, time=i) for i in (0, 1))
     assert np.array_equal(second.values, first.values + 400)
-    with pytest.raises(ImageError, match=r"time=2; there are 2"):
+    with pytest.raises(ImageError, match=r"time=2; expected 0 to 1"):
         medzoo.read_volume(folder, time=2)
 
 
-def test_several_series_are_named(folder, values):
+def test_several_series_are_listed_in_the_error(folder, values):
     write(folder, values[0], 0.0, SeriesInstanceUID=SERIES + ".2", SeriesNumber=9, SeriesDescription="scout")
     with pytest.raises(ImageError, match=r"several series(.|\n)*number 3, 'thin', CT, 4 files(.|\n)*number 9, 'scout'"):
         medzoo.read_volume(folder)
     for wanted in (3, "thin", SERIES):
         assert medzoo.read_volume(folder, series=wanted).values.shape[2] == 4
-    with pytest.raises(ImageError, match=r"series=4 is none of these"):
+    with pytest.raises(ImageError, match=r"series=4 matches none of these"):
         medzoo.read_volume(folder, series=4)
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         medzoo.read_volume(folder / "elsewhere")
@@ -200,18 +200,18 @@ def test_several_series_are_named(folder, values):
         medzoo.read_volume(folder / "empty")
 
 
-# --- other grids, and the way back ----------------------------------------------------------------------------------
+# --- resampling and saving --------------------------------------------------------------------------------------------
 
 
-def test_a_result_goes_back_onto_the_grid_of_the_series(folder, tmp_path):
-    stored, turned = medzoo.read_volume(folder, orient=None), medzoo.read_volume(folder)
-    turned.save(turned.slices(), tmp_path / "same.nii.gz")
+def test_saved_slices_are_on_the_grid_of_the_series(folder, tmp_path):
+    stored, reoriented = medzoo.read_volume(folder, orient=None), medzoo.read_volume(folder)
+    reoriented.save(reoriented.slices(), tmp_path / "same.nii.gz")
     again = nibabel.load(tmp_path / "same.nii.gz")
     assert np.array_equal(again.get_fdata(), stored.values)
     assert again.affine == pytest.approx(stored.affine)
 
 
-def test_resampling_keeps_a_ramp_and_comes_back(tmp_path):
+def test_resampling_preserves_a_ramp_and_is_inverted_by_save(tmp_path):
     x, y, z = np.mgrid[:20, :16, :12].astype("float32")
     affine = np.diag([1.0, 1.0, 3.0, 1.0])
     nibabel.save(nibabel.Nifti1Image(x + 2 * y + 3 * z, affine), tmp_path / "ramp.nii.gz")
@@ -219,8 +219,8 @@ def test_resampling_keeps_a_ramp_and_comes_back(tmp_path):
     assert volume.spacing == pytest.approx((2, 2, 1.5))
     assert volume.values.shape == (10, 8, 24)
     i, j, k = np.mgrid[2:8, 2:6, 4:20]
-    where = np.stack([i, j, k, np.ones_like(i)], axis=-1) @ volume.affine.T
-    expected = where[..., 0] + 2 * where[..., 1] + where[..., 2]
+    points = np.stack([i, j, k, np.ones_like(i)], axis=-1) @ volume.affine.T
+    expected = points[..., 0] + 2 * points[..., 1] + points[..., 2]
     assert volume.values[2:8, 2:6, 4:20] == pytest.approx(expected, abs=0.05)
     volume.save(volume.slices(), tmp_path / "back.nii.gz")
     back = nibabel.load(tmp_path / "back.nii.gz")
@@ -235,34 +235,34 @@ def test_resampling_keeps_a_ramp_and_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "SAR", "AIR"])
-def test_any_orientation_holds_the_same_voxels_in_the_same_places(folder, codes):
-    volume, turned = medzoo.read_volume(folder), medzoo.read_volume(folder, orient=codes)
-    assert turned.orientation == codes
-    index = np.argwhere(turned.values == volume.values[1, 2, 3])[0]
-    assert turned.affine @ [*index, 1] == pytest.approx(volume.affine @ [1, 2, 3, 1])
+def test_reorientation_preserves_voxels_and_their_positions(folder, codes):
+    volume, reoriented = medzoo.read_volume(folder), medzoo.read_volume(folder, orient=codes)
+    assert reoriented.orientation == codes
+    index = np.argwhere(reoriented.values == volume.values[1, 2, 3])[0]
+    assert reoriented.affine @ [*index, 1] == pytest.approx(volume.affine @ [1, 2, 3, 1])
     if codes != "RAS":
         with pytest.raises(ValueError, match="orientation RAS"):
-            turned.images()
+            reoriented.to_images()
     with pytest.raises(ValueError, match="one letter each"):
         volume.reorient("RAL")
 
 
-def test_times_of_a_nifti_file(tmp_path):
+def test_time_points_of_a_nifti_file(tmp_path):
     values = np.random.default_rng(0).normal(size=(4, 5, 6, 3)).astype("float32")
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "four.nii")
-    with pytest.raises(ImageError, match="holds 3 volumes; say which with time=0 to 2"):
+    with pytest.raises(ImageError, match="contains 3 volumes; select one with time=0 to 2"):
         medzoo.read_volume(tmp_path / "four.nii")
     assert np.array_equal(medzoo.read_volume(tmp_path / "four.nii", time=1).values, values[..., 1])
     with pytest.raises(ImageError, match="time=3"):
         medzoo.read_volume(tmp_path / "four.nii", time=3)
 
 
-# --- data sets, masks, reconstructions ------------------------------------------------------------------------------
+# --- datasets, masks, reconstructions ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def scans(tmp_path):
-    """Three small volumes of unlike size, and labels of the same names."""
+    """Three small volumes of different size, and labels with the same names."""
     rng = np.random.default_rng(0)
     for i, shape in enumerate([(12, 14, 10), (16, 16, 16), (20, 12, 18)]):
         for kind, values in (("images", rng.normal(size=shape)), ("labels", rng.integers(0, 3, shape))):
@@ -271,25 +271,25 @@ def scans(tmp_path):
     return tmp_path
 
 
-def test_crops_of_volumes_come_as_a_dataset(scans, folder):
+def test_from_volumes_returns_crops(scans, folder):
     batches = list(medzoo.datasets.from_volumes(scans / "images", (8, 16, 8), batch_size=4, crops=2, seed=0))
     assert [b.shape for b in batches] == [(4, 8, 16, 8, 1), (2, 8, 16, 8, 1)]
     assert all(b.dtype == "float32" and np.min(b) >= 0 and np.max(b) <= 1 for b in batches)
     again = list(medzoo.datasets.from_volumes(scans / "images", (8, 16, 8), batch_size=4, crops=2, seed=0))
     assert np.array_equal(batches[0], again[0])
     (middle,) = medzoo.datasets.from_volumes([scans / "images" / "v1.nii.gz", folder], 8, crops=None, shuffle=False)
-    volume = medzoo.read_volume(scans / "images" / "v1.nii.gz").images()
+    volume = medzoo.read_volume(scans / "images" / "v1.nii.gz").to_images()
     assert np.asarray(middle[0]) == pytest.approx(volume[4:12, 4:12, 4:12], abs=1 / 255)
-    (scans / "images" / "broken.nii").write_text("no")
-    with pytest.raises(ImageError, match=r"broken.nii: not readable"):
+    (scans / "images" / "damaged.nii").write_text("no")
+    with pytest.raises(ImageError, match=r"damaged.nii: not readable"):
         medzoo.datasets.from_volumes(scans / "images", 8)
 
 
-def test_labels_lie_on_the_voxels_of_their_volume(scans):
+def test_labels_are_aligned_with_their_volume(scans):
     x, y = medzoo.load_masks(scans / "images", scans / "labels", (12, 16, 16))
     assert (x.shape, y.shape, y.dtype) == ((3, 12, 16, 16, 1), (3, 12, 16, 16), "int32")
     stored = nibabel.load(scans / "labels" / "v1.nii.gz").get_fdata()
-    assert y[1, 0, 0, 0] == stored[15, 15, 2]  # lowest slice that is left, front, the patient's right
+    assert y[1, 0, 0, 0] == stored[15, 15, 2]  # most inferior remaining slice, anterior, patient's right
     other = nibabel.Nifti1Image(np.zeros((4, 4, 4), "float32"), np.eye(4))
     nibabel.save(other, scans / "labels" / "v2.nii.gz")
     with pytest.raises(ImageError, match=r"v2.nii.gz: not on the grid"):
@@ -299,18 +299,18 @@ def test_labels_lie_on_the_voxels_of_their_volume(scans):
         medzoo.load_masks(scans / "images", scans / "labels", (12, 16, 16))
 
 
-def test_a_collection_of_volumes_has_the_splits_of_its_table(scans):
+def test_dataset_of_volumes_uses_the_splits_of_its_csv_file(scans):
     (scans / "split.csv").write_text("file,split\nv0.nii.gz,train\nv1.nii.gz,val\nv2.nii.gz,test\n")
-    found = medzoo.datasets.open_dataset(scans, (8, 16, 16))
-    assert found.images("train").shape == (1, 8, 16, 16, 1)
-    assert found.paths("test") == ["images/v2.nii.gz"]
+    dataset = medzoo.datasets.open_dataset(scans, (8, 16, 16))
+    assert dataset.images("train").shape == (1, 8, 16, 16, 1)
+    assert dataset.paths("test") == ["images/v2.nii.gz"]
     (scans / "split.csv").write_text("file,split\nv0.nii.gz,train\n")
     with pytest.raises(ImageError, match=r"no split for 2 of 3 files, e.g. v1.nii.gz"):
         medzoo.datasets.open_dataset(scans, (8, 16, 16))
 
 
 @pytest.mark.parametrize("family", ["vae-volume", "ae-volume", "ae-spatial"])
-def test_reconstructed_volumes_lie_where_the_file_does(family, scans, folder, tmp_path):
+def test_reconstructed_volumes_have_the_grid_of_the_file(family, scans, folder, tmp_path):
     from click.testing import CliRunner
     from conftest import FAMILIES, VOLUMES
 
@@ -321,12 +321,12 @@ def test_reconstructed_volumes_lie_where_the_file_does(family, scans, folder, tm
     sources = [file, folder] if family == "vae-volume" else [file]
     result = CliRunner().invoke(main, ["reconstruct", str(preset), *map(str, sources), "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    made, given = nibabel.load(tmp_path / "out" / f"v2-{family}.nii.gz"), nibabel.load(file)
-    assert made.shape == given.shape
-    assert made.affine == pytest.approx(given.affine)
-    low, high = medzoo.read_volume(file).range
-    assert made.get_fdata().min() >= low - 1e-3
-    assert made.get_fdata().max() <= high + 1e-3
+    output, source = nibabel.load(tmp_path / "out" / f"v2-{family}.nii.gz"), nibabel.load(file)
+    assert output.shape == source.shape
+    assert output.affine == pytest.approx(source.affine)
+    low, high = medzoo.read_volume(file).display_range
+    assert output.get_fdata().min() >= low - 1e-3
+    assert output.get_fdata().max() <= high + 1e-3
     assert (tmp_path / "out" / f"v2-{family}.png").is_file()
     if folder in sources:
         assert nibabel.load(tmp_path / "out" / f"series-{family}.nii.gz").shape == (6, 5, 4)

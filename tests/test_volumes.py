@@ -1,4 +1,4 @@
-"""Volumes are cut where they say, windows mean what radiology means, TIFF is read like PNG."""
+"""Slicing and saving of volumes, named windows, TIFF files, folders with unreadable files, file information."""
 
 import nibabel
 import numpy as np
@@ -13,53 +13,53 @@ from medzoo.io.intensity import apply_window
 
 @pytest.fixture
 def volume(tmp_path):
-    """4 x 5 x 6 voxels whose values tell where they are: 100 right + 10 forward + up, stored left-handed."""
+    """4×5×6 voxels whose values encode their position (100 right + 10 anterior + superior), stored as LAS."""
     x, y, z = np.mgrid[:4, :5, :6]
     values = (100 * x + 10 * y + z).astype("int16")
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
-    flipped, affine[0, 0], affine[0, 3] = values[::-1], -2.0, 6.0  # the first index runs to the left
+    flipped, affine[0, 0], affine[0, 3] = values[::-1], -2.0, 6.0  # the first axis points to the left
     path = tmp_path / "v.nii.gz"
     nibabel.save(nibabel.Nifti1Image(flipped, affine), path)
     return path
 
 
-def test_slices_are_as_a_radiologist_sees_them(volume):
-    found = medzoo.read_volume(volume)
-    assert found.values.shape == (4, 5, 6)
-    axial = found.slice(2, "axial")
+def test_slices_have_radiological_orientation(volume):
+    loaded = medzoo.read_volume(volume)
+    assert loaded.values.shape == (4, 5, 6)
+    axial = loaded.slice(2, "axial")
     assert axial.shape == (5, 4)
-    assert axial[0, 0] == 342  # top left: the patient's right (3), front (4), third slice from below
+    assert axial[0, 0] == 342  # top left: patient's right (3), anterior (4), third slice from inferior
     assert axial[-1, -1] == 2
-    assert found.slice(1, "coronal")[0, 0] == 315  # right, top
-    assert found.slice(0, "sagittal")[0, 0] == 45  # front, top
-    assert np.allclose(found.affine @ [3, 0, 0, 1], [6, 0, 0, 1])  # millimetres of the voxel furthest right
+    assert loaded.slice(1, "coronal")[0, 0] == 315  # right, superior
+    assert loaded.slice(0, "sagittal")[0, 0] == 45  # anterior, superior
+    assert np.allclose(loaded.affine @ [3, 0, 0, 1], [6, 0, 0, 1])  # position of the rightmost voxel in millimeters
 
 
-def test_read_image_gives_one_slice_of_a_volume_windowed(volume):
+def test_read_image_returns_one_windowed_slice_of_a_volume(volume):
     image = medzoo.read_image(volume, window=(200, 100), frame=2, axis="axial")
     assert image.shape == (5, 4, 1)
     assert image[..., 0] == pytest.approx(apply_window(medzoo.read_volume(volume).slice(2), 200, 100))
-    with pytest.raises(ImageError, match="say which slice"):
+    with pytest.raises(ImageError, match="select a slice"):
         medzoo.read_image(volume)
-    with pytest.raises(ImageError, match="slice 6; there are 6"):
+    with pytest.raises(ImageError, match=r"slice 6\. Expected 0 to 5"):
         medzoo.read_image(volume, frame=6)
 
 
-def test_what_a_model_makes_of_a_volume_goes_back_to_its_place(volume, tmp_path):
-    found = medzoo.read_volume(volume)
+def test_saved_slices_have_the_grid_of_the_volume(volume, tmp_path):
+    loaded = medzoo.read_volume(volume)
     for axis in ("axial", "coronal", "sagittal"):
-        count = found.values.shape[{"sagittal": 0, "coronal": 1, "axial": 2}[axis]]
-        slices = np.stack([found.slice(i, axis) for i in range(count)])
-        found.save(slices, tmp_path / f"{axis}.nii.gz", axis)
+        count = loaded.values.shape[{"sagittal": 0, "coronal": 1, "axial": 2}[axis]]
+        slices = np.stack([loaded.slice(i, axis) for i in range(count)])
+        loaded.save(slices, tmp_path / f"{axis}.nii.gz", axis)
         again = medzoo.read_volume(tmp_path / f"{axis}.nii.gz")
-        assert np.array_equal(again.values, found.values)
-        assert np.allclose(again.affine, found.affine)
+        assert np.array_equal(again.values, loaded.values)
+        assert np.allclose(again.affine, loaded.affine)
     with pytest.raises(FileExistsError):
-        found.save(slices, tmp_path / "axial.nii.gz")
-    assert found.images("axial", size=8).shape == (6, 8, 8, 1)
+        loaded.save(slices, tmp_path / "axial.nii.gz")
+    assert loaded.to_images("axial", size=8).shape == (6, 8, 8, 1)
 
 
-def test_broken_volumes_name_the_file(volume, tmp_path):
+def test_damaged_volumes_raise_an_error_with_the_file_name(volume, tmp_path):
     data = volume.read_bytes()
     for name, content in (("cut.nii.gz", data[: len(data) // 2]), ("text.nii", b"hello" * 100)):
         (tmp_path / name).write_bytes(content)
@@ -67,7 +67,7 @@ def test_broken_volumes_name_the_file(volume, tmp_path):
             medzoo.read_volume(tmp_path / name)
     four = tmp_path / "four.nii"
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3, 2, 2), "float32"), np.eye(4)), four)
-    with pytest.raises(ImageError, match="three axes"):
+    with pytest.raises(ImageError, match="3 axes"):
         medzoo.read_volume(four)
 
 
@@ -81,7 +81,7 @@ def test_named_windows_of_ct(name, center, width):
 
 
 def test_named_windows_are_for_ct_only(tmp_path):
-    with pytest.raises(ImageError, match="is for CT; modality MR"):
+    with pytest.raises(ImageError, match="requires CT; modality MR"):
         medzoo.read_image(get_testdata_file("MR_small.dcm"), window="brain")
     with pytest.raises(ImageError, match="window='liver'"):
         medzoo.read_image(get_testdata_file("CT_small.dcm"), window="liver")
@@ -99,30 +99,30 @@ def test_tiff_is_read_like_png(tmp_path):
         assert np.array_equal(medzoo.read_image(tmp_path / "a.tif"), medzoo.read_image(tmp_path / "a.png"))
     pages = [Image.fromarray(np.full((4, 4), v, "uint8")) for v in (10, 20)]
     pages[0].save(tmp_path / "b.tiff", save_all=True, append_images=pages[1:])
-    with pytest.raises(ImageError, match="holds 2 frames"):
+    with pytest.raises(ImageError, match="contains 2 frames"):
         medzoo.read_image(tmp_path / "b.tiff")
     assert medzoo.read_image(tmp_path / "b.tiff", frame=1)[0, 0, 0] == pytest.approx(20 / 255)
 
 
-# --- folders with broken files --------------------------------------------------------------------------------------
+# --- folders with unreadable files ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def mixed(tmp_path):
-    folder = tmp_path / "films"
+    folder = tmp_path / "images"
     folder.mkdir()
     for i in range(3):
-        Image.fromarray(np.full((20, 20), 80 * i, "uint8")).save(folder / f"good{i}.png")
+        Image.fromarray(np.full((20, 20), 80 * i, "uint8")).save(folder / f"valid{i}.png")
     for i in range(25):
-        (folder / f"bad{i:02d}.png").write_bytes(b"\x89PNG nothing")
+        (folder / f"invalid{i:02d}.png").write_bytes(b"\x89PNG nothing")
     return folder
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_all_broken_files_are_named_at_once_or_skipped_into_a_list(mixed, tmp_path, cache):
-    with pytest.raises(ImageError, match=r"25 of 28 images cannot be used") as error:
+def test_all_unreadable_files_are_listed_in_the_error_or_in_a_file(mixed, tmp_path, cache):
+    with pytest.raises(ImageError, match=r"25 of 28 images cannot be read") as error:
         medzoo.datasets.from_folder(mixed, 16, cache=cache)
-    assert "bad00.png" in str(error.value)
+    assert "invalid00.png" in str(error.value)
     assert "and 5 more" in str(error.value)
     skipped = tmp_path / "skipped.txt"
     options = {"cache": cache, "on_error": "skip", "skipped": skipped}
@@ -130,20 +130,20 @@ def test_all_broken_files_are_named_at_once_or_skipped_into_a_list(mixed, tmp_pa
     (batch,) = [np.asarray(b) for b in data]
     assert batch[:, 0, 0, 0] == pytest.approx(np.array([0, 80, 160]) / 255)
     assert len(skipped.read_text().splitlines()) == 25
-    with pytest.raises(FileExistsError):  # a list of an earlier run is not lost
+    with pytest.raises(FileExistsError):  # an existing list is not overwritten
         medzoo.datasets.from_folder(mixed, 16, **options)
 
 
-def test_nothing_is_skipped_silently(mixed, tmp_path):
-    with pytest.raises(ValueError, match="skipped='file that lists them"):
+def test_skipping_requires_a_file_for_the_list(mixed, tmp_path):
+    with pytest.raises(ValueError, match=r"skipped='skipped\.txt'"):
         medzoo.datasets.from_folder(mixed, 16, on_error="skip")
-    for path in mixed.glob("good*"):
+    for path in mixed.glob("valid*"):
         path.unlink()
     with pytest.raises(ImageError, match="25 of 25"):
         medzoo.datasets.from_folder(mixed, 16, on_error="skip", skipped=tmp_path / "s.txt")
 
 
-def test_dicom_trees_give_every_frame_whatever_the_names(tmp_path):
+def test_from_dicom_reads_every_frame_of_a_dicom_tree(tmp_path):
     import shutil
 
     (tmp_path / "a" / "b").mkdir(parents=True)
@@ -162,7 +162,7 @@ def test_dicom_trees_give_every_frame_whatever_the_names(tmp_path):
         medzoo.datasets.from_dicom(tmp_path / "empty", 16)
 
 
-def test_palette_colour_becomes_luminance(tmp_path):
+def test_palette_colors_are_converted_to_luminance(tmp_path):
     from pydicom import dcmread
 
     dataset = dcmread(get_testdata_file("CT_small.dcm"))
@@ -170,9 +170,9 @@ def test_palette_colour_becomes_luminance(tmp_path):
     tables = np.random.default_rng(1).integers(0, 65536, (3, 256)).astype("uint16")
     dataset.PhotometricInterpretation = "PALETTE COLOR"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
-    for colour, table in zip(("Red", "Green", "Blue"), tables, strict=True):
-        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
-        dataset.add_new(f"{colour}PaletteColorLookupTableData", "OW", table.tobytes())
+    for color, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        dataset.add_new(f"{color}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
+        dataset.add_new(f"{color}PaletteColorLookupTableData", "OW", table.tobytes())
     dataset.PixelData = indices.tobytes()
     dataset["PixelData"].VR = "OW"
     dataset.save_as(tmp_path / "palette.dcm")
@@ -180,10 +180,10 @@ def test_palette_colour_becomes_luminance(tmp_path):
     assert medzoo.read_image(tmp_path / "palette.dcm")[..., 0] == pytest.approx(expected, abs=1e-4)
 
 
-# --- facts of a file ------------------------------------------------------------------------------------------------
+# --- file information -------------------------------------------------------------------------------------------------
 
 
-def test_info_shows_technical_tags_and_nothing_about_the_patient(volume, tmp_path):
+def test_info_contains_technical_tags_and_no_patient_information(volume, tmp_path):
     import json
 
     from click.testing import CliRunner
@@ -193,8 +193,8 @@ def test_info_shows_technical_tags_and_nothing_about_the_patient(volume, tmp_pat
 
     path = get_testdata_file("CT_small.dcm")
     result = CliRunner().invoke(main, ["info", str(path)])
-    facts = json.loads(result.output)
-    assert (facts["Modality"], facts["Rows"], facts["TransferSyntax"]) == ("CT", "128", "Explicit VR Little Endian")
+    info = json.loads(result.output)
+    assert (info["Modality"], info["Rows"], info["TransferSyntax"]) == ("CT", "128", "Explicit VR Little Endian")
     dataset = dcmread(path)
     for tag in ("PatientName", "PatientID", "StudyDate", "InstitutionName", "StudyInstanceUID", "AccessionNumber"):
         value = str(dataset.get(tag, ""))
