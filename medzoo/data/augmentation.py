@@ -197,7 +197,9 @@ class AugmentedDataset(EpochDataset):
 
 
 def random_acquisition(image: np.ndarray, rng: np.random.Generator, max_log_gamma: float = 0.25) -> np.ndarray:
-    """Simulate acquisition variation that preserves the label: random gamma, blur or sharpening, and noise.
+    """Apply random gamma, blur or sharpening, and noise.
+
+    This simulates variation between acquisitions, which does not change the label.
 
     Args:
         image: float array of any shape in [0, 1].

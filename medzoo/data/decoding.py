@@ -62,41 +62,41 @@ class Reader:
             if cached is None or self._any_readable([sources[i] for i in cached[2]]):
                 self._save_cache(file, sources)
                 cached = self._load_cache(file)
-            images, good, errors = cached
+            images, indices, errors = cached
             self._report(sources, {sources[i]: reason for i, reason in errors.items()}, skipped)
-            return images, good
+            return images, indices
         shape = (len(sources), *self.size, 1)
         images = np.empty(shape, "uint8") if np.prod(shape) <= MAX_MEMORY else _temporary_memmap(shape)
-        good, errors = self._fill(images, sources)
+        indices, errors = self._fill(images, sources)
         self._report(sources, errors, skipped)
-        return (images[good] if errors else images), good
+        return (images[indices] if errors else images), indices
 
     def _save_cache(self, file, sources):
         """Write the readable images, and a JSON file with their indices and the errors of the others."""
         self.cache.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as part:
             images = np.lib.format.open_memmap(part, "w+", "uint8", (len(sources), *self.size, 1))
-            good, errors = self._fill(images, sources)
+            indices, errors = self._fill(images, sources)
             self._report(sources, errors, {})
             if errors:  # copy the readable images without loading all of them into memory
                 complete = part.rename(part.with_suffix(".complete.npy"))
-                readable = np.lib.format.open_memmap(part, "w+", "uint8", (len(good), *self.size, 1))
-                for i, index in enumerate(good):
+                readable = np.lib.format.open_memmap(part, "w+", "uint8", (len(indices), *self.size, 1))
+                for i, index in enumerate(indices):
                     readable[i] = images[index]
                 complete.unlink()
         reasons = {str(i): errors[source] for i, source in enumerate(sources) if source in errors}
-        write_json(file.with_suffix(".json"), {"good": good.tolist(), "errors": reasons})
+        write_json(file.with_suffix(".json"), {"good": indices.tolist(), "errors": reasons})
 
     def _load_cache(self, file):
         """Return `(images, indices, {index: reason})` from the cache, or `None` if it is missing or invalid."""
         try:
             metadata = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-            images, good = np.load(file, mmap_mode="r"), np.array(metadata["good"], int)
+            images, indices = np.load(file, mmap_mode="r"), np.array(metadata["good"], int)
             errors = {int(i): reason for i, reason in metadata["errors"].items()}
         except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError):
             return None
-        valid = images.shape == (len(good), *self.size, 1) and images.dtype == np.uint8
-        return (images, good, errors) if valid else None
+        valid = images.shape == (len(indices), *self.size, 1) and images.dtype == np.uint8
+        return (images, indices, errors) if valid else None
 
     def _any_readable(self, sources):
         """Return whether any of these previously unreadable sources is readable now."""
@@ -135,7 +135,7 @@ class Reader:
 
 
 def name_of(path: str | Path, frame: int | None) -> str:
-    """Return `path`, or `path#frame` for one frame of a file."""
+    """Return `path`, or `path#frame` if `frame` is not `None`."""
     return str(path) if frame is None else f"{path}#{frame}"
 
 

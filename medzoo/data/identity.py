@@ -181,6 +181,12 @@ def duplicate_notes(found: "DatasetIndex", first: dict, splits: np.ndarray, targ
 
 
 def single_patient(groups: np.ndarray) -> str | None:
-    """Return the patient ID if it is the same for all images, as in some anonymized data, else `None`."""
+    """Return the patient ID if all images have the same one, else `None`.
+
+    Some anonymized datasets use one ID for all patients.
+
+    Args:
+        groups: array `(N,)` of patient IDs.
+    """
     counts = Counter(np.asarray(groups).tolist())
     return next(iter(counts)) if len(counts) == 1 and sum(counts.values()) > 1 else None

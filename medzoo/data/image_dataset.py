@@ -99,7 +99,14 @@ class ImageDataset:
         return self.targets[self._load(split)[1]]
 
     def classes_in(self, split: str = "train") -> int:
-        """Return the number of classes with images in a split; 0 without labels and for multi-label data."""
+        """Return the number of classes with images in a split.
+
+        Args:
+            split: `"train"` (default), `"val"` or `"test"`.
+
+        Returns:
+            int; 0 without labels and for multi-label data.
+        """
         return 0 if self.targets is None or self.multi_label else len(np.unique(self.targets[self.splits == split]))
 
     def patients(self, split: str = "train") -> np.ndarray | None:
@@ -111,7 +118,14 @@ class ImageDataset:
         return {name: values[self._load(split)[1]] for name, values in self.subgroup_columns.items()}
 
     def paths(self, split: str = "train") -> list[str]:
-        """Return the source of each image of a split: `path`, `path#frame`, or `split#index` for an NPZ file."""
+        """Return the source of each image of a split.
+
+        Args:
+            split: `"train"` (default), `"val"` or `"test"`.
+
+        Returns:
+            List of `path` or `path#frame`; for an NPZ file of `split#index`.
+        """
         chosen = (self.sources[i] for i in self._load(split)[1])
         return [name_of(path, frame) for path, frame in chosen]
 
@@ -219,8 +233,8 @@ class ImageDataset:
             if not len(chosen):
                 known = ", ".join(dict.fromkeys(self.splits.tolist()))
                 raise ImageError(f"{self.name}: no images in split {split!r}; found {known}.")
-            images, good = self.read([self.sources[i] for i in chosen], self.skipped)
-            self._loaded[split] = images, chosen[good]
+            images, readable = self.read([self.sources[i] for i in chosen], self.skipped)
+            self._loaded[split] = images, chosen[readable]
         return self._loaded[split]
 
 

@@ -11,10 +11,11 @@ def add_lesion(
     radius: tuple[float, float] = (0.05, 0.12),
     contrast: tuple[float, float] = (0.1, 0.35),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Insert one synthetic lesion, a bright region with a soft irregular boundary, into an image.
+    """Insert one synthetic lesion into an image.
 
-    The position does not depend on the anatomy, and the texture is that of the image below. The lesions are suitable
-    for testing segmentation training, not for estimating performance on real disease.
+    The lesion is a bright region with a soft irregular boundary. Its position does not depend on the anatomy, and its
+    texture is that of the image. Such lesions are suitable for testing segmentation training, not for estimating
+    performance on real disease.
 
     Args:
         image: array `(H, W, 1)` of floats in [0, 1], uint8 or uint16.

@@ -221,5 +221,9 @@ def _label(path, name, entry):
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-    """Convert uint8 images to float32 in [0, 1]."""
+    """Convert uint8 images to float32 in [0, 1].
+
+    Args:
+        images: uint8 array of any shape.
+    """
     return images.astype("float32") / 255.0

@@ -84,7 +84,7 @@ def match_groups(pattern: str, where: str | Path, paths: Sequence[str]) -> list[
 
 
 def warn_shared_patients(datasets: "Sequence[ImageDataset]") -> None:
-    """Log a warning for patients in different splits of several datasets that are used together.
+    """Log a warning for patients that are in different splits of several datasets.
 
     Args:
         datasets: list of `ImageDataset`.

@@ -124,7 +124,9 @@ SHEPP_LOGAN = (
 
 
 def head_phantom(size: int = 256, seed: int | None = None) -> np.ndarray:
-    """Generate a Shepp–Logan head phantom (1974) with the contrast of an MR slice, smooth edges and noise.
+    """Generate a Shepp–Logan head phantom (1974).
+
+    The phantom has the contrast of an MR slice, smooth edges and noise.
 
     Args:
         size: int. Side in pixels, default 256.

@@ -11,7 +11,9 @@ PARTS = 7  # validation and test split contain one of 7 folds each
 def stratified_group_split(
     labels: np.ndarray | None, groups: np.ndarray | None = None, seed: int = 0, names: Sequence[str] = SPLITS
 ) -> np.ndarray:
-    """Split images by group, stratified by class; every split except the first gets one seventh of the images.
+    """Split images by group, stratified by class.
+
+    Every split except the first gets one seventh of the images.
 
     Args:
         labels: integer array `(N,)`; or 0 and 1 `(N, K)` for multi-label data, where the rarest label of an image

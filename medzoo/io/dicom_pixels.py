@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def stored_span(dataset: "pydicom.Dataset") -> tuple[int, int]:
-    """Return the `(minimum, maximum)` stored value according to BitsStored and PixelRepresentation."""
+    """Return the `(minimum, maximum)` stored value that the tags allow."""
     bits = int(dataset.BitsStored)
     if is_signed(dataset):
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1

@@ -151,7 +151,7 @@ def _warn_incomplete_rescale(path, dataset):
 
 
 def units_of(dataset: "pydicom.Dataset") -> str | None:
-    """Return the units of the values after the rescale, e.g. `"HU"`, or `None` without a rescale."""
+    """Return the units of the rescaled values, e.g. `"HU"`; `None` without rescale."""
     if tables := dataset.get("ModalityLUTSequence"):
         return str(tables[0].get("ModalityLUTType") or "unspecified").strip().upper()
     if dataset.get("RescaleIntercept") is None:

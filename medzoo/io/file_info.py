@@ -52,7 +52,9 @@ PIXEL_TAGS = {  # the subset that is determined by the pixel array and the SOP c
 
 
 def file_info(path: str | Path) -> dict:
-    """Return technical metadata of an image file; of DICOM files only the tags in `SAFE_DICOM_TAGS`.
+    """Return technical metadata of an image file.
+
+    Of DICOM files, only the tags in `SAFE_DICOM_TAGS` are returned.
 
     Args:
         path: path of a PNG, JPEG, TIFF, NPY, DICOM or NIfTI file.

@@ -30,7 +30,11 @@ def split_frame(name: str | Path) -> tuple[Path, int | None]:
 
 
 def title_of(file: str | Path) -> str:
-    """Return the file name without suffix, for output files: `scan-3` for `scan.dcm#3`, `scan` for `scan.nii.gz`."""
+    """Return the file name without suffix, as the name of output files.
+
+    Args:
+        file: path with an optional frame index, e.g. `scan.dcm#3`, which gives `scan-3`.
+    """
     path, frame = split_frame(file)
     stem = path.stem.removesuffix(".nii")
     return stem if frame is None else f"{stem}-{frame}"
@@ -103,11 +107,11 @@ def read_image(
 
 
 def read_stored(path: str | Path) -> np.ndarray:
-    """Read the stored gray values of a file without rescaling, the input of lossless compression.
+    """Read the stored gray values of a file without rescaling.
 
-    Supported are PNG, JPEG and TIFF (grayscale, or three equal channels), NPY, and grayscale DICOM. Windows and rescale
-    are not applied. The EXIF orientation is applied and white-is-zero TIFF is inverted; both are lossless, and a PNG
-    file with the result is displayed like the original.
+    The values are the input of lossless compression. Supported are PNG, JPEG and TIFF (grayscale, or three equal
+    channels), NPY, and grayscale DICOM. Windows and rescale are not applied. The EXIF orientation is applied and
+    white-is-zero TIFF is inverted; both are lossless, and a PNG file with the result is displayed like the original.
 
     Args:
         path: path of the file; `scan.dcm#3` is its frame 3.
@@ -218,7 +222,7 @@ def _scale(path, values, window, nan=None):
 def _finite(path, values, nan):
     """Replace NaN; raise ImageError for infinity, or for NaN without a replacement value."""
     if np.isinf(values).any():
-        raise ImageError(f"{path}: holds infinity; expected finite numbers.")
+        raise ImageError(f"{path}: contains infinity; expected finite numbers.")
     missing = np.isnan(values)
     if not missing.any():
         return values

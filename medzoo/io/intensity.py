@@ -100,7 +100,7 @@ SPARSE = 0.98  # fraction of equal voxels above which only the other voxels defi
 
 
 def display_range(values: np.ndarray) -> tuple[float, float]:
-    """Return the values shown black and white if no window is given: the 0.5th and 99.5th percentile.
+    """Return the default display range: the 0.5th and 99.5th percentile.
 
     If at least 98% of the voxels are equal, as in lesion maps, masks and statistical maps, that value is treated as
     background: the percentiles are computed from the other voxels, and the range is extended to include it.
@@ -194,15 +194,16 @@ def unit_range(images: np.ndarray, name: str) -> np.ndarray:
     if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
         raise ValueError(
             f"{name}: {images.dtype} values from {low:g} to {high:g}; expected uint8, uint16 or floats from 0 to 1. "
-            "Divide 8-bit values by 255, or see medzoo.apply_window."
+            "Divide 8-bit values by 255, or see medzoo.io.apply_window."
         )
     return images if images.dtype.kind == "f" else images.astype("float32")
 
 
 def center_crop_resize(images: np.ndarray, size: int | Sequence[int]) -> np.ndarray:
-    """Crop images centrally to the target aspect ratio, then resize with antialiasing (Lanczos).
+    """Crop images centrally to the target aspect ratio, then resize them.
 
-    The aspect ratio is preserved: the margins of the longer side are cropped.
+    The aspect ratio is preserved: the margins of the longer side are cropped. Resizing uses Lanczos interpolation with
+    antialiasing.
 
     Args:
         images: array `(H, W)`, `(H, W, 1)`, `(N, H, W)` or `(N, H, W, 1)` of floats in [0, 1], uint8 or uint16 (divided
@@ -248,14 +249,14 @@ def _resized(volume, size):
 
     if np.isscalar(size) or len(size) != 3:
         raise ValueError(f"center_crop_resize: size={size} for volumes; expected (depth, height, width).")
-    scale = min(have / want for have, want in zip(volume.shape, size, strict=True))
-    for axis, want in enumerate(size):
+    scale = min(current / target for current, target in zip(volume.shape, size, strict=True))
+    for axis, target in enumerate(size):
         lines = np.moveaxis(volume, axis, 0)
-        rest, margin = lines.shape[1:], (len(lines) - scale * want) / 2
+        rest, margin = lines.shape[1:], (len(lines) - scale * target) / 2
         flat = Image.fromarray(np.ascontiguousarray(lines.reshape(len(lines), -1)))
-        box = (0, margin, flat.width, margin + scale * want)
-        flat = np.asarray(flat.resize((flat.width, want), Image.Resampling.LANCZOS, box=box))
-        volume = np.moveaxis(flat.reshape(want, *rest), 0, axis)
+        box = (0, margin, flat.width, margin + scale * target)
+        flat = np.asarray(flat.resize((flat.width, target), Image.Resampling.LANCZOS, box=box))
+        volume = np.moveaxis(flat.reshape(target, *rest), 0, axis)
     return np.clip(volume, 0.0, 1.0)
 
 

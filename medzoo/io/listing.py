@@ -109,7 +109,14 @@ def list_frames(folder: str | Path) -> list[tuple[Path, int | None]]:
 
 
 def frames_of(path: Path) -> list[int | None]:
-    """Return the frame indices of a multi-frame DICOM file, or `[None]` for all other and for unreadable files."""
+    """Return the frame indices of a file.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        `[0, 1, ...]` for a multi-frame DICOM file, `[None]` for all other and for unreadable files.
+    """
     if not path.is_file() or not holds_dicom(path):
         return [None]
     try:
@@ -200,7 +207,9 @@ def patients_and_studies(folder: str | Path, sources: Sequence[tuple]) -> tuple[
                 patient = next((value for value in values[:2] if not is_unknown(value)), "")
                 known[path] = patient, values[2] or values[3]
     if len({patient for patient, _ in known.values()}) == 1 and len(known) > 1 and not any(identified.values()):
-        known = {path: ("", study) for path, (_, study) in known.items()}  # one name for all files identifies nobody
+        known = {
+            path: ("", study) for path, (_, study) in known.items()
+        }  # one name for all files identifies no patient
     return tuple([known[path][k] for path, _ in sources] for k in (0, 1))
 
 

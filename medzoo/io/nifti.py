@@ -93,7 +93,11 @@ def read_nifti(path: Path, time: int | None = None, nan: float | None = None) ->
 
 
 def millimeters(header: "nibabel.Nifti1Header") -> float:
-    """Return the length unit of a NIfTI header in millimeters; an unknown unit is treated as millimeters."""
+    """Return the length unit of a NIfTI header in millimeters.
+
+    Args:
+        header: NIfTI header; an unknown unit is treated as millimeters.
+    """
     return MILLIMETERS.get(int(header["xyzt_units"]) & 7, 1.0)
 
 

@@ -64,32 +64,32 @@ def read_raster(path: str | Path, frame: int | None = None) -> RasterImage:
     Raises:
         ImageError: If the file is damaged, has several frames and `frame` is `None`, or cannot be decoded correctly.
     """
-    with opened(path, frame) as picture:
-        white_is_zero = picture.format == "TIFF" and _checked_tiff(path, picture)
-        lossy = picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression", "")).lower()
-        raw = _rawmode(picture)
-        deep = picture.mode in ("LA", "RGB", "RGBA") and ";16" in raw
-        if "16" in raw and picture.format == "PNG" and getattr(picture, "n_frames", 1) > 1:
+    with opened(path, frame) as image:
+        white_is_zero = image.format == "TIFF" and _checked_tiff(path, image)
+        lossy = image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression", "")).lower()
+        raw = _rawmode(image)
+        deep = image.mode in ("LA", "RGB", "RGBA") and ";16" in raw
+        if "16" in raw and image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
             raise ImageError(f"{path}: an animated 16-bit PNG; expected 8 bits, or a single image.")
         if not deep:
-            _set_rawmode(picture, _in_native_order(picture, raw))
-        picture.load()
-        values, palette, transparent = (_deep if deep else _shallow)(path, picture, frame, raw)
+            _set_rawmode(image, _in_native_order(image, raw))
+        image.load()
+        values, palette, transparent = (_deep if deep else _shallow)(path, image, frame, raw)
         if white_is_zero and values.dtype == np.uint8:
             values = 255 - values  # Pillow inverts 8-bit values only; undo this
-        values = reorient(values, orientation_of(picture))
-        return RasterImage(values, palette, picture.mode, _scale(raw), transparent, white_is_zero, lossy)
+        values = reorient(values, orientation_of(image))
+        return RasterImage(values, palette, image.mode, _scale(raw), transparent, white_is_zero, lossy)
 
 
 def pages_of(path: str | Path) -> tuple[str, int]:
     """Return `(format, number of frames)` of a PNG, JPEG or TIFF file."""
-    with opened(path, 0) as picture:
-        return picture.format, getattr(picture, "n_frames", 1)
+    with opened(path, 0) as image:
+        return image.format, getattr(image, "n_frames", 1)
 
 
 @contextmanager
 def opened(path: str | Path, frame: int | None = None) -> Iterator["PIL.Image.Image"]:
-    """Open one frame of a file with Pillow without decoding it; errors of Pillow are converted to ImageError.
+    """Open one frame of a file with Pillow without decoding it.
 
     Args:
         path: path of the file.
@@ -105,8 +105,8 @@ def opened(path: str | Path, frame: int | None = None) -> Iterator["PIL.Image.Im
 
     try:
         # Pass a file object: Pillow 12.3 decodes rotated TIFF pages incorrectly when it memory-maps a path.
-        with _truncated_refused(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
-            frames = getattr(picture, "n_frames", 1)
+        with _truncated_refused(), open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+            frames = getattr(image, "n_frames", 1)
             if frames > 1 and frame is None:
                 raise ImageError(
                     f"{path}: contains {frames} frames; select one with frame=0 to {frames - 1}, or as {path}#0."
@@ -114,8 +114,8 @@ def opened(path: str | Path, frame: int | None = None) -> Iterator["PIL.Image.Im
             if not 0 <= (frame or 0) < frames:
                 raise ImageError(f"{path}: frame={frame}; expected 0 to {frames - 1}.")
             if frame:
-                picture.seek(frame)
-            yield picture
+                image.seek(frame)
+            yield image
     except ImageError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, DecompressionBombError ...
@@ -158,10 +158,16 @@ class _truncated_refused:
                 ImageFile.LOAD_TRUNCATED_IMAGES = kind.setting
 
 
-def orientation_of(picture: "PIL.Image.Image") -> int:
-    """Return the EXIF orientation, 1 to 8, of a Pillow image that is not applied yet (Pillow applies it to TIFF)."""
+def orientation_of(image: "PIL.Image.Image") -> int:
+    """Return the EXIF orientation, 1 to 8, of a Pillow image.
+
+    Pillow applies the orientation of TIFF files when it decodes them; it is then 1.
+
+    Args:
+        image: Pillow image.
+    """
     try:
-        value = picture.getexif().get(ORIENTATION, 1)
+        value = image.getexif().get(ORIENTATION, 1)
     except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):  # viewers ignore damaged EXIF data
         return 1
     return value if value in range(1, 9) else 1
@@ -186,9 +192,9 @@ def reorient(values: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(values)
 
 
-def _checked_tiff(path, picture):
+def _checked_tiff(path, image):
     """Return whether 0 is white in a TIFF page; raise ImageError for pages that Pillow decodes incorrectly."""
-    tags = picture.tag_v2
+    tags = image.tag_v2
     photometric, bits = tags.get(PHOTOMETRIC), tags.get(BITS_PER_SAMPLE, (1,))
     colors = photometric not in (0, 1, 3)
     wrong = None
@@ -204,8 +210,8 @@ def _checked_tiff(path, picture):
         wrong = "a palette of 8-bit colors; TIFF stores 16 bits"
     elif tags.get(IMAGE_DEPTH, 1) != 1:
         wrong = f"{tags[IMAGE_DEPTH]} slices in one page"
-    elif (pages := _imagej_pages(tags)) > getattr(picture, "n_frames", 1):
-        wrong = f"{pages} ImageJ images in {picture.n_frames} page"
+    elif (pages := _imagej_pages(tags)) > getattr(image, "n_frames", 1):
+        wrong = f"{pages} ImageJ images in {image.n_frames} page"
     if wrong:
         raise ImageError(f"{path}: TIFF with {wrong}. Convert it to 8-bit or 16-bit grayscale or RGB, or to NPY.")
     return photometric == 0 and len(bits) == 1 and bits[0] >= 8
@@ -220,9 +226,9 @@ def _imagej_pages(tags):
     return int(count) if count.isdigit() else 1
 
 
-def _rawmode(picture):
+def _rawmode(image):
     """Raw mode with which Pillow unpacks the bytes of an image that is not decoded yet."""
-    arguments = picture.tile[0][3] if picture.tile else ""
+    arguments = image.tile[0][3] if image.tile else ""
     return str(arguments if isinstance(arguments, (str, type(None))) else arguments[0])
 
 
@@ -231,20 +237,20 @@ def _scale(raw):
     return {"1": 255, "L;2": 85, "L;4": 17}.get(raw[:1] if raw[:1] == "1" else raw[:3], 1)
 
 
-def _set_rawmode(picture, raw):
+def _set_rawmode(image, raw):
     """Change the raw mode of an image that is not decoded yet."""
-    if raw == _rawmode(picture):
+    if raw == _rawmode(image):
         return
     changed = []
-    for tile in picture.tile:
+    for tile in image.tile:
         arguments = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
         changed.append(tile._make((*tile[:3], arguments)) if hasattr(tile, "_make") else (*tile[:3], arguments))
-    picture.tile = changed
+    image.tile = changed
 
 
-def _in_native_order(picture, raw):
+def _in_native_order(image, raw):
     """Raw mode in native byte order for signed integers and floats from libtiff; Pillow assumes that of the file."""
-    if not picture.tile or picture.tile[0][0] != "libtiff":
+    if not image.tile or image.tile[0][0] != "libtiff":
         return raw
     for big, little in (("F;32BF", "F;32F"), ("I;16BS", "I;16S"), ("I;32BS", "I;32S")):
         if raw in (big, little):
@@ -252,18 +258,18 @@ def _in_native_order(picture, raw):
     return raw
 
 
-def _deep(path, picture, frame, raw):
+def _deep(path, image, frame, raw):
     """Return `(values, None, transparent)` of 16-bit color or gray with alpha; Pillow keeps only the upper 8 bits."""
     if raw == "LA;16B":  # its 4 bytes per pixel are unpacked as RGBA
         parts = _bytes(path, frame, "RGBA").astype("uint16")
         gray, alpha = parts[..., 0] << 8 | parts[..., 1], parts[..., 2] << 8 | parts[..., 3]
         return gray, None, bool(alpha.min() < 65535)
     order = raw[-1] if raw[-1] in "LB" else {"little": "L", "big": "B"}[sys.byteorder]
-    upper = np.asarray(picture).astype("uint16")
+    upper = np.asarray(image).astype("uint16")
     lower = _bytes(path, frame, raw[:-1] + {"L": "B", "B": "L"}[order])
     values = upper << 8 | lower
     transparent = values.shape[-1] == 4 and bool(values[..., 3].min() < 65535)
-    key = picture.info.get("transparency")
+    key = image.info.get("transparency")
     if isinstance(key, tuple):
         transparent = bool((values[..., :3] == key).all(axis=-1).any())
     return values[..., :3], None, transparent
@@ -271,34 +277,34 @@ def _deep(path, picture, frame, raw):
 
 def _bytes(path, frame, raw):
     """Pixels of an image, unpacked with the given raw mode."""
-    with opened(path, frame) as picture:
-        _set_rawmode(picture, raw)
-        picture.load()
-        return np.asarray(picture)
+    with opened(path, frame) as image:
+        _set_rawmode(image, raw)
+        image.load()
+        return np.asarray(image)
 
 
-def _shallow(path, picture, frame, raw):
+def _shallow(path, image, frame, raw):
     """Return `(values, palette, transparent)` of all other images."""
-    mode, key = picture.mode, picture.info.get("transparency")
-    transparent = mode in ALPHA and np.asarray(picture.getchannel("A")).min() < 255
+    mode, key = image.mode, image.info.get("transparency")
+    transparent = mode in ALPHA and np.asarray(image.getchannel("A")).min() < 255
     if mode == "P":
         palette = np.zeros((256, 3), "uint8")
-        colors = np.array(picture.getpalette("RGB"), "uint8").reshape(-1, 3)
+        colors = np.array(image.getpalette("RGB"), "uint8").reshape(-1, 3)
         palette[: len(colors)] = colors
-        transparent = key is not None and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255
-        return np.asarray(picture), palette, bool(transparent)
+        transparent = key is not None and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+        return np.asarray(image), palette, bool(transparent)
     if mode in ("1", "L"):
-        values = np.asarray(picture.convert("L"))
+        values = np.asarray(image.convert("L"))
     elif mode == "LA":
-        values = np.asarray(picture.getchannel("L"))
+        values = np.asarray(image.getchannel("L"))
     elif mode in ("I", "F") or mode.startswith("I;16"):
-        values = np.asarray(picture)
+        values = np.asarray(image)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    elif mode in ("RGB", "RGBA", "PA") or (mode == "CMYK" and (picture.format == "TIFF" or "adobe" in picture.info)):
-        values = np.asarray(picture.convert("RGB"))
+    elif mode in ("RGB", "RGBA", "PA") or (mode == "CMYK" and (image.format == "TIFF" or "adobe" in image.info)):
+        values = np.asarray(image.convert("RGB"))
     else:  # LAB; CMYK without a marker for inversion
         raise ImageError(f"{path}: unsupported color mode {mode}; expected grayscale or RGB. Convert it first.")
-    values = _with_stored_type(path, picture, values)
+    values = _with_stored_type(path, image, values)
     if key is not None and values.ndim == 2:
         transparent = bool((values == key * _scale(raw)).any())  # the key is a stored value
     elif key is not None and mode == "RGB":
@@ -306,13 +312,13 @@ def _shallow(path, picture, frame, raw):
     return values, None, bool(transparent)
 
 
-def _with_stored_type(path, picture, values):
+def _with_stored_type(path, image, values):
     """Gray values in the data type of the file; Pillow does not support int8 and uint32."""
-    if picture.format != "TIFF" or values.ndim != 2:
-        return values.astype("uint16") if picture.mode == "I" else values
-    bits, kind = (picture.tag_v2.get(tag, (1,))[0] for tag in (BITS_PER_SAMPLE, SAMPLE_FORMAT))
+    if image.format != "TIFF" or values.ndim != 2:
+        return values.astype("uint16") if image.mode == "I" else values
+    bits, kind = (image.tag_v2.get(tag, (1,))[0] for tag in (BITS_PER_SAMPLE, SAMPLE_FORMAT))
     if kind == 2 and bits == 8:
         return values.view("int8")
-    if picture.mode == "I":
+    if image.mode == "I":
         return values.astype("int16") if bits == 16 else values.view("int32" if kind == 2 else "uint32")
     return values

@@ -183,7 +183,7 @@ class Volume:
         return (values >= minimum) & (values <= maximum)
 
     def save(self, images: np.ndarray, path: str | Path, axis: str = "axial", overwrite: bool = False) -> None:
-        """Write slices, such as a model's output, as a NIfTI file on the grid of the original file.
+        """Write slices, such as a model output, as NIfTI on the grid of the original file.
 
         Args:
             images: array `(N, H, W, 1)` or `(N, H, W)` of the slices returned by `to_images(axis)` at their original
@@ -219,6 +219,7 @@ class Volume:
         write_atomically(path, gzip.compress(data, 6) if path.suffix.lower() == ".gz" else data)
 
     def _check(self, axis):
+        """Check the axis and the orientation."""
         if axis not in AXES:
             raise ValueError(f"axis={axis!r}; expected one of {', '.join(AXES)}.")
         if self.orientation != "RAS":
@@ -241,7 +242,7 @@ def _storable(path, values):
 
 
 def center_crop_or_pad(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Crop the leading axes of an array centrally, or pad them with zeros, to the given lengths.
+    """Crop or zero-pad the leading axes of an array centrally.
 
     Args:
         values: array with at least `len(size)` axes.
@@ -250,12 +251,12 @@ def center_crop_or_pad(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
     Returns:
         Array whose first axes have the lengths `size`.
     """
-    for axis, want in enumerate(size):
-        have = values.shape[axis]
-        start = max(0, (have - want) // 2)
-        values = np.take(values, range(start, start + min(have, want)), axis=axis)
-        before = (want - values.shape[axis]) // 2
-        margin = [(before, want - values.shape[axis] - before) if i == axis else (0, 0) for i in range(values.ndim)]
+    for axis, target in enumerate(size):
+        current = values.shape[axis]
+        start = max(0, (current - target) // 2)
+        values = np.take(values, range(start, start + min(current, target)), axis=axis)
+        before = (target - values.shape[axis]) // 2
+        margin = [(before, target - values.shape[axis] - before) if i == axis else (0, 0) for i in range(values.ndim)]
         values = np.pad(values, margin)
     return values
 
@@ -270,14 +271,14 @@ def paste_center(values: np.ndarray, part: np.ndarray) -> np.ndarray:
     Returns:
         Array of the shape of `values`.
     """
-    target, source = [], []
-    for have, want in zip(values.shape, part.shape, strict=True):
-        size, before = min(have, want), max(0, (want - have) // 2)
-        start = max(0, (have - want) // 2)
-        target.append(slice(start, start + size))
+    inside, source = [], []
+    for full, cropped in zip(values.shape, part.shape, strict=True):
+        size, before = min(full, cropped), max(0, (cropped - full) // 2)
+        start = max(0, (full - cropped) // 2)
+        inside.append(slice(start, start + size))
         source.append(slice(before, before + size))
     result = values.copy()
-    result[tuple(target)] = part[tuple(source)]
+    result[tuple(inside)] = part[tuple(source)]
     return result
 
 

@@ -22,7 +22,7 @@ SYSTEM_FILES = {  # folders and files created by operating systems and network s
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is skipped: its name begins with a dot or is that of a system file."""
+    """Return whether a file or folder name is hidden or that of a system file."""
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
@@ -68,7 +68,11 @@ def files_below(folder: str | Path) -> list[Path]:
 
 
 def file_id(path: str | Path) -> tuple | str:
-    """Return an identifier that is equal for all paths of one file or folder, including links, `.` and `..`."""
+    """Return an identifier that is equal for all paths of one file or folder.
+
+    Args:
+        path: path; links, `.` and `..` are resolved.
+    """
     try:
         status = os.stat(path)
     except OSError:

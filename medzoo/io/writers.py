@@ -32,7 +32,9 @@ def write_png(path: str | Path, values: np.ndarray) -> None:
 
 
 def write_labels(path: str | Path, mask: np.ndarray) -> Path:
-    """Write a segmentation mask as PNG or multi-page TIFF, as read by `medzoo.data.masks.read_mask`.
+    """Write a segmentation mask as PNG or multi-page TIFF.
+
+    `medzoo.data.masks.read_mask` reads the file.
 
     Args:
         path: path without suffix; its folder is created if it does not exist.
