@@ -7,7 +7,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import write_archive
+from conftest import write_npz
 from PIL import Image
 
 from medzoo.cli import main
@@ -197,7 +197,7 @@ def test_no_output_contains_patient_data(tmp_path, caplog):
 
 @pytest.fixture
 def npz_file(tmp_path):
-    return write_archive(tmp_path / "images.npz", counts=(320, 16, 16))
+    return write_npz(tmp_path / "images.npz", counts=(320, 16, 16))
 
 
 @pytest.mark.slow

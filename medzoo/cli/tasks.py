@@ -112,12 +112,12 @@ def classify(
 
 def format_report(result: dict) -> Iterator[str]:
     """Yield the lines that summarize the report of `train_classifier`."""
-    from medzoo.metrics.bootstrap import format_ci, over
+    from medzoo.metrics.bootstrap import describe_ci, format_ci
 
     for label, value in result.get("auc_of", {}).items():
         yield f"  {label}: AUC {format_ci(value, 3)}"
     accuracy = f", accuracy {format_ci(result['accuracy'], 3)}" if "accuracy" in result else " (macro average)"
-    yield f"AUC {format_ci(result['auc'], 3)}{accuracy} ({over(result['auc'], result['images']['test'])})"
+    yield f"AUC {format_ci(result['auc'], 3)}{accuracy} ({describe_ci(result['auc'], result['images']['test'])})"
     for column, parts in result["subgroups"].items():
         for value, metrics in parts.items():
             auc = f"AUC {format_ci(metrics['auc'], 3)}" if metrics.get("auc") else "no AUC"
@@ -216,7 +216,7 @@ def segment(
         medzoo segment lungs/segmenter.keras more-images/ -o more-lungs/
         medzoo segment vqvae-hippocampus images/ labels/ new/ --size 32x48x32 -o hippocampus/
     """
-    from medzoo.metrics.bootstrap import format_ci, over
+    from medzoo.metrics.bootstrap import describe_ci, format_ci
     from medzoo.tasks.segment import Segmenter, segment_file, train_segmenter
     from medzoo.utils.progress import track
     from medzoo.zoo.presets import load
@@ -236,7 +236,9 @@ def segment(
         segmenter, result = train_segmenter(model, images, masks, out, command=command_line(), **options)
         count = result["images"]["test"]
         for label, value in result["dice"].items():
-            click.echo(f"label {label}: Dice {format_ci(value, 3)} on {count} held-out images ({over(value, count)})")
+            click.echo(
+                f"label {label}: Dice {format_ci(value, 3)} on {count} held-out images ({describe_ci(value, count)})"
+            )
     for title in track(files, "segmenting"):
         segment_file(segmenter, files[title], out, size, title)
     click.echo(f"wrote {out}")
