@@ -2,7 +2,7 @@ import os
 import socket
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# A process a core: threads of their own would only wait for each other.
+# One process per core: threads of several processes would only wait for each other.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,9 +17,9 @@ from medzoo.data.phantom import chest_phantom
 from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder, MaskedAutoencoder
 
 SMALL = {"filters": (8, 16), "blocks_per_stage": 1, "seed": 0}
-EFFICIENTNET = {**SMALL, "backbone": "efficientnet-lite0", "bottleneck": "spatial", "latent_dim": 3, "patch": 16}
+EFFICIENTNET = {**SMALL, "backbone": "efficientnet-lite0", "bottleneck": "spatial", "latent_dim": 3, "patch_size": 16}
 
-# Every family with every bottleneck it takes.
+# Every family with every bottleneck that it supports.
 FAMILIES = {
     "ae-vector": lambda: ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL),
     "ae-spatial": lambda: ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL),
@@ -50,7 +50,7 @@ def pytest_configure():
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-# Tests of what happens in compiled graphs. All others run their few small steps at once: compiling takes longer.
+# Tests of compiled graphs. All others run their few small steps eagerly: compilation takes longer.
 COMPILED = ("test_compiled", "test_distribution", "test_export", "test_training", "test_sampling")
 
 
@@ -71,49 +71,49 @@ def _same_seed():
     keras.utils.set_random_seed(0)
 
 
-SHOWN = ("ae-vector", "vae-spatial", "vqvae-ema", "codec")  # one of each kind; the others with -m slow
+DEFAULT = ("ae-vector", "vae-spatial", "vqvae-ema", "codec")  # one of each kind; the others with -m slow
 
 
-def each(shown=SHOWN):
-    """Names of the families, as parameters of a test; those not shown are slow."""
-    return [pytest.param(name, marks=[] if name in shown else pytest.mark.slow) for name in FAMILIES]
+def each(default=DEFAULT):
+    """Return the names of the families as parameters of a test; those not in `default` are slow."""
+    return [pytest.param(name, marks=[] if name in default else pytest.mark.slow) for name in FAMILIES]
 
 
 @pytest.fixture(params=each())
 def make(request):
-    """A function that builds a small model, once for every family and bottleneck."""
+    """Return a function that builds a small model, once per family and bottleneck."""
     return FAMILIES[request.param]
 
 
 @pytest.fixture(scope="session")
 def images():
-    """32 drawn chest films of 32x32 pixels, all different."""
+    """Return 32 different synthetic chest phantoms of 32×32 pixels."""
     return np.stack([chest_phantom(32, seed) for seed in range(32)])
 
 
 @pytest.fixture(scope="session")
 def preset(images, tmp_path_factory):
-    """Folder of a small VQ-VAE that takes any size: what a preset is used for, in seconds."""
+    """Return the preset folder of a small VQ-VAE with an open image size."""
     model = VQVAE((None, None, 1), latent_dim=4, codebook_size=16, **SMALL)
     model.initialize_from_pca(images)
     return medzoo.save_preset(model, tmp_path_factory.mktemp("zoo") / "small")
 
 
-def write_archive(path, size=64, counts=(160, 8, 40)):
-    """An npz archive of drawn films in the MedMNIST convention: classes `chest_xray` and, darker, `dark`."""
+def write_npz(path, size=64, counts=(160, 8, 40)):
+    """Write an NPZ file of synthetic chest phantoms in the MedMNIST layout; images of class `dark` are darker."""
     arrays = {"class_names": np.array(["dark", "chest_xray"])}
     for split, n in zip(("train", "val", "test"), counts, strict=True):
-        films = np.stack([chest_phantom(size, seed) for seed in range(n)])[..., 0]
+        images = np.stack([chest_phantom(size, seed) for seed in range(n)])[..., 0]
         labels = np.arange(n) % 2
-        films[labels == 0] *= 0.5
-        arrays[f"{split}_images"] = np.round(films * 255).astype("uint8")
+        images[labels == 0] *= 0.5
+        arrays[f"{split}_images"] = np.round(images * 255).astype("uint8")
         arrays[f"{split}_labels"] = labels[:, None].astype("uint8")
     np.savez(path, **arrays)
     return path
 
 
 def free_port():
-    """A port on loopback that nothing listens on."""
+    """Return an unused port of the loopback interface."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -1,12 +1,14 @@
-"""Two virtual devices train as one with keras.distribution.DataParallel; run by test_distribution.py under JAX.
+"""Test that two virtual devices train like one with `keras.distribution.DataParallel`.
 
-KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=2 python tests/data_parallel.py FAMILY ...
+Run by test_distribution.py under JAX:
+
+    KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=2 python tests/data_parallel.py FAMILY ...
 """
 
 import json
 import sys
 
-sys.modules["tensorflow"] = None  # as on a machine that has one framework only
+sys.modules["tensorflow"] = None  # as on a machine with one framework only
 
 import jax  # noqa: E402
 import keras  # noqa: E402
@@ -21,25 +23,25 @@ assert jax.device_count() == 2
 
 
 def trained(build, images, strategy):
-    with distribution_scope(strategy) as place:
+    with distribution_scope(strategy) as context:
         keras.utils.set_random_seed(0)
         model = build()
         model.compile(keras.optimizers.SGD(1e-5), metrics=[medzoo.metrics.image.SSIM()])
         options = {"epochs": 2, "batch_size": 8, "shuffle": False, "verbose": 0}
         history = model.fit(images, validation_data=(images[::-1].copy(),), **options).history
-        spread = len(model.weights[0].value.sharding.device_set)
-        return [np.asarray(w) for w in model.weights], history, spread, place.replicas
+        devices = len(model.weights[0].value.sharding.device_set)
+        return [np.asarray(w) for w in model.weights], history, devices, context.replicas
 
 
 def main(names):
     images = np.stack([chest_phantom(32, seed) for seed in range(32)])
     for name in names:
-        one, history_one, *alone = trained(FAMILIES[name], images, "default")
+        one, history_one, *single = trained(FAMILIES[name], images, "default")
         two, history_two, *both = trained(FAMILIES[name], images, "auto")
-        assert (alone, both) == ([1, 1], [2, 2]), (alone, both)
-        apart = max(np.abs(a - b).max() for a, b in zip(one, two, strict=True))
-        print(json.dumps({"family": name, "apart": float(apart)}))
-        assert apart < 1e-5, (name, apart)
+        assert (single, both) == ([1, 1], [2, 2]), (single, both)
+        difference = max(np.abs(a - b).max() for a, b in zip(one, two, strict=True))
+        print(json.dumps({"family": name, "difference": float(difference)}))
+        assert difference < 1e-5, (name, difference)
         for key, values in history_one.items():
             assert np.allclose(values, history_two[key], rtol=1e-3), (key, values, history_two[key])
 

@@ -1,14 +1,14 @@
-"""Run by test_package.py under KERAS_BACKEND=jax or torch, in a process where TensorFlow cannot be imported.
+"""Train and run models without TensorFlow; run by test_package.py under KERAS_BACKEND=jax or torch.
 
     python tests/other_backend.py FOLDER PRESET ...
 
-One family is trained for each preset that is named, and the presets' reconstructions are written.
+One family is trained per named preset, and the reconstructions of the presets are written.
 """
 
 import sys
 from pathlib import Path
 
-sys.modules["tensorflow"] = None  # as on a machine that has one framework only
+sys.modules["tensorflow"] = None  # as on a machine with one framework only
 folder, names = Path(sys.argv[1]), sys.argv[2:]
 
 import keras  # noqa: E402
@@ -35,7 +35,7 @@ for model in models[: len(names)]:
     if isinstance(model, medzoo.VAE):
         total = np.array(history["val_reconstruction_loss"]) + history["val_kl"]
         assert (np.array(history["val_loss"]) >= total - 1e-2 * np.abs(total)).all()
-        assert abs(float(model.variance) - 0.05) > 1e-4  # follows the error here too
+        assert abs(float(model.variance) - 0.05) > 1e-4  # updated on this backend too
     if isinstance(model, medzoo.VQVAE):
         assert float(keras.ops.convert_to_numpy(model.quantizer.started)) == 1.0
         assert history["usage"][-1] > 0.3, history

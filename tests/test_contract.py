@@ -1,4 +1,4 @@
-"""The contract of design: what every family and every preset of the zoo does."""
+"""Contract tests: properties of every model family and every preset."""
 
 import functools
 
@@ -14,11 +14,11 @@ EVERY = {**FAMILIES, **VOLUMES}
 
 @functools.cache
 def shared(name):
-    """One copy for all tests that only look at it."""
+    """Return one model for all tests that do not change it."""
     return EVERY[name]() if name in EVERY else medzoo.load(name)
 
 
-# Presets are families with weights: of each kind one is tried by default, all of them with -m slow.
+# By default one preset per kind is tested, all of them with -m slow.
 KINDS = ("ae-chestxray-64", "vae-chestxray", "vqvae-chestxray", "codec-chestxray")
 PRESETS = [pytest.param(n, marks=[] if n in KINDS else pytest.mark.slow) for n in medzoo.list_models()]
 
@@ -30,7 +30,7 @@ def model(request):
 
 @pytest.fixture(params=[*EVERY, *(pytest.param(n, marks=pytest.mark.slow) for n in medzoo.list_models())])
 def fresh(request):
-    """A copy that may be trained."""
+    """Return a model that a test may train."""
     return EVERY[request.param]() if request.param in EVERY else medzoo.load(request.param)
 
 
@@ -39,13 +39,13 @@ def batch(request):
     from medzoo.data.phantom import chest_phantom
 
     model = request.getfixturevalue("model" if "model" in request.fixturenames else "fresh")
-    # Open sizes are tried with one that is not square.
+    # Models with an open image size are tested with a size that is not square.
     sides = zip(model.image_shape[:-1], (2, 3, 2), model.downsampling_factors, strict=False)
     size = tuple(own or n * factor for own, n, factor in sides)
-    films = np.stack([chest_phantom(64, seed) for seed in range(5)])
+    images = np.stack([chest_phantom(64, seed) for seed in range(5)])
     if len(size) == 3:
-        films = np.stack([films * f for f in np.linspace(0.5, 1, 32, dtype="float32")], axis=1)
-    return medzoo.center_crop_resize(films, size)
+        images = np.stack([images * f for f in np.linspace(0.5, 1, 32, dtype="float32")], axis=1)
+    return medzoo.center_crop_resize(images, size)
 
 
 def test_reconstruction_has_the_shape_and_range_of_the_input(model, batch):
@@ -56,7 +56,7 @@ def test_reconstruction_has_the_shape_and_range_of_the_input(model, batch):
         assert result.max() <= 1
 
 
-def test_decode_of_encode_is_the_model(model, batch):
+def test_decode_of_encode_equals_the_model(model, batch):
     assert model.decode(model.encode(batch)) == pytest.approx(keras.ops.convert_to_numpy(model(batch)), abs=1e-5)
 
 
@@ -64,7 +64,7 @@ def test_inference_is_deterministic(model, batch):
     assert np.array_equal(model.encode(batch), model.encode(batch))
 
 
-def test_latents_have_the_announced_shape(model, batch):
+def test_latents_have_the_shape_of_latent_shape(model, batch):
     assert model.encode(batch).shape == (5, *model.latent_shape(batch.shape[1:]))
 
 
@@ -116,7 +116,7 @@ def test_saved_float32_preset_is_exact(model, batch, tmp_path):
     assert np.array_equal(copy.reconstruct(batch), model.reconstruct(batch))
 
 
-def test_wrong_images_are_refused_everywhere(model, batch):
+def test_invalid_images_are_rejected_by_every_method(model, batch):
     if not model.compiled:
         model.compile("adam")
     for function in (model.encode, model.reconstruct, model.predict, model.evaluate, model.fit):
@@ -137,8 +137,8 @@ def test_wrong_images_are_refused_everywhere(model, batch):
         (lambda x: x[:, :-3], "pixels; "),
     ],
 )
-def test_whatever_is_wrong_is_named(images, change, message):
-    for family in ("ae-vector", "vae-spatial"):  # one size, and any
+def test_error_messages_name_the_invalid_property(images, change, message):
+    for family in ("ae-vector", "vae-spatial"):  # fixed and open image size
         model = shared(family)
         if not model.compiled:
             model.compile("adam")
@@ -147,8 +147,8 @@ def test_whatever_is_wrong_is_named(images, change, message):
                 function(change(images[:5]))
 
 
-def test_wrong_size_says_how_to_put_it_right(model, batch):
-    with pytest.raises(ValueError, match=r"Resize with medzoo.(read_image\(path, size=|resize\(x, )\("):
+def test_error_for_a_wrong_size_suggests_a_valid_size(model, batch):
+    with pytest.raises(ValueError, match=r"Resize with medzoo.(read_image\(path, size=|center_crop_resize\(x, )\("):
         model.encode(batch[:, : model.downsampling_factors[0] + 1])
 
 
@@ -156,9 +156,9 @@ def test_one_gradient_step_lowers_the_loss(fresh, batch):
     model = fresh
     model.compile(keras.optimizers.SGD(1e-6))
     before = model.evaluate(batch, verbose=0, return_dict=True)
-    model.fit(batch, batch_size=5, verbose=0)  # the first batch starts a codebook
-    started = model.evaluate(batch, verbose=0, return_dict=True)
+    model.fit(batch, batch_size=5, verbose=0)  # the first batch initializes a codebook
+    initialized = model.evaluate(batch, verbose=0, return_dict=True)
     model.fit(batch, batch_size=5, verbose=0)
     after = model.evaluate(batch, verbose=0, return_dict=True)
     assert set(before) >= {"loss", "reconstruction_loss", "psnr"}
-    assert after["loss"] < started["loss"]
+    assert after["loss"] < initialized["loss"]

@@ -1,4 +1,4 @@
-"""Two replicas train as one device on the same global batches."""
+"""Two replicas train like one device on the same global batches."""
 
 import json
 import os
@@ -33,14 +33,14 @@ def trained(name, images, strategy=None):
     return model, history
 
 
-@pytest.mark.parametrize("name", each(shown=("vqvae-ema",)))
+@pytest.mark.parametrize("name", each(default=("vqvae-ema",)))
 def test_two_replicas_train_as_one(name, images, strategy):
     one, history_one = trained(name, images)
     two, history_two = trained(name, images, strategy)
     assert strategy.num_replicas_in_sync == 2
     for a, b in zip(one.weights, two.weights, strict=True):
         assert np.asarray(a) == pytest.approx(np.asarray(b), abs=1e-5), a.path
-    # The step is large enough that one taken twice would be seen.
+    # The step is large enough to detect a step of twice the size.
     keras.utils.set_random_seed(0)
     moved = [np.abs(np.subtract(w, w0)).max() for w, w0 in zip(one.weights, FAMILIES[name]().weights, strict=True)]
     assert max(moved) > 1e-3
@@ -78,8 +78,8 @@ def test_two_workers_train_as_one_by_fit(names, tmp_path):
     ]
     assert [process.wait(timeout=900) for process in processes] == [0, 0, 0]
     one, *two = (np.load(tmp_path / f"{i}.npz") for i in range(3))
-    seen = [key.split("/")[1] for key in one.files]
-    assert {"history", "evaluated", "predicted", "0"} <= set(seen)
+    keys = [key.split("/")[1] for key in one.files]
+    assert {"history", "evaluated", "predicted", "0"} <= set(keys)
     for other in two:
         assert one.files == other.files
         for key in one.files:
@@ -90,16 +90,16 @@ def test_two_workers_train_as_one_by_fit(names, tmp_path):
                 print(f"{key}: {np.abs(other[key] - one[key]).max():.1e}")
 
 
-def test_replicas_draw_different_noise_that_one_device_would_draw(strategy):
+def test_replicas_sample_different_slices_of_the_noise_of_one_device(strategy):
     from medzoo.layers import replicas
 
     with strategy.scope():
         generator = keras.random.SeedGenerator(5)
 
     @tf.function
-    def draw():
+    def sample():
         return strategy.run(lambda: replicas.normal((3, 4), generator))
 
-    shares = [np.asarray(t) for t in strategy.experimental_local_results(draw())]
+    slices = [np.asarray(t) for t in strategy.experimental_local_results(sample())]
     whole = np.asarray(replicas.normal((6, 4), keras.random.SeedGenerator(5)))
-    assert np.array_equal(np.concatenate(shares), whole)
+    assert np.array_equal(np.concatenate(slices), whole)

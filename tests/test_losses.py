@@ -23,9 +23,9 @@ def test_kl_equals_the_closed_form_and_is_summed_over_latents():
 def test_kl_equals_a_monte_carlo_estimate():
     mean, std = np.array([0.5, -1.0, 2.0]), np.array([0.3, 1.0, 1.7])
     z = mean + std * rng.standard_normal((400_000, 3))
-    draws = (stats.norm.logpdf(z, mean, std) - stats.norm.logpdf(z)).sum(axis=1)
+    samples = (stats.norm.logpdf(z, mean, std) - stats.norm.logpdf(z)).sum(axis=1)
     kl = float(losses.gaussian_kl(mean[None].astype("float32"), np.log(std**2)[None].astype("float32"))[0])
-    assert kl == pytest.approx(draws.mean(), abs=5 * draws.std() / np.sqrt(len(draws)))
+    assert kl == pytest.approx(samples.mean(), abs=5 * samples.std() / np.sqrt(len(samples)))
 
 
 def test_gaussian_nll_equals_scipy_summed_over_pixels():

@@ -44,7 +44,7 @@ def test_equal_images_have_ssim_one_and_finite_psnr(pair):
     assert np.isfinite(ops.convert_to_numpy(metrics.psnr(pair[0], pair[0]))).all()
 
 
-def test_ssim_refuses_images_smaller_than_its_window():
+def test_ssim_rejects_images_smaller_than_its_window():
     with pytest.raises(ValueError, match="8x8 pixels; expected 11"):
         metrics.ssim(np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1)))
 
@@ -56,7 +56,7 @@ def test_keras_metrics_average_over_images_not_batches(pair):
         assert float(metric.result()) == pytest.approx(ops.convert_to_numpy(function(*pair)).mean(), rel=1e-5)
 
 
-def test_perplexity_is_the_number_of_equally_used_codes_and_usage_their_share():
+def test_perplexity_is_the_number_of_equally_used_codes_and_usage_their_fraction():
     perplexity, usage = metrics.Perplexity(8), metrics.CodebookUsage(8)
     for batch in ([[0, 1], [2, 3]], [[0, 1], [2, 3]]):  # counted over batches, as over an epoch
         perplexity.update_state(np.array(batch, "int32"))
@@ -65,14 +65,14 @@ def test_perplexity_is_the_number_of_equally_used_codes_and_usage_their_share():
     assert float(usage.result()) == pytest.approx(0.5)
 
 
-def test_metrics_survive_serialisation():
+def test_metrics_can_be_serialized():
     for metric in (metrics.PSNR(), metrics.SSIM(), metrics.Perplexity(8), metrics.CodebookUsage(8)):
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
         assert copy.get_config() == metric.get_config()
 
 
 @pytest.mark.parametrize("name", ["psnr", "ssim"])
-def test_eight_bits_are_measured_as_the_same_picture_in_floats(pair, name):
+def test_metrics_of_uint8_images_equal_those_of_float_images(pair, name):
     function = getattr(metrics, name)
     eight = [np.round(255 * x).astype("uint8") for x in pair]
     floats = [x / np.float32(255) for x in eight]
@@ -97,12 +97,12 @@ def test_eight_bits_are_measured_as_the_same_picture_in_floats(pair, name):
         lambda x, y: (x, y[:1]),
     ],
 )
-def test_pairs_of_unlike_or_unknown_range_are_refused(pair, name, change):
+def test_pairs_with_different_or_unknown_ranges_are_rejected(pair, name, change):
     with pytest.raises(ValueError, match=f"{name}: .*Expected"):
         getattr(metrics, name)(*change(*pair))
 
 
-def test_losses_refuse_integers_whose_differences_wrap_around():
+def test_losses_reject_integers_whose_differences_wrap_around():
     from medzoo import losses
 
     bits = np.array([[3], [5]], "uint8")

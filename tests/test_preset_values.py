@@ -1,6 +1,6 @@
-"""Every preset computes what it computed when its values were stored.
+"""Presets compute the values that were stored when their weights were added.
 
-`python tests/test_preset_values.py` stores them anew; do that only for presets that were trained again.
+`python tests/test_preset_values.py` stores the values again; do so only for presets that were retrained.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ from medzoo.data.phantom import chest_phantom, head_volume
 from medzoo.zoo.manifest import manifest
 
 STORED = Path(__file__).parent / "fixtures" / "preset_values.npz"
-EVERY = 8  # a pixel of so many, along each axis, is stored
+STRIDE = 8  # every 8th pixel along each axis is stored
 
 
 def values_of(name):
-    """Some pixels of a reconstruction and of a sample, and some latents or codes, of one preset."""
+    """Return a subset of the pixels of a reconstruction and a sample, and of the latents, of one preset."""
     model = medzoo.load(name)
     sides = model.image_shape[:-1]
     if len(sides) == 3:
@@ -27,12 +27,12 @@ def values_of(name):
     values = {"reconstruction": model.reconstruct(image[None]), "latents": model.encode(image[None])}
     if hasattr(model, "sample") and model.can_sample:
         values["sample"] = model.sample(1, seed=0, num_steps=4)
-    thin = slice(None, None, EVERY)
-    return {key: array[(slice(None), *(thin,) * (array.ndim - 2))] for key, array in values.items()}
+    subset = slice(None, None, STRIDE)
+    return {key: array[(slice(None), *(subset,) * (array.ndim - 2))] for key, array in values.items()}
 
 
 @pytest.mark.parametrize("name", sorted(manifest()))
-def test_a_preset_computes_what_it_always_did(name):
+def test_preset_values_equal_the_stored_values(name):
     stored = np.load(STORED)
     for key, array in values_of(name).items():
         expected = stored[f"{name}/{key}"]
@@ -43,5 +43,5 @@ def test_a_preset_computes_what_it_always_did(name):
 
 
 if __name__ == "__main__":
-    found = {f"{name}/{key}": array for name in manifest() for key, array in values_of(name).items()}
-    np.savez_compressed(STORED, **found)
+    computed = {f"{name}/{key}": array for name in manifest() for key, array in values_of(name).items()}
+    np.savez_compressed(STORED, **computed)

@@ -1,4 +1,4 @@
-"""What Keras promises of every model holds, and a foreseeable mistake is named in one line."""
+"""Models behave as Keras models, and error messages name invalid arguments."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ QUICK = ("ae-vector", "vae-vector", "vae-spatial", "vqvae-ema", "mae", "codec", 
 
 
 def built(name):
-    """A small model and random images that it takes."""
+    """Return a small model and random images of a valid size."""
     model = EVERY[name]()
     sides = [
         own or n * f for own, n, f in zip(model.image_shape[:-1], (2, 3, 2), model.downsampling_factors, strict=False)
@@ -43,7 +43,7 @@ def codec(**options):
 
 
 def values(model):
-    """All weights, without the states of random generators."""
+    """Return copies of all weights."""
     return [ops.convert_to_numpy(w).copy() for w in model.weights]
 
 
@@ -64,9 +64,9 @@ def test_loss_terms_of_a_frozen_model_change_none_of_its_weights(name):
     assert same(before, values(model))
 
 
-@pytest.mark.parametrize("learning", ["ema", "loss"])
-def test_a_frozen_codebook_inside_another_model_stays_as_it_is(learning, images):
-    model = vqvae(image_shape=(32, 32, 1), learning=learning)
+@pytest.mark.parametrize("codebook_update", ["ema", "gradient"])
+def test_a_frozen_codebook_inside_another_model_does_not_change(codebook_update, images):
+    model = vqvae(image_shape=(32, 32, 1), codebook_update=codebook_update)
     outer = keras.Sequential([model, keras.layers.Flatten(), keras.layers.Dense(1)])
     model.trainable = False
     before = values(model)
@@ -75,7 +75,7 @@ def test_a_frozen_codebook_inside_another_model_stays_as_it_is(learning, images)
     assert same(before, values(model))
 
 
-def test_a_frozen_quantizer_lets_the_encoder_learn(images):
+def test_the_encoder_is_trained_with_a_frozen_quantizer(images):
     model = vqvae()
     model.quantizer.trainable = False
     codebook, head = values(model.quantizer), values(model.encoder)
@@ -85,7 +85,7 @@ def test_a_frozen_quantizer_lets_the_encoder_learn(images):
     assert not same(head, values(model.encoder))
 
 
-def test_the_learned_variance_is_frozen_with_the_decoder(images):
+def test_the_decoder_variance_is_frozen_with_the_decoder(images):
     model = vae()
     model.decoder.trainable = False
     before = float(model.variance)
@@ -98,7 +98,7 @@ def test_the_learned_variance_is_frozen_with_the_decoder(images):
     assert float(model.variance) != before
 
 
-def test_thawing_a_model_leaves_its_prior_frozen():
+def test_unfreezing_a_model_leaves_its_prior_frozen():
     model = vae()
     model.set_prior(medzoo.models.flow_prior.FlowPrior((6,), filters=(8,)))
     model.trainable = False
@@ -107,7 +107,7 @@ def test_thawing_a_model_leaves_its_prior_frozen():
     assert model.trainable_weights
 
 
-def test_a_model_of_which_all_is_frozen_is_not_fitted(images):
+def test_fit_rejects_a_model_without_trainable_weights(images):
     model = ae()
     model.trainable = False
     model.compile("adam")
@@ -115,7 +115,7 @@ def test_a_model_of_which_all_is_frozen_is_not_fitted(images):
         model.fit(images[:4], verbose=0)
 
 
-def test_what_is_frozen_after_compile_is_frozen_in_the_next_fit(images):
+def test_layers_frozen_after_compile_are_frozen_in_the_next_fit(images):
     model = ae()
     model.compile("adam")
     model.fit(images[:4], verbose=0)
@@ -129,7 +129,7 @@ def test_what_is_frozen_after_compile_is_frozen_in_the_next_fit(images):
 
 
 @pytest.mark.parametrize("name", [n for n in QUICK if n != "codec"])
-def test_a_quantized_model_is_close_and_answers_everywhere_alike(name, tmp_path):
+def test_a_quantized_model_is_close_and_all_methods_agree(name, tmp_path):
     model, x = built(name)
     exact = model.reconstruct(x)
     model.quantize("int8")
@@ -143,14 +143,14 @@ def test_a_quantized_model_is_close_and_answers_everywhere_alike(name, tmp_path)
         medzoo.save_preset(model, tmp_path / "preset")
 
 
-def test_a_codec_points_to_its_export_instead_of_changing_its_weights():
+def test_quantize_of_a_codec_raises_and_refers_to_export():
     with pytest.raises(ValueError, match=r"medzoo.export\(model, .* quantize='int8'"):
         codec().quantize("int8")
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a SavedModel is TensorFlow's")
 @pytest.mark.parametrize("name", ["ae-vector", *(pytest.param(n, marks=pytest.mark.slow) for n in QUICK[1:])])
-def test_export_of_keras_gives_what_the_model_gives(name, tmp_path):
+def test_keras_export_equals_the_model(name, tmp_path):
     import tensorflow as tf
 
     model, x = built(name)
@@ -161,7 +161,7 @@ def test_export_of_keras_gives_what_the_model_gives(name, tmp_path):
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("make", [ae, vae, vqvae, mae, codec])
-def test_dtype_is_that_of_the_layers_and_weights_and_images_stay_float32(make, policy):
+def test_dtype_applies_to_layers_while_weights_and_images_are_float32(make, policy):
     model = make(dtype=policy)
     wanted = policy.removeprefix("mixed_")
     assert {stage.compute_dtype for stage in (*model.encoder.stages, *model.decoder.stages)} == {wanted}
@@ -171,12 +171,12 @@ def test_dtype_is_that_of_the_layers_and_weights_and_images_stay_float32(make, p
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
-def test_another_dtype_is_refused(dtype):
+def test_unsupported_dtypes_are_rejected(dtype):
     with pytest.raises(ValueError, match=f"dtype='{dtype}'; expected one of float32, mixed_bfloat16, mixed_float16"):
         vae(dtype=dtype)
 
 
-def test_a_floatx_of_double_precision_computes_in_float32_and_says_so(images, caplog):
+def test_a_floatx_of_double_precision_is_replaced_by_float32_with_a_warning(images, caplog):
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
@@ -191,16 +191,16 @@ def test_a_floatx_of_double_precision_computes_in_float32_and_says_so(images, ca
 
 
 @pytest.mark.parametrize("name", ["ae-vector", "ae-efficientnet", "vae-spatial", "codec", "vqvae-volume"])
-def test_channels_stay_last_whatever_keras_is_set_to(name):
+def test_channels_are_last_for_any_image_data_format(name):
     model, x = built(name)
     keras.config.set_image_data_format("channels_first")
     try:
         other, _ = built(name)
         other.set_weights(model.get_weights())
-        there = other.reconstruct(x)
+        channels_first = other.reconstruct(x)
     finally:
         keras.config.set_image_data_format("channels_last")
-    assert there == pytest.approx(model.reconstruct(x), abs=1e-6)
+    assert channels_first == pytest.approx(model.reconstruct(x), abs=1e-6)
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
@@ -209,21 +209,21 @@ WRONG = [(ae, {"latent_dim": n}, "latent_dim") for n in (0, -1, 2.5, "6", None, 
     (ae, {"filters": ()}, "filters"),
     (ae, {"filters": (0,)}, "filters"),
     (ae, {"filters": 8}, "filters"),
-    (ae, {"blocks_per_stage": -1}, "blocks"),
-    (ae, {"patch": 0}, "patch"),
-    (ae, {"patch": "4"}, "patch"),
-    (ae, {"patch": (4, 4, 4)}, "patch"),
+    (ae, {"blocks_per_stage": -1}, "blocks_per_stage"),
+    (ae, {"patch_size": 0}, "patch_size"),
+    (ae, {"patch_size": "4"}, "patch_size"),
+    (ae, {"patch_size": (4, 4, 4)}, "patch_size"),
     (ae, {"seed": "a"}, "seed"),
     (ae, {"seed": -1}, "seed"),
     (ae, {"bottleneck": "grid"}, "bottleneck"),
     (ae, {"bottleneck": ["vector"]}, "bottleneck"),
     (ae, {"backbone": None}, "backbone"),
-    (ae, {"active": 7}, "active"),
+    (ae, {"top_k": 7}, "top_k"),
     (ae, {"noise_std": (0.2, 0.1)}, "noise_std"),
     (ae, {"noise_std": -0.1}, "noise_std"),
     (ae, {"poisson_noise": (0.1, 0.2, 0.3)}, "poisson_noise"),
-    (ae, {"sparsity": np.nan}, "sparsity"),
-    (ae, {"reconstruction": "mes"}, "reconstruction"),
+    (ae, {"sparsity_weight": np.nan}, "sparsity_weight"),
+    (ae, {"reconstruction_loss": "mes"}, "reconstruction_loss"),
     (vae, {"beta": -1}, "beta"),
     (vae, {"beta": np.nan}, "beta"),
     (vae, {"beta_warmup_steps": 0.5}, "beta_warmup_steps"),
@@ -235,7 +235,7 @@ WRONG = [(ae, {"latent_dim": n}, "latent_dim") for n in (0, -1, 2.5, "6", None, 
     (vqvae, {"codebook_size": 1}, "codebook_size"),
     (vqvae, {"commitment_cost": -0.25}, "commitment_cost"),
     (vqvae, {"decay": 1.0}, "decay"),
-    (vqvae, {"learning": "sgd"}, "learning"),
+    (vqvae, {"codebook_update": "sgd"}, "codebook_update"),
     (vqvae, {"restart_threshold": -1}, "restart_threshold"),
     (mae, {"mask_ratio": 1.0}, "mask_ratio"),
     (mae, {"mask_ratio": (0.9, 0.1)}, "mask_ratio"),
@@ -249,18 +249,18 @@ WRONG = [(ae, {"latent_dim": n}, "latent_dim") for n in (0, -1, 2.5, "6", None, 
 
 
 @pytest.mark.parametrize(("make", "options", "name"), WRONG)
-def test_a_wrong_argument_is_named_with_what_is_expected(make, options, name):
+def test_an_invalid_argument_is_named_with_the_expected_values(make, options, name):
     with pytest.raises(ValueError, match=rf"^\w+: .*{name}.*(expected|needs)"):
         make(**options)
 
 
 @pytest.mark.parametrize("shape", [(0, 32, 1), (32, 32), (32, 32, None), (32, 32, 0), "abc", 32, (32, 30, 1)])
-def test_a_wrong_image_shape_is_named(shape):
+def test_an_invalid_image_shape_is_named(shape):
     with pytest.raises(ValueError, match=r"ConvAutoencoder: (image_shape|channels)="):
         medzoo.ConvAutoencoder(shape, **SMALL)
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numpy_scalars_are_converted():
     model = vae(latent_dim=np.int64(6), beta=np.float32(0.5), filters=[np.int32(8), 16])
     assert type(model.latent_dim) is int
     assert type(model.get_config()["beta"]) is float
@@ -288,7 +288,7 @@ def test_numbers_of_numpy_are_numbers():
         ("vqvae-volume", np.zeros((1, 4, 4), "int32")),
     ],
 )
-def test_latents_of_another_model_are_refused(name, latents, kind):
+def test_latents_of_another_model_are_rejected(name, latents, kind):
     with pytest.raises(ValueError, match=r": latents of .*; expected (numbers|integer codes) \(batch, "):
         shared(name).decode(kind(latents))
 
@@ -310,7 +310,7 @@ def test_lists_and_integers_decode_like_arrays():
     assert np.array_equal(decoded[0], decoded[2])
 
 
-def test_lists_of_images_are_taken_and_files_are_pointed_to_preprocess(images):
+def test_lists_of_images_are_accepted_and_errors_for_paths_refer_to_preprocess(images):
     model = shared("ae-vector")
     assert np.array_equal(model.encode(list(images[:2])), model.encode(images[:2]))
     for given in ("scan.dcm", ["scan.dcm"], None):
@@ -321,7 +321,7 @@ def test_lists_of_images_are_taken_and_files_are_pointed_to_preprocess(images):
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5])
-def test_a_wrong_batch_size_is_named(batch_size, images):
+def test_an_invalid_batch_size_is_named(batch_size, images):
     model = ae()
     model.compile("adam")
     for function in (model.reconstruct, model.predict, model.evaluate, model.fit):
@@ -345,7 +345,7 @@ def test_a_wrong_batch_size_is_named(batch_size, images):
         ({"validation_data": (np.zeros((2, 32, 32, 1), "float32"), np.arange(2))}, "y has shape"),
     ],
 )
-def test_a_wrong_option_of_fit_is_named(options, message, images):
+def test_an_invalid_option_of_fit_is_named(options, message, images):
     model = ae()
     model.compile("adam")
     with pytest.raises(ValueError, match=message):
@@ -353,7 +353,7 @@ def test_a_wrong_option_of_fit_is_named(options, message, images):
 
 
 @pytest.mark.parametrize("tile", [(0, None), (-64, None), ("64", None), (64.0, 16), (64, 10.5), (64, -8), (None, 8)])
-def test_a_wrong_tile_is_named(tile, images):
+def test_an_invalid_tile_is_named(tile, images):
     with pytest.raises(ValueError, match=r"(tile|overlap)="):
         shared("ae-spatial").reconstruct(images[:1], tile=tile[0], overlap=tile[1])
 
@@ -366,21 +366,21 @@ def test_a_wrong_tile_is_named(tile, images):
         ("n", 1.5),
         ("temperature", -1),
         ("temperature", np.nan),
-        ("steps", 0),
+        ("num_steps", 0),
         ("label", 1.5),
         ("label", 3),
-        ("guidance", np.nan),
+        ("guidance_scale", np.nan),
         ("seed", "a"),
         ("size", 32),
     ],
 )
 @pytest.mark.parametrize("name", ["vae-vector", "vae-spatial"])
-def test_a_wrong_option_of_sample_is_named(name, argument, value):
+def test_an_invalid_option_of_sample_is_named(name, argument, value):
     with pytest.raises(ValueError, match=f"{argument}="):
         shared(name).sample(**{"n": 1, argument: value})
 
 
-def test_samples_have_the_size_that_is_asked_for():
+def test_samples_have_the_requested_size():
     assert shared("vae-spatial").sample(2, seed=0, size=(16, 32)).shape == (2, 16, 32, 1)
     assert shared("vae-vector").sample(2, seed=0, size=(32, 32)).shape == (2, 32, 32, 1)
     with pytest.raises(ValueError, match="64x64 pixels; this model takes 32x32"):
@@ -392,17 +392,17 @@ def test_samples_have_the_size_that_is_asked_for():
 # --- quality of a codec -----------------------------------------------------------------------------------------------
 
 
-def test_the_quality_of_a_codec_counts_everywhere_and_is_saved(images, tmp_path):
+def test_the_quality_of_a_codec_applies_to_every_method_and_is_saved(images, tmp_path):
     model, x = codec(), images[:2]
-    found = {}
+    reconstructions = {}
     for model.quality in (0, 40):
-        found[model.quality] = wanted = model.reconstruct(x, quality=model.quality)
+        reconstructions[model.quality] = wanted = model.reconstruct(x, quality=model.quality)
         assert model.predict(x, verbose=0) == pytest.approx(wanted, abs=1e-5)
         assert ops.convert_to_numpy(model(x)) == pytest.approx(wanted, abs=1e-5)
         model.quality, asked = 5, model.quality
         assert ops.convert_to_numpy(model(x, quality=asked)) == pytest.approx(wanted, abs=1e-5)
         model.quality = asked
-    assert not np.allclose(found[0], found[40])
+    assert not np.allclose(reconstructions[0], reconstructions[40])
     model.save(tmp_path / "model.keras")
     assert keras.saving.load_model(tmp_path / "model.keras").quality == 40
     assert medzoo.load(medzoo.save_preset(model, tmp_path / "preset")).quality == 40
@@ -426,7 +426,7 @@ def test_the_quality_of_a_codec_counts_everywhere_and_is_saved(images, tmp_path)
         ("vae-spatial", 4, {"filters": (8, 8, 8)}, "multiples of 4"),
     ],
 )
-def test_a_prior_that_cannot_be_fitted_says_why(name, count, options, message):
+def test_errors_of_fit_prior_name_the_reason(name, count, options, message):
     model, x = built(name)
     with pytest.raises(ValueError, match=message):
         model.fit_prior(x[:count], verbose=0, **options)
@@ -436,13 +436,13 @@ def test_a_prior_that_cannot_be_fitted_says_why(name, count, options, message):
     "given",
     [{"size": 32}, {"size": (32,)}, {"size": (30, 32)}, {"sizes": (32, 32)}, {"window": (40, 0)}, [32, 32], "32"],
 )
-def test_preprocessing_that_does_not_fit_the_model_is_refused(given, tmp_path):
+def test_preprocessing_that_does_not_fit_the_model_is_rejected(given, tmp_path):
     with pytest.raises(ValueError, match=r"expected|multiple"):
         medzoo.save_preset(shared("ae-spatial"), tmp_path / "preset", preprocessing=given)
     assert not any(tmp_path.iterdir())
 
 
-def test_the_pca_of_wrong_images_is_refused(images):
+def test_pca_initialization_rejects_invalid_images(images):
     for wrong in (images[0], images[:, :16], images[:3], images * 255):
         with pytest.raises(ValueError, match=r"expected|takes"):
             ae().initialize_from_pca(wrong)

@@ -20,12 +20,12 @@ def built(dim=4, **kwargs):
 
 
 def with_entries(entries, **kwargs):
-    """A quantizer past its start, with the given codebook, each entry in equal use."""
+    """Return an initialized quantizer with the given codebook and equal use of its entries."""
     quantizer = built(entries.shape[1], codebook_size=len(entries), **kwargs)
     quantizer.entries.assign(entries)
     quantizer.started.assign(1.0)
     quantizer.usage.assign(np.ones(len(entries)))
-    if quantizer.learning == "ema":
+    if quantizer.codebook_update == "ema":
         quantizer.sums.assign(entries)
     return quantizer
 
@@ -42,7 +42,7 @@ def test_assignment_equals_brute_force():
     assert codes.dtype == "int32"
 
 
-def test_gradient_passes_straight_through():
+def test_gradient_is_straight_through():
     quantizer, z = with_entries(latents(8, 4)), tf.constant(latents(2, 3, 3, 4))
     weights = latents(2, 3, 3, 4)
     with tf.GradientTape() as tape:
@@ -52,7 +52,7 @@ def test_gradient_passes_straight_through():
     assert tape.gradient(loss, z).numpy() == pytest.approx(weights, rel=1e-6)
 
 
-def test_commitment_loss_is_summed_per_image_and_pulls_only_the_latents():
+def test_commitment_loss_is_summed_per_image_and_has_gradients_of_latents_only():
     entries, z = latents(8, 4), latents(2, 3, 3, 4)
     quantizer = with_entries(entries, commitment_cost=0.5)
     _, codes, loss = quantizer(z)
@@ -67,7 +67,7 @@ def test_commitment_loss_is_summed_per_image_and_pulls_only_the_latents():
     assert tape.gradient(loss, quantizer.offset.value).numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_moving_average_equals_a_hand_rolled_one():
+def test_moving_average_equals_a_reference_implementation():
     entries = latents(6, 3)
     quantizer = with_entries(entries, decay=0.9, restart_threshold=0.0)
     usage, sums, codebook = np.ones(6), entries.astype("float64"), entries.astype("float64")
@@ -83,10 +83,10 @@ def test_moving_average_equals_a_hand_rolled_one():
     assert ops.convert_to_numpy(quantizer.codebook) == pytest.approx(codebook, abs=1e-5)
 
 
-@pytest.mark.parametrize("learning", ["ema", "loss"])
-def test_dead_codes_come_back_as_latents_of_the_batch(learning):
+@pytest.mark.parametrize("codebook_update", ["ema", "gradient"])
+def test_unused_entries_are_reset_to_latents_of_the_batch(codebook_update):
     entries = np.concatenate([latents(4, 2), np.full((4, 2), 1000.0, "float32")])
-    quantizer = with_entries(entries, learning=learning, decay=0.5, restart_threshold=0.1)
+    quantizer = with_entries(entries, codebook_update=codebook_update, decay=0.5, restart_threshold=0.1)
     for _ in range(8):
         z = latents(4, 4, 4, 2)
         quantizer(z, training=True)
@@ -94,40 +94,40 @@ def test_dead_codes_come_back_as_latents_of_the_batch(learning):
     assert len(np.unique(quantizer(latents(8, 8, 8, 2))[1])) >= 7
 
 
-def test_without_restarts_dead_codes_stay():
+def test_without_resets_unused_entries_do_not_change():
     entries = np.concatenate([latents(4, 2), np.full((4, 2), 1000.0, "float32")])
     quantizer = with_entries(entries, restart_threshold=0.0)
     quantizer(latents(4, 4, 4, 2), training=True)
     assert ops.convert_to_numpy(quantizer.codebook)[4:] == pytest.approx(1000.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("learning", ["ema", "loss"])
-def test_first_batch_starts_the_codebook_among_its_clusters(learning):
-    centres = 10 * np.stack(np.meshgrid(np.arange(4), np.arange(2)), axis=-1).reshape(8, 2).astype("float32")
-    z = (centres[rng.integers(0, 8, (4, 6, 6))] + 0.01 * latents(4, 6, 6, 2)).astype("float32")
-    quantizer = built(2, learning=learning)
+@pytest.mark.parametrize("codebook_update", ["ema", "gradient"])
+def test_first_batch_initializes_the_codebook_at_its_clusters(codebook_update):
+    centers = 10 * np.stack(np.meshgrid(np.arange(4), np.arange(2)), axis=-1).reshape(8, 2).astype("float32")
+    z = (centers[rng.integers(0, 8, (4, 6, 6))] + 0.01 * latents(4, 6, 6, 2)).astype("float32")
+    quantizer = built(2, codebook_update=codebook_update)
     quantizer(z, training=True)
-    found = ops.convert_to_numpy(quantizer.codebook)
-    distance = np.square(centres[:, None] - found).sum(-1).min(axis=1)
+    entries = ops.convert_to_numpy(quantizer.codebook)
+    distance = np.square(centers[:, None] - entries).sum(-1).min(axis=1)
     assert distance.max() < 0.1  # k-means++ finds all of eight well separated clusters
 
 
-def test_inference_changes_nothing():
+def test_inference_does_not_change_the_codebook():
     quantizer = with_entries(latents(8, 4))
     before = quantizer.get_weights()
     quantizer(latents(2, 3, 3, 4), training=False)
     assert all(np.array_equal(a, b) for a, b in zip(before, quantizer.get_weights(), strict=True))
 
 
-def test_kmeans_is_as_good_as_scikit_learn():
+def test_kmeans_inertia_is_comparable_to_scikit_learn():
     from sklearn.cluster import KMeans, kmeans_plusplus
 
     points = np.concatenate([latents(100, 3) + 4 * i for i in range(6)])
     ours, theirs = [], []
     for seed in range(40):
-        draws = np.random.default_rng(seed).random(6).astype("float32")
-        centres, usage, sums = (ops.convert_to_numpy(a) for a in kmeans(points, 6, draws))
-        ours.append(np.square(points[:, None] - centres).sum(-1).min(axis=1).sum())
+        uniform_samples = np.random.default_rng(seed).random(6).astype("float32")
+        centers, usage, sums = (ops.convert_to_numpy(a) for a in kmeans(points, 6, uniform_samples))
+        ours.append(np.square(points[:, None] - centers).sum(-1).min(axis=1).sum())
         start, _ = kmeans_plusplus(points, 6, random_state=seed, n_local_trials=1)
         theirs.append(KMeans(6, init=start, n_init=1, max_iter=5).fit(points).inertia_)
         assert usage.sum() == pytest.approx(600, abs=0.1)
@@ -135,8 +135,8 @@ def test_kmeans_is_as_good_as_scikit_learn():
     assert np.mean(ours) < 1.25 * np.mean(theirs)
 
 
-def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="learning='sgd'"):
-        VectorQuantizer(8, learning="sgd")
+def test_invalid_arguments_are_named():
+    with pytest.raises(ValueError, match="codebook_update='sgd'"):
+        VectorQuantizer(8, codebook_update="sgd")
     with pytest.raises(ValueError, match="codebook_size=1"):
         VectorQuantizer(1)

@@ -6,7 +6,7 @@ from keras import ops
 from medzoo.layers import Sampling
 
 
-def test_samples_have_the_asked_mean_and_variance():
+def test_samples_have_the_given_mean_and_variance():
     n = 200_000
     mean, log_var = np.full((n, 1), 2.0, "float32"), np.full((n, 1), np.log(0.25), "float32")
     z = ops.convert_to_numpy(Sampling(seed=1)(mean, log_var, training=True))
@@ -19,7 +19,7 @@ def test_inference_returns_the_mean():
     assert np.array_equal(Sampling()(mean, np.ones_like(mean), training=False), mean)
 
 
-def test_draws_differ_from_call_to_call_and_repeat_with_the_seed():
+def test_samples_differ_between_calls_and_repeat_with_the_seed():
     zeros = np.zeros((2, 3), "float32")
     first, second = Sampling(seed=7), Sampling(seed=7)
     a, b = first(zeros, zeros, training=True), first(zeros, zeros, training=True)
@@ -27,7 +27,7 @@ def test_draws_differ_from_call_to_call_and_repeat_with_the_seed():
     assert np.array_equal(a, second(zeros, zeros, training=True))
 
 
-def test_gradients_pass_through_the_draw():
+def test_gradients_pass_through_the_sample():
     # z = mean + exp(log_var / 2) eps, so dz/dmean = 1 and dz/dlog_var = (z - mean) / 2.
     mean, log_var = tf.constant([[0.3, -1.0]]), tf.constant([[0.5, 1.5]])
     with tf.GradientTape() as tape:

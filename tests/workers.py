@@ -1,8 +1,8 @@
-"""Trains models, alone or as one of several workers; run by test_distribution.py.
+"""Train models, alone or as one of several workers; run by test_distribution.py.
 
-    python tests/workers.py OUT.npz FAMILY ...
+    python tests/workers.py OUTPUT.npz FAMILY ...
 
-With TF_CONFIG it is one of the workers that this names. Each family is trained with its own loss, a metric and
+With TF_CONFIG, the process is one of the workers listed there. Each family is trained with its own loss, a metric and
 validation data; `mine` is a user's own model with a compiled loss.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 kind = tf.distribute.MultiWorkerMirroredStrategy if "TF_CONFIG" in os.environ else tf.distribute.get_strategy
-strategy = kind()  # before TensorFlow runs anything
+strategy = kind()  # must precede any TensorFlow operation
 
 from conftest import FAMILIES  # noqa: E402
 

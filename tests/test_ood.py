@@ -1,6 +1,7 @@
 import json
 import logging
 
+import keras
 import numpy as np
 import pytest
 from conftest import SMALL
@@ -17,50 +18,51 @@ from medzoo.tasks.reconstruct import reconstruct_file
 
 
 @pytest.fixture(scope="module")
-def films():
+def images():
     return np.stack([chest_phantom(32, seed) for seed in range(200)]).astype("float32")
 
 
 @pytest.fixture(scope="module")
-def model(films):
+def model(images):
+    keras.utils.set_random_seed(0)
     model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
-    model.initialize_from_pca(films[:32])
-    model.fit_reference(films[32:110], films[110:152, :, 8:24])
+    model.initialize_from_pca(images[:32])
+    model.fit_reference(images[32:110], images[110:152, :, 8:24])
     return model
 
 
-def test_own_images_belong_and_others_do_not(model, films):
-    own = model.ood_pvalue(films[152:])
+def test_p_values_of_in_distribution_images_are_higher_than_those_of_ood_images(model, images):
+    own = model.ood_pvalue(images[152:])
     assert own.shape == (48,)
     assert own.dtype == np.float32
     assert (own <= 0.01).mean() < 0.1
     assert own.min() >= np.float32(1 / 121)
     noise = np.random.default_rng(0).random((8, 32, 32, 1)).astype("float32")
-    for others in (noise, 1 - films[:8], np.ascontiguousarray(np.rot90(films[:8], axes=(1, 2)))):
+    for others in (noise, 1 - images[:8], np.ascontiguousarray(np.rot90(images[:8], axes=(1, 2)))):
         assert (model.ood_pvalue(others) == np.float32(1 / 121)).mean() > 0.8
 
 
-def test_a_set_of_images_may_be_shifted_although_each_looks_usual(model, films):
+def test_a_set_of_images_can_be_shifted_although_each_image_is_typical(model, images):
     own = ConvAutoencoder.from_config(model.get_config())
-    own.fit_reference(films[:112])
-    assert own.shift(films[112:]) < 0.3
-    assert own.distribution_shift_pvalue(films[112:]) > 0.05
-    assert own.shift(films[112:] ** 1.3) > 0.5
-    assert own.distribution_shift_pvalue(1 - films[112:124]) < 0.01
+    own.fit_reference(images[:112])
+    assert own.distribution_shift(images[112:]) < 0.3
+    assert own.distribution_shift_pvalue(images[112:]) > 0.05
+    assert own.distribution_shift(images[112:] ** 1.3) > 0.5
+    assert own.distribution_shift_pvalue(1 - images[112:124]) < 0.01
     with pytest.raises(ValueError, match="shift of 9 images"):
-        model.distribution_shift(films[:9])
+        model.distribution_shift(images[:9])
 
 
-def test_presets_keep_it_and_training_forgets_it(model, films, tmp_path):
+def test_presets_include_reference_statistics_and_training_removes_them(model, images, tmp_path):
     copy = medzoo.load(medzoo.save_preset(model, tmp_path / "preset"))
-    assert copy.ood_pvalue(films[:4]) == pytest.approx(model.ood_pvalue(films[:4]), abs=0.02)
+    assert copy.ood_pvalue(images[:4]) == pytest.approx(model.ood_pvalue(images[:4]), abs=0.02)
     assert np.array_equal(copy.reference_statistics.scores, model.reference_statistics.scores)
     copy.compile("adam")
-    copy.fit(films[:4], verbose=0)
+    copy.fit(images[:4], verbose=0)
     with pytest.raises(ValueError, match="fit_reference"):
-        copy.ood_pvalue(films[:4])
+        copy.ood_pvalue(images[:4])
     with pytest.raises(ValueError, match="expected"):
-        model.ood_pvalue(255 * films[:4])
+        model.ood_pvalue(255 * images[:4])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_presets_keep_it_and_training_forgets_it(model, films, tmp_path):
         {"images": 3},
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(change, model, tmp_path):
+def test_inconsistent_reference_statistics_are_rejected(change, model, tmp_path):
     folder = medzoo.save_preset(model, tmp_path / "preset")
     config = json.loads((folder / "config.json").read_text())
     config["reference_statistics"] |= change
@@ -87,41 +89,41 @@ def test_numbers_that_do_not_fit_are_refused(change, model, tmp_path):
         medzoo.load(folder)
 
 
-def test_commands_warn_of_strange_images(model, films, tmp_path, caplog):
+def test_commands_warn_of_ood_images(model, images, tmp_path, caplog):
     copy = medzoo.load(medzoo.save_preset(model, tmp_path / "preset"))
-    own = films[152 + int(model.ood_pvalue(films[152:]).argmax())]
-    for name, film in (("own", own), ("inverted", 1 - own)):
-        Image.fromarray(np.round(255 * film[..., 0]).astype("uint8")).save(tmp_path / f"{name}.png")
+    own = images[152 + int(model.ood_pvalue(images[152:]).argmax())]
+    for name, image in (("own", own), ("inverted", 1 - own)):
+        Image.fromarray(np.round(255 * image[..., 0]).astype("uint8")).save(tmp_path / f"{name}.png")
     with caplog.at_level(logging.WARNING, "medzoo"):
         reconstruct_file(copy, tmp_path / "own.png", tmp_path / "a.png")
         assert not caplog.records
         reconstruct_file(copy, tmp_path / "inverted.png", tmp_path / "b.png")
-    assert "does not look like the images" in caplog.text
+    assert "is out of distribution for" in caplog.text
 
 
 @pytest.mark.parametrize("name", medzoo.list_models())
-def test_every_preset_knows_its_images(name):
+def test_every_preset_has_reference_statistics(name):
     assert medzoo.load(name).reference_statistics is not None
 
 
-def test_few_reference_images_cannot_show_a_small_p_value_and_the_log_says_so(films, caplog):
+def test_few_reference_images_limit_the_p_value_and_a_warning_is_logged(images, caplog):
     model = ConvAutoencoder((None, None, 1), latent_dim=3, bottleneck="spatial", **SMALL)
     with caplog.at_level(logging.WARNING, "medzoo"):
-        model.fit_reference(films[:12])
+        model.fit_reference(images[:12])
     assert "12 reference images: no p-value is below 1/13" in caplog.text
-    assert model.ood_pvalue(1 - films[12:14]) == pytest.approx(1 / 13)
-    assert "as 1 in 13 in-distribution images is" in model.is_ood(1 - films[:1])
+    assert model.ood_pvalue(1 - images[12:14]) == pytest.approx(1 / 13)
+    assert "as 1 in 13 in-distribution images is" in model.ood_warning(1 - images[:1])
     caplog.clear()
     with caplog.at_level(logging.WARNING, "medzoo"):
-        model.fit_reference(films[:99])
+        model.fit_reference(images[:99])
     assert not caplog.records
-    assert float(model.ood_pvalue(1 - films[99:100])[0]) <= 0.01
+    assert float(model.ood_pvalue(1 - images[99:100])[0]) <= 0.01
     with pytest.raises(ValueError, match="fit_reference of 1 images"):
-        model.fit_reference(films[:1])
+        model.fit_reference(images[:1])
 
 
 def rows(count, seed):
-    """PSNR, encoder statistics and layout of so many images of one source: more features than images."""
+    """Return PSNR, encoder activations and layout of `count` images: more features than images."""
     rng = np.random.default_rng(seed)
     hidden = rng.normal(size=(count, 4))
     mixing = np.random.default_rng(0).normal(size=(4, 60))
@@ -129,23 +131,23 @@ def rows(count, seed):
     return 30 + rng.normal(size=count), deep, layout
 
 
-def test_many_reference_images_keep_a_sample_of_their_scores():
-    usual = ReferenceStatistics.of_rows(*rows(600, 0))
-    assert len(usual.scores) == 512
-    assert usual.images == 600
-    assert len(ReferenceStatistics(**usual.get_config()).scores) == 512
+def test_of_many_reference_images_a_sample_of_the_scores_is_stored():
+    reference = ReferenceStatistics.from_components(*rows(600, 0))
+    assert len(reference.scores) == 512
+    assert reference.images == 600
+    assert len(ReferenceStatistics(**reference.get_config()).scores) == 512
 
 
 @pytest.mark.parametrize("count", [10, 19, 99])
-def test_p_values_are_valid_although_the_reference_images_set_mean_and_scale(count):
-    """P(p <= a) <= a over sets of references. Scored by statistics of their own they would be too typical."""
-    found, tests = [], []
+def test_p_values_are_valid_although_mean_and_scale_are_estimated_from_the_references(count):
+    """P(p <= a) <= a over sets of references, whose scores must be leave-one-out scores."""
+    pvalues, tests = [], []
     for seed in range(150):
-        usual = ReferenceStatistics.of_rows(*rows(count, seed))
-        scores = usual.scores_of_rows(*rows(20, 1000 + seed))
-        found.append(conformal_pvalues(usual.scores, scores))
-        tests.append(two_sample_test(usual.scores, scores, permutations=99, seed=seed) <= 0.05)
-    found = np.concatenate(found)
+        reference = ReferenceStatistics.from_components(*rows(count, seed))
+        scores = reference.scores_from_components(*rows(20, 1000 + seed))
+        pvalues.append(conformal_pvalues(reference.scores, scores))
+        tests.append(two_sample_test(reference.scores, scores, permutations=99, seed=seed) <= 0.05)
+    pvalues = np.concatenate(pvalues)
     for alpha in (1 / (count + 1), 0.1, 0.3):
-        assert (found <= alpha + 1e-9).mean() <= alpha + 3 * (alpha * (1 - alpha) / 1000) ** 0.5
+        assert (pvalues <= alpha + 1e-9).mean() <= alpha + 3 * (alpha * (1 - alpha) / 1000) ** 0.5
     assert np.mean(tests) <= 0.05 + 3 * (0.05 * 0.95 / 150) ** 0.5
