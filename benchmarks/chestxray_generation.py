@@ -47,7 +47,7 @@ def sample_sources(vae, label, group, count):
     """Yield `(source, images)`."""
     yield "learned prior", vae.sample(count, seed=0, label=label)
     if group == "adults":
-        yield "N(0, I)", vae.sample(count, seed=0, size=(256, 256), learned=False)
+        yield "N(0, I)", vae.sample(count, seed=0, size=(256, 256), use_prior=False)
         yield (
             "vae-chestxray-64, enlarged",
             center_crop_resize(medzoo.load("vae-chestxray-64").sample(count, seed=0), (256, 256)),

@@ -34,7 +34,7 @@ def write_page(out: Path, title: str, tables: Sequence[tuple], results: dict, te
         text = description()
     write_json(out.with_suffix(".json"), {"command": command, **results})
     quantize_png(out.with_suffix(".png"))
-    parts = [f"# {title}", text, f"Made by `{command}`.", f"![{title}]({out.name}.png)"]
+    parts = [f"# {title}", text, f"Command: `{command}`", f"![{title}]({out.name}.png)"]
     for heading, header, rows in tables:
         parts += [f"## {heading}"] if heading else []
         parts.append(table(header, rows))
