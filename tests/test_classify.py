@@ -273,11 +273,11 @@ def test_classify_command_writes_classifier_and_report(preset, tmp_path):
     import json
 
     from click.testing import CliRunner
-    from conftest import write_archive
+    from conftest import write_npz
 
     from medzoo.cli import main
 
-    data = write_archive(tmp_path / "images.npz", size=28, counts=(64, 16, 24))
+    data = write_npz(tmp_path / "images.npz", size=28, counts=(64, 16, 24))
     arguments = [
         "classify",
         preset,

@@ -30,7 +30,7 @@ def source(tmp_path_factory):
         image.save(folder / ("b" if i % 2 else ".") / f"{i}.png")
     shutil.copy(get_testdata_file("CT_small.dcm"), folder / "IM0001")
     shutil.copy(get_testdata_file("SC_rgb_rle_2frame.dcm"), folder / "b" / "two.dcm")
-    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "invalid.png").write_bytes(b"no image")
     (folder / "notes.txt").write_text("no image")
     return folder
 
@@ -43,8 +43,8 @@ def test_latents_equal_those_of_the_model_and_no_file_is_lost(source, tmp_path):
     done = list(encode_folder(NAME, source, tmp_path / "out", shard_size=5))
     assert [sum(counts) for counts in zip(*done, strict=True)] == [13, 1]
     found = rows(tmp_path / "out")
-    assert [row["path"] for row in found if row["error"]] == ["broken.png"]
-    assert "broken.png: not readable" in next(row["error"] for row in found if row["error"])
+    assert [row["path"] for row in found if row["error"]] == ["invalid.png"]
+    assert "invalid.png: not readable" in next(row["error"] for row in found if row["error"])
     assert [row["frame"] for row in found if row["path"] == "b/two.dcm"] == [0, 1]
     files = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()}
     assert {row["path"] for row in found} == files - {"notes.txt"}

@@ -157,9 +157,9 @@ def test_segment_command_trains_reports_and_segments_new_images(tmp_path):
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     assert np.array_equal(read_mask(tmp_path / "more" / "00001-33-mask.png"), mask)
-    refused = CliRunner().invoke(main, [str(a) for a in [*arguments, "--epochs", 3]])
-    assert refused.exit_code == 2
-    assert "--epochs: " in refused.output
+    result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--epochs", 3]])
+    assert result.exit_code == 2
+    assert "--epochs: " in result.output
     (tmp_path / "more" / "00000-32.png").unlink()  # only the second figure exists
     again = CliRunner().invoke(main, [str(a) for a in arguments])
     assert again.exit_code == 1

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import write_archive
+from conftest import write_npz
 
 from medzoo.cli import main
 from medzoo.data.phantom import chest_phantom
@@ -73,7 +73,7 @@ def test_the_smallest_value_within_one_standard_error_is_chosen():
 
 @pytest.mark.slow
 def test_command_writes_table_and_plot(tmp_path):
-    data = write_archive(tmp_path / "images.npz", size=32, counts=(30, 4, 4))
+    data = write_npz(tmp_path / "images.npz", size=32, counts=(30, 4, 4))
     options = ["--data", data, "--values", "4", "--folds", 2, "--epochs", 1, "-o", tmp_path / "out"]
     result = CliRunner().invoke(main, [str(a) for a in ["tune", "vqvae", *options]])
     assert result.exit_code == 0, result.output

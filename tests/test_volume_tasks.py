@@ -95,11 +95,11 @@ def test_a_volume_is_most_similar_to_itself(heads, tmp_path):
 
 def test_volumes_are_encoded_to_parquet(heads, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    (heads / "broken.nii.gz").write_bytes(b"no volume")
+    (heads / "invalid.nii.gz").write_bytes(b"no volume")
     assert list(encode_folder(NAME, heads, tmp_path / "z", shard_size=4)) == [(4, 0), (2, 1)]
     rows = [row for file in sorted((tmp_path / "z").glob("part-*")) for row in parquet.read_table(file).to_pylist()]
-    (heads / "broken.nii.gz").unlink()
-    assert [row["path"] for row in rows if row["error"]] == ["broken.nii.gz"]
+    (heads / "invalid.nii.gz").unlink()
+    assert [row["path"] for row in rows if row["error"]] == ["invalid.nii.gz"]
     model = medzoo.load(NAME)
     for row in rows[:-1]:
         x = model.preprocess(heads / row["path"])
@@ -112,10 +112,10 @@ def test_volumes_are_encoded_to_parquet(heads, tmp_path):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("anomaly", NAME, "HEADS", "HEADS", "-o", "OUT"), "NIfTI files are volumes: take a preset of volumes"),
-        (("encode", "ae-chestxray", "HEADS", "-o", "OUT"), "NIfTI files are volumes: take a preset of volumes"),
-        (("adapt", NAME, "IMAGES", "IMAGES", "-o", "OUT"), "a model of volumes; adapt takes images"),
-        (("denoise", "IMAGE", "--model", NAME, "-o", "OUT"), "a model of volumes; denoise takes images"),
+        (("anomaly", NAME, "HEADS", "HEADS", "-o", "OUT"), "NIfTI files are volumes: use a 3D preset"),
+        (("encode", "ae-chestxray", "HEADS", "-o", "OUT"), "NIfTI files are volumes: use a 3D preset"),
+        (("adapt", NAME, "IMAGES", "IMAGES", "-o", "OUT"), "adapt expects a model of images"),
+        (("denoise", "IMAGE", "--model", NAME, "-o", "OUT"), "denoise expects a model of images"),
     ],
 )
 def test_tasks_of_images_only_raise_for_volumes(heads, tmp_path, command, message):

@@ -23,7 +23,7 @@ def acquisition_statistics(images: np.ndarray) -> np.ndarray:
 
 
 def shifted_statistics(reference: np.ndarray, images: np.ndarray) -> list[str]:
-    """Return the acquisition statistics whose distribution differs between reference and new images.
+    """Return the acquisition statistics that differ between reference and new images.
 
     Args:
         reference: Float array of shape `(M, 4)`. Acquisition statistics of the reference images.

@@ -18,7 +18,9 @@ COLUMNS = ("file", "score", "anomaly", "boxes (top, left, bottom, right)")
 
 
 def find_anomalies(detector: AnomalyDetector, files: Sequence[str | Path], out: str | Path) -> list[dict[str, Any]]:
-    """Score image files and write `scores.csv` and one figure with anomaly map and bounding boxes per file.
+    """Detect anomalies in image files.
+
+    Writes `scores.csv` and one figure with anomaly map and bounding boxes per file.
 
     Args:
         detector: A fitted `AnomalyDetector`.

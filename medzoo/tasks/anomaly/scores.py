@@ -77,7 +77,7 @@ class ELBOScore(_PerImage):
 
 
 class ELBOGradientScore(_PerImage):
-    """Gradient of the KL divergence with respect to the image, times the reconstruction error; VAEs only.
+    """Input gradient of the KL divergence times the reconstruction error; VAEs only.
 
     Zimmerer et al. 2019, arXiv:1907.12258.
     """
@@ -168,7 +168,7 @@ class MahalanobisScore:
 
 
 class KNNScore:
-    """Mean distance to the 5 nearest normal images in standardized latents (k-nearest neighbors)."""
+    """Mean distance of standardized latents to those of the 5 nearest normal images."""
 
     def fit(self, model: keras.Model, normals: np.ndarray) -> Self:
         """Index the latents of normal images.

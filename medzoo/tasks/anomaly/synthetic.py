@@ -93,10 +93,10 @@ def partial_histogram_equalization(images: np.ndarray) -> np.ndarray:
 
 
 class SyntheticAnomalyDataset(keras.utils.PyDataset):
-    """Batches of augmented normal images, most of them with synthetic anomalies, and their masks.
+    """Batches of augmented normal images with synthetic anomalies, and their masks.
 
-    Items are tuples of a float32 array of shape `(batch, H, W, 1)`, as `partial_histogram_equalization` returns it, and
-    a uint8 array of shape `(batch, H, W)`.
+    A quarter of the images has no anomaly. Items are tuples of a float32 array of shape `(batch, H, W, 1)`, as
+    `partial_histogram_equalization` returns it, and a uint8 array of shape `(batch, H, W)`.
 
     Args:
         images: Float32 array of shape `(N, H, W, 1)` with values in [0, 1]. Normal images.

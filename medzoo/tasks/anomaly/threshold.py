@@ -22,12 +22,13 @@ def attained_rate(count: int, rate: float) -> float:
 
 
 def conformal_threshold(scores: np.ndarray, rate: float, groups: Sequence | None = None) -> float:
-    """Return the threshold that a new normal image exceeds with a probability of at most `rate`.
+    """Return the conformal threshold of anomaly scores.
 
-    The threshold is the k-th smallest of n scores of normal images, k = ceil((1 - rate) (n + 1)). With groups, each of
-    the n patients has equal weight regardless of the number of images, and the new image is of another patient
-    (hierarchical conformal prediction, Lee, Barber & Willett 2023, arXiv:2306.06342). If n is too small, the largest
-    score is returned with a warning, and the rate is that of `attained_rate`.
+    A new normal image exceeds it with a probability of at most `rate`. The threshold is the k-th smallest of n scores
+    of normal images, k = ceil((1 - rate) (n + 1)). With groups, each of the n patients has equal weight regardless of
+    the number of images, and the new image is of another patient (hierarchical conformal prediction, Lee, Barber &
+    Willett 2023, arXiv:2306.06342). If n is too small, the largest score is returned with a warning, and the rate is
+    that of `attained_rate`.
 
     Args:
         scores: Array of shape `(N,)`. Anomaly scores of held-out normal images.

@@ -114,9 +114,10 @@ def train_classifier(
 def classify_files(
     classifier: Classifier, files: Sequence[str | Path], out: str | Path
 ) -> list[dict[str, str | float]]:
-    """Classify files and write `predictions.csv` and an occlusion map of the predicted class per file.
+    """Classify image files.
 
-    Logs a warning for out-of-distribution images, and for a distribution shift of 10 or more images, see
+    Writes `predictions.csv` and an occlusion map of the predicted class per file. Logs a warning for
+    out-of-distribution images, and for a distribution shift of 10 or more images, see
     `Classifier.distribution_shift_pvalue`.
 
     Args:

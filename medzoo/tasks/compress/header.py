@@ -96,7 +96,9 @@ def _tags(data):
 
 
 def varint(number: int) -> bytes:
-    """Encode a non-negative integer with 7 bits per byte; the highest bit of the last byte is 0.
+    """Encode a non-negative integer with 7 bits per byte.
+
+    The highest bit is 0 in the last byte and 1 in the others.
 
     Args:
         number: int. The integer.

@@ -95,9 +95,10 @@ def silu(x: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def distributions() -> np.ndarray:
-    """Return the probabilities of quantized logistic distributions, for each scale and fraction of the mean.
+    """Return the probability tables of the quantized logistic distributions.
 
-    Residuals are relative to the integer part of the mean. The last entry is the probability of `ESCAPE`.
+    There is one table per scale and fraction of the mean. Residuals are relative to the integer part of the mean. The
+    last entry is the probability of `ESCAPE`.
 
     Returns:
         float64 array of shape `(STEPS, FRACTIONS, 2 REACH + 2)` of integers in units of 2^-TOTAL_BITS.

@@ -9,10 +9,11 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("medzoo")
 class AutoregressivePrior(keras.Model):
-    """Transformer that predicts each code of a grid from the preceding codes in row-major order.
+    """Autoregressive transformer over the codes of a VQ-VAE.
 
-    The architecture follows Esser et al. (2021, arXiv:2012.09841). The loss is the cross-entropy in nats per code.
-    Divided by ln 2, it is the mean number of bits per code of an ideal entropy coder.
+    It predicts each code of a grid from the preceding codes in row-major order. The architecture follows Esser et al.
+    (2021, arXiv:2012.09841). The loss is the cross-entropy in nats per code. Divided by ln 2, it is the mean number of
+    bits per code of an ideal entropy coder.
 
     Args:
         codebook_size: int. Number of codes.

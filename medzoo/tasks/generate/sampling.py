@@ -250,7 +250,9 @@ def sample_images(
     label: int | None = None,
     groups: Sequence | None = None,
 ) -> np.ndarray:
-    """Generate images from the prior of a VAE, or from the latent distribution of reference images.
+    """Generate images from the prior of a VAE or from reference images.
+
+    With reference images, the latents are sampled from their distribution, see `sample_like`.
 
     Args:
         model: A medzoo model, or anything `medzoo.load` takes.

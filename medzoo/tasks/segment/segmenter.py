@@ -123,7 +123,7 @@ def normalization(**kwargs: Any) -> keras.layers.BatchNormalization:
 
 
 def halvings(patch_size: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the strides from the resolution of the image to that of the encoder's first stage.
+    """Return the strides from the image resolution to that of the first encoder stage.
 
     Args:
         patch_size: Patch size of the encoder per axis, e.g. `(4, 4)`.
