@@ -87,7 +87,7 @@ class Encoder(keras.layers.Layer):
         filters: tuple of int. Number of channels of each stage; the first works at 1/`patch_size` of the resolution.
         blocks_per_stage: int. Number of residual blocks per stage.
         patch_size: int, or one int per axis. Side of the stem's patches in pixels.
-        extra: int. Further outputs beside each latent that only the residual path computes (a VAE's log-variances).
+        extra: int. Number of further outputs, which only the residual path computes (a VAE's log-variances).
         spatial_dims: int. 2 for images, 3 for volumes.
 
     Call arguments:

@@ -117,22 +117,22 @@ class InterlacedEntropyModel(keras.layers.Layer):
         x = x[..., self.hidden :] + self.third[k](hidden)
         return x[..., :size], x[..., size:]
 
-    def nats(self, latents, quality, seen=None):
+    def nats(self, latents, quality, known=None):
         """Return the negative log-probability of grids of latents, in nats per image, `(batch,)`.
 
         Args:
             latents: float tensor `(batch, h, w, channels)`; with noise in training.
             quality: float tensor `(batch,)`, as in `parameters`.
-            seen: float tensor shaped like `latents`: the latents that later ones are predicted from. In training these
+            known: float tensor shaped like `latents`: the latents that later ones are predicted from. In training these
                 are the rounded latents, as in decoding. Default: `latents`.
         """
         latents, quality = ops.convert_to_tensor(latents), ops.convert_to_tensor(quality, "float32")
-        seen = latents if seen is None else seen
+        known_latents = latents if known is None else known
         total = 0.0
         for k, size in enumerate(self.groups):
             start = sum(self.groups[:k])
             for level, stride, known, coded in order(self.levels):
-                grid, own = (x[:, ::stride, ::stride, : start + size] for x in (seen, latents))
+                grid, own = (x[:, ::stride, ::stride, : start + size] for x in (known_latents, latents))
                 rows, columns = ops.arange(ops.shape(grid)[1])[:, None], ops.arange(ops.shape(grid)[2])[None]
                 known, coded = (ops.cast(f(rows, columns), "float32")[None, ..., None] for f in (known, coded))
                 mask = ops.zeros_like(grid[..., :1]) + known

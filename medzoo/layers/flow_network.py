@@ -26,8 +26,9 @@ def time_features(t, width: int = 64):
 class TimeConditionedBlock(keras.layers.Layer):
     """Residual block conditioned on time: two 3×3 convolutions, or dense layers for vectors.
 
-    The time embedding scales and shifts the normalized features between the two layers (FiLM, Perez et al. 2018,
-    arXiv:1709.07871). The second layer starts at zero, so that the block starts as its skip connection.
+    The time embedding scales and shifts the normalized features between the two layers (feature-wise linear modulation,
+    Perez et al. 2018, arXiv:1709.07871). The second layer starts at zero, so that the block starts as its skip
+    connection.
 
     Args:
         filters: int. Number of output channels.

@@ -6,7 +6,7 @@ from functools import partial
 import keras
 from keras import ops
 
-LAST = "channels_last"  # whatever `image_data_format` in keras.json says
+LAST = "channels_last"  # independent of `image_data_format` in keras.json
 
 
 def convolution(spatial_dims: int) -> Callable[..., keras.layers.Layer]:

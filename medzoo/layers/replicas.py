@@ -66,6 +66,6 @@ def normal(shape: Sequence[int], seed_generator: keras.random.SeedGenerator | in
     """
     if count() == 1:
         return keras.random.normal(tuple(shape), dtype="float32", seed=seed_generator)
-    share = shape[0]
-    noise = keras.random.normal((share * count(), *shape[1:]), dtype="float32", seed=seed_generator)
-    return ops.slice(noise, [index() * share] + [0] * (len(shape) - 1), tuple(shape))
+    local = shape[0]
+    noise = keras.random.normal((local * count(), *shape[1:]), dtype="float32", seed=seed_generator)
+    return ops.slice(noise, [index() * local] + [0] * (len(shape) - 1), tuple(shape))

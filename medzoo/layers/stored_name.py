@@ -1,4 +1,4 @@
-"""Class names in weights files, kept apart from class names in code."""
+"""Class names in weights files, independent of class names in code."""
 
 from collections.abc import Callable
 

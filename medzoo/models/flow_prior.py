@@ -116,7 +116,7 @@ class FlowPrior(CustomLossMixin):
         def fixed(name, initializer):
             return self.add_weight(channels, initializer, name=name, trainable=False, dtype="float32")
 
-        self.mean, self.std = fixed("mean", "zeros"), fixed("deviation", "ones")
+        self.mean, self.std = fixed("mean", "zeros"), fixed("std", "ones")
         self.built = True
 
     def standardize(self, means: np.ndarray, variances: np.ndarray) -> None:

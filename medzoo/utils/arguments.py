@@ -158,10 +158,10 @@ def policy(owner: str, dtype: str | keras.DTypePolicy | None = None) -> keras.DT
     Raises:
         ValueError: If `dtype` is not one of `POLICIES`.
     """
-    found = keras.dtype_policies.get(keras.config.dtype_policy() if dtype is None else dtype)
-    if found.name in POLICIES:
-        return found
+    selected = keras.dtype_policies.get(keras.config.dtype_policy() if dtype is None else dtype)
+    if selected.name in POLICIES:
+        return selected
     if dtype is None:
-        log.warning("%s: the floatx or dtype policy of Keras is %s; the model uses float32", owner, found.name)
+        log.warning("%s: the floatx or dtype policy of Keras is %s; the model uses float32", owner, selected.name)
         return keras.dtype_policies.get("float32")
-    raise ValueError(f"{owner}: dtype={found.name!r}; expected one of {', '.join(POLICIES)}.")
+    raise ValueError(f"{owner}: dtype={selected.name!r}; expected one of {', '.join(POLICIES)}.")

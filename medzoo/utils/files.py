@@ -55,9 +55,9 @@ def check_settings(path: str | Path, settings: dict) -> bool:
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     if before is not None and before != settings:
         changed = sorted(k for k in {*before, *settings} if before.get(k) != settings.get(k))
-        found, asked = ({k: s.get(k) for k in changed} for s in (before, settings))
+        stored, requested = ({k: s.get(k) for k in changed} for s in (before, settings))
         raise ValueError(
-            f"{path.parent}: contains unfinished work with other settings. Expected {found}, got {asked}. Choose "
+            f"{path.parent}: contains unfinished work with other settings. Expected {stored}, got {requested}. Choose "
             "another folder."
         )
     write_json(path, settings)
@@ -72,5 +72,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
     the result is another name, all names get a prefix.
     """
     counts = Counter(names)
-    apart = [f"{i:05d}-{name}" if counts[name] > 1 else name for i, name in enumerate(names)]
-    return apart if len(set(apart)) == len(apart) else [f"{i:05d}-{name}" for i, name in enumerate(names)]
+    prefixed = [f"{i:05d}-{name}" if counts[name] > 1 else name for i, name in enumerate(names)]
+    if len(set(prefixed)) == len(prefixed):
+        return prefixed
+    return [f"{i:05d}-{name}" for i, name in enumerate(names)]

@@ -78,10 +78,10 @@ def encode_labels(
     cells = [
         [part for part in name.split("|") if canonical(part) not in NONE] if multi_label else [name] for name in names
     ]
-    _refuse(source, "without a label", cells, places, lambda c: c in BLANK and not (c == "none" and not written))
+    _reject(source, "without a label", cells, places, lambda c: c in BLANK and not (c == "none" and not written))
     if written:
         no_class = "whose label is no class (a fraction, or a negative number)"
-        _refuse(source, no_class, cells, places, lambda c: NUMBER.fullmatch(c) and not c.isdigit())
+        _reject(source, no_class, cells, places, lambda c: NUMBER.fullmatch(c) and not c.isdigit())
     spellings = {}
     for part in (part for parts in cells for part in parts):
         shown = " ".join(unicodedata.normalize("NFC", part).split())
@@ -109,7 +109,7 @@ def encode_labels(
     return classes, np.array([index[canonical(name)] for (name,) in cells]), notes
 
 
-def _refuse(source, what, cells, places, wrong):
+def _reject(source, what, cells, places, wrong):
     """Raise ImageError if labels are wrong."""
     found = [
         (place, part) for place, parts in zip(places, cells, strict=True) for part in parts if wrong(canonical(part))
