@@ -62,7 +62,7 @@ class ResidualBlock(keras.layers.Layer):
         self.first = convolution(spatial_dims)(filters, 3, kernel_initializer="he_normal", **shared)
         self.second = convolution(spatial_dims)(filters, 3, kernel_initializer=SMALL_HE(), **shared)
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         self.first.build(input_shape)
         self.second.build(input_shape)
         self.built = True
@@ -130,7 +130,7 @@ class Encoder(keras.layers.Layer):
             layers += [ResidualBlock(width, self.spatial_dims, dtype=policy, name=name) for name in blocks]
         return layers
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         batch, *sides, channels = input_shape
         self.low = whole_volumes(self.bottleneck, sides, channels)
         pixels = math.prod(sides if self.bottleneck == "vector" else self.downsampling_factors) * channels
@@ -275,7 +275,7 @@ class Decoder(keras.layers.Layer):
             name="head",
         )
 
-    def build(self, latent_shape):
+    def build(self, latent_shape) -> None:
         self.linear.build(latent_shape)
         self.linear_gain = self.linear.units**-0.5
         shape = tuple(latent_shape)

@@ -42,7 +42,7 @@ class ConvBatchNorm(keras.layers.Layer):
             self.convolution = keras.layers.Conv2D(filters, kernel, stride, kernel_initializer="he_normal", **shared)
         self.normalization = keras.layers.BatchNormalization(epsilon=1e-3, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         self.convolution.build(input_shape)
         self.normalization.build((*input_shape[:-1], self.filters or input_shape[-1]))
         self.built = True
@@ -73,7 +73,7 @@ class InvertedResidual(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters, self.kernel, self.stride, self.expansion = filters, kernel, stride, expansion
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         width, policy = input_shape[-1], {"dtype": self.dtype_policy}
         self.steps = [ConvBatchNorm(self.expansion * width, name="widen", **policy)] if self.expansion > 1 else []
         self.steps.append(ConvBatchNorm(None, self.kernel, self.stride, name="filter", **policy))

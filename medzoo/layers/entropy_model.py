@@ -87,7 +87,7 @@ class InterlacedEntropyModel(keras.layers.Layer):
             self.second.append(keras.layers.Dense(hidden, name=f"second_{k}", **own))
             self.third.append(keras.layers.Dense(2 * size, kernel_initializer="zeros", name=f"third_{k}", **own))
 
-    def build(self, input_shape=None):
+    def build(self, input_shape=None) -> None:
         self.at_level, self.at_quality = [], []
         for k, size in enumerate(self.groups):
             width = self.hidden + 2 * size

@@ -57,7 +57,7 @@ class TimeConditionedBlock(keras.layers.Layer):
         self.by_time = keras.layers.Dense(2 * filters, kernel_initializer="zeros", name="by_time", **policy)
         self.match = None
 
-    def build(self, input_shape, time_shape):
+    def build(self, input_shape, time_shape) -> None:
         channels = input_shape[-1]
         self.norms[0].build(input_shape)
         self.first.build(input_shape)
@@ -99,7 +99,7 @@ class SpatialSelfAttention(keras.layers.Layer):
         self.norm = keras.layers.GroupNormalization(GROUPS, name="norm", dtype=self.dtype_policy)
         self.attention = None
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         batch, height, width, channels = input_shape
         self.norm.build(input_shape)
         self.attention = keras.layers.MultiHeadAttention(
@@ -179,7 +179,7 @@ class VelocityNetwork(keras.layers.Layer):
         self.looks_up = [SpatialSelfAttention(name=f"look_up_{i}", **policy) for i in range(1, last)]
         self.leave = convolution(2)(channels, 3, padding="same", **ends)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape=None) -> None:
         time = (None, self.width)
         self.embed[0].build((None, 64))
         self.embed[1].build(time)

@@ -81,7 +81,7 @@ class VectorQuantizer(keras.layers.Layer):
         )
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         size, dim = self.codebook_size, input_shape[-1]
 
         def state(name, shape, initializer):

@@ -29,7 +29,7 @@ class Sampling(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def build(self, *shapes):
+    def build(self, *shapes) -> None:
         self.built = True
 
     def call(self, mean, log_var, training=True):

@@ -180,7 +180,7 @@ class _CodeCounts(keras.metrics.Metric):
         ones = ops.ones_like(codes, dtype="float32")
         self.counts.assign(self.counts + ops.segment_sum(ones, codes, num_segments=self.codebook_size))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "codebook_size": self.codebook_size}
 
 

@@ -147,7 +147,7 @@ class Autoencoder(PreprocessorMixin, OODMixin, KerasMethodsMixin):
         """Return the names of the terms that training reports in addition to `loss`."""
         return ("reconstruction_loss", "psnr")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape=None) -> None:
         if self.built:
             return
         self.encoder.build((None, *self.image_shape))

@@ -81,7 +81,7 @@ class Codec(Autoencoder):
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape=None) -> None:
         if not self.built:
             self.prior.build()
             # At high rates the optimal step for lambda t is sqrt(6 / t): the error of a step is step^2 / 12.
@@ -94,19 +94,19 @@ class Codec(Autoencoder):
         super().build(input_shape)
 
     @property
-    def quality(self):
+    def quality(self) -> float:
         """Default quality, from 0 (lowest rate) to 100 (highest rate)."""
         return self._quality
 
     @quality.setter
-    def quality(self, value):
+    def quality(self, value: float) -> None:
         self._quality = self._checked(value)
 
     def settings(self) -> tuple:
         """Return what compiled functions depend on besides the weights."""
         return (self.quality,)
 
-    def reported(self):
+    def reported(self) -> tuple[str, ...]:
         return (*super().reported(), "bits_per_pixel")
 
     def call(self, x, training=False, quality=None):

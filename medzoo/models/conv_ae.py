@@ -72,7 +72,7 @@ class ConvAutoencoder(Autoencoder):
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
 
-    def reported(self):
+    def reported(self) -> tuple[str, ...]:
         return super().reported() + (("sparsity_loss",) if self.sparsity_weight else ())
 
     def _encode(self, x):

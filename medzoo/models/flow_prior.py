@@ -107,7 +107,7 @@ class FlowPrior(CustomLossMixin):
         self.compiled_method = Compiled(self)
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape=None) -> None:
         if self.built:
             return
         self.velocity.build()

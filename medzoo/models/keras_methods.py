@@ -1,6 +1,7 @@
 """Overrides of Keras methods (fit, evaluate, predict, ...) with input checks."""
 
 import keras
+import numpy as np
 
 from medzoo.models.checks import as_array, check_data, check_options, check_set, check_trainable
 from medzoo.models.custom_loss import CustomLossMixin
@@ -28,7 +29,7 @@ class KerasMethodsMixin(CustomLossMixin):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs) -> keras.callbacks.History:
         """Train the model as `keras.Model.fit`, after checks of the data.
 
         Values must be in [0, 1]; of a dataset the first batch is checked. The reference statistics of
@@ -61,6 +62,7 @@ class KerasMethodsMixin(CustomLossMixin):
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Return loss and metrics as `keras.Model.evaluate`, after the checks of `fit`."""
         check_options(self, dict(zip(("batch_size",), args, strict=False)) | kwargs)
         x, y = self._given(x, y, kwargs)
         return super().evaluate(x, y, *args, **kwargs)
@@ -73,7 +75,8 @@ class KerasMethodsMixin(CustomLossMixin):
         options["sample_weight"] = weight
         return x, x if y is None else y  # Keras drops sample_weight where y is missing
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x, *args, **kwargs) -> np.ndarray:
+        """Return reconstructions as `keras.Model.predict`, after checks of the images."""
         check_options(self, dict(zip(("batch_size",), args, strict=False)) | kwargs)
         x = as_array(self, x)
         check_data(self, x)

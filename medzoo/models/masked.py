@@ -59,7 +59,7 @@ class MaskedAutoencoder(Autoencoder):
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.build()
 
-    def random_mask(self, x, ratio: float = 0.6, seed: int | None = None) -> np.ndarray:
+    def random_mask(self, x: np.ndarray, ratio: float = 0.6, seed: int | None = None) -> np.ndarray:
         """Sample a random mask of blocks for each image.
 
         Args:
@@ -76,7 +76,7 @@ class MaskedAutoencoder(Autoencoder):
         order = np.random.default_rng(seed).permuted(np.tile(np.arange(math.prod(grid)), (len(x), 1)), axis=1)
         return (order >= round(ratio * math.prod(grid))).reshape(len(x), *grid)
 
-    def apply_mask(self, x, visible) -> np.ndarray:
+    def apply_mask(self, x: np.ndarray, visible: np.ndarray) -> np.ndarray:
         """Return images whose masked blocks are gray (0.5), for display.
 
         Args:
@@ -89,7 +89,7 @@ class MaskedAutoencoder(Autoencoder):
         mask = ops.convert_to_numpy(enlarged(np.asarray(visible, "float32")[..., None], self.downsampling_factors))
         return mask * x + 0.5 * (1 - mask)
 
-    def inpaint(self, x, visible) -> np.ndarray:
+    def inpaint(self, x: np.ndarray, visible: np.ndarray) -> np.ndarray:
         """Replace the masked blocks of images by the model's prediction.
 
         Args:

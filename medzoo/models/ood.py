@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -32,7 +33,7 @@ class OODMixin:
 
     reference_statistics = None
 
-    def ood_pvalue(self, x) -> np.ndarray:
+    def ood_pvalue(self, x: np.ndarray) -> np.ndarray:
         """Return the conformal p-value of each image: how atypical it is of the reference images.
 
         `p = (1 + number of reference images at least as atypical) / (n + 1)` for n reference images, which the model
@@ -59,7 +60,7 @@ class OODMixin:
         check_images(self, x)
         return self.reference_statistics.pvalues(self, x)
 
-    def distribution_shift(self, x) -> float:
+    def distribution_shift(self, x: np.ndarray) -> float:
         """Return the effect size of a distribution shift, in standard deviations of single images.
 
         It is the root mean square of the standardized differences between the means of the images and of the reference
@@ -81,7 +82,7 @@ class OODMixin:
         self._check_set(x, "distribution_shift")
         return self.reference_statistics.distribution_shift(self, x)
 
-    def distribution_shift_pvalue(self, x) -> float:
+    def distribution_shift_pvalue(self, x: np.ndarray) -> float:
         """Return the p-value of a two-sample test of scores against the reference images.
 
         The scores are the nonconformity scores of `ood_pvalue`.
@@ -106,7 +107,7 @@ class OODMixin:
             )
         return self.reference_statistics.distribution_shift_pvalue(self, x)
 
-    def fit_reference(self, *images) -> None:
+    def fit_reference(self, *images: np.ndarray) -> None:
         """Compute the reference statistics for OOD detection.
 
         `ood_pvalue`, `distribution_shift` and `distribution_shift_pvalue` compare with them. The p-values of n
@@ -124,7 +125,7 @@ class OODMixin:
         if warning := self.reference_statistics.size_warning():
             log.warning("%s: %s", self.name, warning)
 
-    def ood_warning(self, x) -> str | None:
+    def ood_warning(self, x: np.ndarray) -> str | None:
         """Return a warning about the most atypical of some images, or `None`.
 
         The warning is given if the smallest p-value, times the number of images (Bonferroni), is 0.01 or less. If fewer
@@ -212,7 +213,7 @@ class ReferenceStatistics:
             raise ValueError("ReferenceStatistics: NaN or infinite scores. Expected finite values.")
 
     @classmethod
-    def from_images(cls, model, parts: Sequence[np.ndarray]) -> "ReferenceStatistics":
+    def from_images(cls, model: keras.Model, parts: Sequence[np.ndarray]) -> "ReferenceStatistics":
         """Compute the statistics of reference images.
 
         Args:
@@ -249,7 +250,7 @@ class ReferenceStatistics:
         return cls(psnr_scale, *features, len(scores), np.sort(_rounded(scores[sample])))
 
     def size_warning(self) -> str | None:
-        """Return a warning if there are too few reference images for p-values of `OOD_ALPHA`, else `None`."""
+        """Return a warning if p-values of `OOD_ALPHA` need more reference images, else `None`."""
         n = len(self.scores)
         if smallest_pvalue(n) > OOD_ALPHA:
             return (
@@ -258,15 +259,15 @@ class ReferenceStatistics:
             )
         return None
 
-    def pvalues(self, model, images) -> np.ndarray:
+    def pvalues(self, model: keras.Model, images: np.ndarray) -> np.ndarray:
         """Return the p-values of images, see `OODMixin.ood_pvalue`."""
         return conformal_pvalues(self.scores, self.compute_scores(model, images)).astype("float32")
 
-    def distribution_shift_pvalue(self, model, images) -> float:
+    def distribution_shift_pvalue(self, model: keras.Model, images: np.ndarray) -> float:
         """Return the p-value of a set of images, see `OODMixin.distribution_shift_pvalue`."""
         return two_sample_test(self.scores, self.compute_scores(model, images))
 
-    def compute_scores(self, model, images) -> np.ndarray:
+    def compute_scores(self, model: keras.Model, images: np.ndarray) -> np.ndarray:
         """Return the scores of images, float64 `(N,)`: the largest standardized component."""
         return self.scores_from_components(*_components(model, images))
 
@@ -278,7 +279,7 @@ class ReferenceStatistics:
             scores.append((_distance((values - mean) / std) - median) / scale)
         return _rounded(np.max(scores, axis=0))
 
-    def distribution_shift(self, model, images) -> float:
+    def distribution_shift(self, model: keras.Model, images: np.ndarray) -> float:
         """Return the effect size of a shift, see `OODMixin.distribution_shift`."""
         rows, sizes = _components(model, images)[-2:], []
         for values, (mean, std, _) in zip(rows, self.features, strict=True):

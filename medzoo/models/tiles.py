@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import reduce
 from itertools import product
 
+import keras
 import numpy as np
 
 from medzoo.utils.arguments import COUNT, NONE, checked, either, whole
@@ -19,7 +20,7 @@ def default_tile(images: np.ndarray) -> int | None:
     return TILE if images.ndim == 5 and max(images.shape[1:-1]) > LARGE else None
 
 
-def pad_to_multiple(images: np.ndarray, model) -> np.ndarray:
+def pad_to_multiple(images: np.ndarray, model: keras.Model) -> np.ndarray:
     """Pad images at their far borders to multiples of the model's downsampling.
 
     Edge values are repeated. Images for a model with a fixed size are returned unchanged.
@@ -30,7 +31,9 @@ def pad_to_multiple(images: np.ndarray, model) -> np.ndarray:
     return np.pad(images, [(0, 0), *((0, n) for n in margins), (0, 0)], mode="edge")
 
 
-def apply_in_tiles(function: Callable, images: np.ndarray, tile: int, overlap: int | None, model) -> np.ndarray:
+def apply_in_tiles(
+    function: Callable, images: np.ndarray, tile: int, overlap: int | None, model: keras.Model
+) -> np.ndarray:
     """Apply a function of images tile by tile.
 
     The outer quarter of an overlap is discarded, since the border of a tile lacks context. Across the middle half, the

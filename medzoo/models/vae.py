@@ -82,23 +82,23 @@ class VAE(Autoencoder):
         self.prior = None if prior is None else self._build_prior(prior)
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape=None) -> None:
         if not self.built:
             self.sampling.build()
         super().build(input_shape)
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         """Whether `fit` trains the model. The learned prior is always excluded from it."""
         return super().trainable
 
     @trainable.setter
-    def trainable(self, value):
+    def trainable(self, value: bool) -> None:
         keras.Model.trainable.fset(self, value)
         if getattr(self, "prior", None) is not None:
             self.prior.trainable = False
 
-    def reported(self):
+    def reported(self) -> tuple[str, ...]:
         return (*super().reported(), "kl")
 
     def posterior(self, x) -> tuple:

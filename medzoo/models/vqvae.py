@@ -69,15 +69,16 @@ class VQVAE(Autoencoder):
         self.codebook_metrics = [Perplexity(codebook_size), CodebookUsage(codebook_size)]
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape=None) -> None:
         if not self.built:
             self.quantizer.build((None, None, None, self.latent_dim))
         super().build(input_shape)
 
-    def reported(self):
+    def reported(self) -> tuple[str, ...]:
         return (*super().reported(), "commitment_loss")
 
-    def latent_shape(self, input_shape=None):
+    def latent_shape(self, input_shape: Sequence[int | None] | None = None) -> tuple[int | None, ...]:
+        """Return the shape of one image's codes, e.g. `(32, 32)`."""
         return super().latent_shape(input_shape)[:-1]
 
     def call(self, x, training=False):

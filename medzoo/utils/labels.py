@@ -167,13 +167,16 @@ def integer_labels(source: str | Path, key: str, labels: np.ndarray, count: int)
     return labels.reshape(len(labels)).astype("int64")
 
 
-def array_classes(source, labels, names):
-    """`(class names, notes)` for integer labels of an NPZ file.
+def array_classes(source: str | Path, labels: np.ndarray, names: np.ndarray | None) -> tuple[list[str], list[str]]:
+    """Return class names and notes for the integer labels of an NPZ file.
 
     Args:
-        source: the file, for messages.
-        labels: integers `(N,)`, or 0 and 1 `(N, K)`.
-        names: array of the file's names of classes, or `None`.
+        source: Path of the file, for messages.
+        labels: int array `(N,)`, or 0 and 1 `(N, K)` for multi-label data.
+        names: Array of the file's class names, or `None`.
+
+    Returns:
+        Tuple of the class names and of notes, which are sentences for reports.
 
     Raises:
         ImageError: If names and labels do not agree.

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 
 from threadpoolctl import ThreadpoolController
@@ -45,7 +46,7 @@ def _threads():
     return ThreadPoolExecutor(cores())
 
 
-def single_threaded_blas():
+def single_threaded_blas() -> AbstractContextManager:
     """Return a context in which NumPy computes each matrix product on one core.
 
         with single_threaded_blas():

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
-def progress_bar():
+def progress_bar() -> "Progress":
     """Return a `rich.progress.Progress` on stderr."""
     from rich.console import Console
     from rich.progress import Progress
