@@ -112,8 +112,8 @@ def test_train_and_evaluate_accept_folders_and_csv_files(kind, request, tmp_path
     output = run("train", "vqvae-brainmri", "--data", data, "--size", 64, "--out", tmp_path / "mine", "--epochs", 1)
     assert "test PSNR" in output
     card = (tmp_path / "mine" / "README.md").read_text()
-    assert f"`{data.name}`, the trainer's own images." in card
-    assert "Licence of the data: not stated." in card
+    assert f"`{data.name}`, provided by the user." in card
+    assert "License of the data: not stated." in card
     result = json.loads(run("evaluate", tmp_path / "mine", "--data", data, "--size", 64, "-o", tmp_path / "report"))
     assert result["images"] == 16
     assert ("probe" in result) == (kind == "folder")

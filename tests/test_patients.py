@@ -245,10 +245,10 @@ def test_test_split_of_an_npz_file_is_kept(tmp_path):
 def test_segment_command_splits_and_reports_by_patient(pairs, preset, tmp_path, monkeypatch):
     from medzoo.tasks.segment import pipeline as run
 
-    seen = {}
+    captured = {}
 
     def spy(model, moved, *, validation_data, **options):
-        seen.update(train=patient_numbers(moved.images), val=patient_numbers(validation_data[0]))
+        captured.update(train=patient_numbers(moved.images), val=patient_numbers(validation_data[0]))
 
     monkeypatch.setattr(run, "fit_best", spy)
     arguments = ["segment", preset, *pairs, "-o", tmp_path / "out", "--size", 16, "--group", r"^\d+"]
@@ -259,8 +259,8 @@ def test_segment_command_splits_and_reports_by_patient(pairs, preset, tmp_path, 
     assert report["bootstrap_unit"] == "patient"
     assert report["split"] == "by patient"
     assert report["dice"]["1"]["patients"] == 2
-    assert disjoint(seen["train"], seen["val"])
-    assert len(seen["train"] | seen["val"]) == 8
+    assert disjoint(captured["train"], captured["val"])
+    assert len(captured["train"] | captured["val"]) == 8
 
 
 # --- anomalies --------------------------------------------------------------------------------------------------------
@@ -272,45 +272,45 @@ def detector(monkeypatch):
     from medzoo.tasks.anomaly import AnomalyDetector
     from medzoo.tasks.anomaly import detector as module
 
-    seen = {}
+    captured = {}
 
     class Spy:
         def fit(self, model, normals):
-            seen["trained"] = normals
+            captured["trained"] = normals
             return self
 
         def score(self, model, images):
-            seen.setdefault("calibrated", images)
+            captured.setdefault("calibrated", images)
             return images.mean(axis=(1, 2, 3)), None
 
     monkeypatch.setitem(module.SCORES, "l1", Spy)
     model = ConvAutoencoder((16, 16, 1), latent_dim=4, **SMALL)
     model.preprocess = lambda x: x
     model.preprocess.window = None
-    return AnomalyDetector(model, ("l1",), "l1", standardize=False, n_augmented=0, false_positive_rate=0.4), seen
+    return AnomalyDetector(model, ("l1",), "l1", standardize=False, n_augmented=0, false_positive_rate=0.4), captured
 
 
 def test_detector_calibrates_on_other_patients_than_it_was_trained_on(detector, tmp_path):
-    detector, seen = detector
+    detector, captured = detector
     detector.fit(images_by_patient(), groups=PATIENTS)
-    assert disjoint(patient_numbers(seen["trained"]), patient_numbers(seen["calibrated"]))
-    assert len(seen["calibrated"]) >= 10
+    assert disjoint(patient_numbers(captured["trained"]), patient_numbers(captured["calibrated"]))
+    assert len(captured["calibrated"]) >= 10
     assert detector.threshold_ == detector.threshold_at(0.4)
     with pytest.raises(ValueError, match="too few normal images"):
         detector.fit(images_by_patient(), groups=["a"] * 40)
     for i, patient in enumerate(PATIENTS):
         write_dicom(tmp_path / f"{i:02d}.dcm", np.full((16, 16), 5 * (i // 4), "uint8"), PatientID=patient)
-    seen.clear()
+    captured.clear()
     detector.fit(sorted(tmp_path.iterdir()))  # groups from the PatientID
-    assert disjoint(patient_numbers(seen["trained"]), patient_numbers(seen["calibrated"]))
+    assert disjoint(patient_numbers(captured["trained"]), patient_numbers(captured["calibrated"]))
 
 
 def test_detector_without_groups_is_calibrated_on_a_random_quarter(detector):
-    detector, seen = detector
+    detector, captured = detector
     images, order = images_by_patient(), np.random.default_rng(0).permutation(40)
     detector.fit(images)
-    assert np.array_equal(seen["calibrated"], images[order[:10]])
-    assert np.array_equal(seen["trained"], images[order[10:]])
+    assert np.array_equal(captured["calibrated"], images[order[:10]])
+    assert np.array_equal(captured["trained"], images[order[10:]])
 
 
 def test_conformal_threshold_is_valid_for_images_of_new_patients():
@@ -345,9 +345,9 @@ def test_conformal_threshold_is_valid_for_images_of_new_patients():
 def test_adapt_holds_out_patients_of_both_sites_jointly(tmp_path, preset, monkeypatch):
     from medzoo.tasks import adapt as module
 
-    images, seen = images_by_patient(side=16), {}
+    images, captured = images_by_patient(side=16), {}
     monkeypatch.setattr(
-        module, "adapt", lambda model, source, target, **_: seen.update(source=source, target=target) or model
+        module, "adapt", lambda model, source, target, **_: captured.update(source=source, target=target) or model
     )
     monkeypatch.setattr(module, "bootstrap_mean_ci", lambda values, groups: set(groups))
     target = write_pngs(tmp_path / "target", images[:28])  # patients 0 to 6
@@ -357,8 +357,8 @@ def test_adapt_holds_out_patients_of_both_sites_jointly(tmp_path, preset, monkey
     groups = [[f.name.split("-")[0] for f in files] for files in (source, target)]
     found = module.adapt_folders(preset, source, target, tmp_path / "out", size=16, groups=groups)
     held_out = set().union(*({int(p) for p in after} for _, after, _ in found.values()))
-    assert disjoint(held_out, patient_numbers(seen["source"]) | patient_numbers(seen["target"]))
-    assert len(held_out) + len(patient_numbers(seen["source"]) | patient_numbers(seen["target"])) == 10
+    assert disjoint(held_out, patient_numbers(captured["source"]) | patient_numbers(captured["target"]))
+    assert len(held_out) + len(patient_numbers(captured["source"]) | patient_numbers(captured["target"])) == 10
     with pytest.raises(ValueError, match="28 images of 1 patients"):
         module.adapt_folders(preset, source, target, tmp_path / "no", size=16, groups=[groups[0], ["a"] * 28])
 
@@ -385,14 +385,14 @@ def test_adapt_command_names_the_bootstrap_unit(tmp_path, preset, monkeypatch):
 
 
 def test_copy_detection_is_calibrated_on_held_out_patients(monkeypatch):
-    sampling, seen = importlib.import_module("medzoo.tasks.generate.sampling"), {}
+    sampling, captured = importlib.import_module("medzoo.tasks.generate.sampling"), {}
 
     class Mixture:
         def __init__(self, model):
             self.model_ = self
 
         def fit(self, images):
-            seen["known"] = images
+            captured["known"] = images
             return self
 
         def reconstruct(self, images):
@@ -402,11 +402,11 @@ def test_copy_detection_is_calibrated_on_held_out_patients(monkeypatch):
     monkeypatch.setattr(sampling, "sample_without_copies", lambda sample, n, known, held_out, seed: held_out)
     images = images_by_patient()
     assert disjoint(
-        patient_numbers(sampling.sample_like(None, images, 4, groups=PATIENTS)), patient_numbers(seen["known"])
+        patient_numbers(sampling.sample_like(None, images, 4, groups=PATIENTS)), patient_numbers(captured["known"])
     )
     order = np.random.default_rng(0).permutation(40)
     assert np.array_equal(sampling.sample_like(None, images, 4), images[order[:10]])
-    assert np.array_equal(seen["known"], images[order[10:]])
+    assert np.array_equal(captured["known"], images[order[10:]])
 
 
 def test_differences_between_patients_are_not_drift():
@@ -430,17 +430,17 @@ def test_differences_between_patients_are_not_drift():
 def test_fine_tuning_holds_out_patients_without_validation_data(monkeypatch):
     from medzoo.tasks.classify import classifier as module
 
-    seen = {}
-    monkeypatch.setattr(module, "fit_best", lambda model, x, **options: seen.update(train=x, val=options))
+    captured = {}
+    monkeypatch.setattr(module, "fit_best", lambda model, x, **options: captured.update(train=x, val=options))
     classifier = module.Classifier.from_pretrained(ConvAutoencoder((16, 16, 1), latent_dim=4, **SMALL), 2)
     images, labels = images_by_patient(80), np.arange(80) // 4 % 2
     groups = np.where(np.arange(80) < 8, None, np.arange(80) // 4)
     module.fine_tune(classifier, images, labels, groups=groups, epochs=(1, 0))
-    learned = patient_numbers(np.concatenate([np.asarray(part) for part in seen["train"].parts]))
+    trained = patient_numbers(np.concatenate([np.asarray(part) for part in captured["train"].parts]))
     chosen = patient_numbers(
-        np.concatenate([batch[0] for batch in (seen["val"]["validation_data"][i] for i in range(1))])
+        np.concatenate([batch[0] for batch in (captured["val"]["validation_data"][i] for i in range(1))])
     )
-    assert disjoint(learned - {0, 1}, chosen - {0, 1})
+    assert disjoint(trained - {0, 1}, chosen - {0, 1})
     with pytest.raises(ValueError, match="both groups and validation_data"):
         module.fine_tune(classifier, images, labels, (images, labels), groups=groups)
 
