@@ -3,7 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import write_archive
+from conftest import write_npz
 
 from medzoo import recipes
 from medzoo.data.augmentation import PAD, AugmentedDataset, random_acquisition
@@ -84,7 +84,7 @@ def test_a_mixture_keeps_its_sampling_weights_and_samples_without_replacement():
     order = batches._order()
     assert np.bincount(order[order[:, 0] == 0, 1], minlength=10).tolist() == [6] * 10
     assert np.bincount(order[order[:, 0] == 1, 1], minlength=40).max() == 1
-    with pytest.raises(ValueError, match="give crop="):
+    with pytest.raises(ValueError, match="pass crop="):
         AugmentedDataset([dark, bright[:, :16]], 8)
 
 
@@ -104,7 +104,7 @@ def test_a_recipe_can_resize_its_images_to_one_size(tmp_path, monkeypatch):
         "mae", lambda **k: medzoo.MaskedAutoencoder(**{**SMALL, **k}), (TrainingSource({"file": "mine.npz"}),), **own
     )
     with pytest.raises(ZeroDivisionError):
-        recipe.train(write_archive(tmp_path / "mine.npz", size=16, counts=(4, 2, 2)), tmp_path / "out")
+        recipe.train(write_npz(tmp_path / "mine.npz", size=16, counts=(4, 2, 2)), tmp_path / "out")
     assert resized[0].shape[1:3] == (24, 24)
     assert resized[0].dtype == "uint8"
     assert recipe.file_image_size == (24, 24)
@@ -113,7 +113,7 @@ def test_a_recipe_can_resize_its_images_to_one_size(tmp_path, monkeypatch):
 def test_recipes_identify_their_own_datasets_by_name_and_accept_others(tmp_path):
     recipe = recipes.recipe("vae-chestxray")
     for name in ("chestxray_256.npz", "adult_cxr_256.npz", "mine.npz"):
-        write_archive(tmp_path / name, size=16, counts=(4, 2, 2))
+        write_npz(tmp_path / name, size=16, counts=(4, 2, 2))
     with pytest.raises(ValueError, match=r"also needs pediatric_cxr\."):
         recipe.open_datasets([tmp_path / "chestxray_256.npz", tmp_path / "adult_cxr_256.npz"])
     ((mine, weight),) = recipe.open_datasets(tmp_path / "mine.npz")
@@ -135,9 +135,8 @@ def test_a_recipe_starts_from_a_preset_and_records_the_final_improvement(phantom
     start = str(medzoo.save_preset(vae, tmp_path / "vae", dtype="float32"))
     ae = medzoo.ConvAutoencoder(**spatial)
     trainer.start_from(ae, vae)
-    assert ae.encode(phantoms[:2] / np.float32(255)) == pytest.approx(
-        vae.encode(phantoms[:2] / np.float32(255)), abs=1e-5
-    )
+    x = phantoms[:2] / np.float32(255)
+    assert ae.encode(x) == pytest.approx(vae.encode(x), abs=1e-5)
     vq = medzoo.VQVAE(codebook_size=4, **{**spatial, "filters": SMALL["filters"]})
     trainer.start_from(vq, vae)
     whole = [keras.ops.convert_to_numpy(m.decoder(m.encoder(x)[..., :2])) for m in (vq, vae)]
@@ -149,7 +148,7 @@ def test_a_recipe_starts_from_a_preset_and_records_the_final_improvement(phantom
     assert np.array_equal(wider.encoder.linear.get_weights()[0], before)
     assert np.array_equal(wider.encoder.stages[0].get_weights()[0], vae.encoder.stages[0].get_weights()[0])
     monkeypatch.setattr(trainer, "_jit_compile", lambda model: False)
-    data = write_archive(tmp_path / "mine.npz", size=16, counts=(8, 2, 2))
+    data = write_npz(tmp_path / "mine.npz", size=16, counts=(8, 2, 2))
     own = {"modality": "X-ray", "domain": "", "description": "", "epochs": 2, "batch_size": 4, "learning_rate": 1e-9}
     recipe = Recipe(
         "ae",

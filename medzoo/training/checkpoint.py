@@ -52,7 +52,7 @@ class Checkpoints(keras.callbacks.Callback):
     The state consists of model, optimizer, metrics, random states, history and position in the data. It is saved every
     `every` steps and after each epoch; the last two checkpoints are kept. Each file is written under a temporary name,
     flushed and renamed, and contains its SHA-256: a truncated or altered file is detected and the one before is used.
-    The weights of the epoch with the lowest `val_loss` are saved beside the checkpoints.
+    The weights of the epoch with the lowest `val_loss` are saved in the same folder.
 
     On SIGTERM, which cluster schedulers send before they preempt a node, the state is saved after the current step and
     the process exits with status 75. One of several workers cannot save alone; it exits, and the training resumes from

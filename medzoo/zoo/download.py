@@ -39,9 +39,9 @@ def check_file(path: str | os.PathLike, expected: dict) -> None:
         raise DamagedPresetError(
             f"{path}: {size} bytes; expected {expected['size']}. The file is truncated or altered."
         )
-    found = sha256(path)
-    if found != expected["sha256"]:
-        raise DamagedPresetError(f"{path}: sha256 {found}; expected {expected['sha256']}. It is corrupted or altered.")
+    digest = sha256(path)
+    if digest != expected["sha256"]:
+        raise DamagedPresetError(f"{path}: sha256 {digest}; expected {expected['sha256']}. It is corrupted or altered.")
 
 
 def cache_folder() -> str:

@@ -123,16 +123,17 @@ def check_reference_statistics(statistics: dict, name: str) -> None:
         PresetError: If keys are unknown, lists are too long, or values are not finite numbers within bounds.
     """
     if not isinstance(statistics, dict) or set(statistics) != set(REFERENCE):
-        found = sorted(map(str, statistics)) if isinstance(statistics, dict) else str(statistics)[:100]
+        keys = sorted(map(str, statistics)) if isinstance(statistics, dict) else str(statistics)[:100]
         raise PresetError(
-            f"{name}: reference_statistics contains {found}. Expected {', '.join(REFERENCE)}. Recompute them with "
+            f"{name}: reference_statistics contains {keys}. Expected {', '.join(REFERENCE)}. Recompute them with "
             "model.fit_reference(images) and save the preset."
         )
     for key, value in statistics.items():
         parts = value if isinstance(value, dict) else {key: value}
         if set(parts) not in ({key}, {"mean", "deviation", "distance"}):
             raise PresetError(
-                f"{name}: usual: {key} holds {sorted(map(str, parts))}. Expected mean, deviation, distance."
+                f"{name}: reference_statistics: {key} contains {sorted(map(str, parts))}. "
+                "Expected mean, deviation, distance."
             )
         for part, numbers_ in parts.items():
             _check_numbers(name, f"reference_statistics: {part}", numbers_, REFERENCE[key], none=key == "psnr")
