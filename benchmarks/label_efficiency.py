@@ -222,7 +222,7 @@ def task_table(task, facts):
 def figure(path, results):
     from matplotlib.figure import Figure
 
-    plot = Figure(figsize=(12, 4), layout="constrained")
+    plot = Figure(figsize=(12, 5.4), layout="constrained")
     axes = plot.subplots(1, len(results))
     for axis, (task, rows) in zip(axes, results.items(), strict=True):
         kept = [
@@ -236,7 +236,7 @@ def figure(path, results):
             axis.plot([100 * s for s in FRACTIONS], values, "-" if "frozen" in row else "--", **own, zorder=row in kept)
         axis.set(xscale="log", xlabel="Labeled images (%)", ylabel="AUC", title=task)
         axis.set_xticks([100 * s for s in FRACTIONS], [f"{s:.0%}" for s in FRACTIONS])
-        axis.legend(frameon=False, fontsize=6)
+        axis.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     plot.savefig(path, dpi=120)
 
 

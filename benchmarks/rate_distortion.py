@@ -40,6 +40,9 @@ DEFAULT_EFFORT = "JPEG XL, default effort"
 SITES = {"NIH test split": "chestxray_256.npz", "JSRT (external)": "jsrt_256.npz"}
 
 
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe-Ito, colorblind-safe
+
+
 def pillow(kind, settings, **options):
     """Return `[(encode, decode)]` of a format of Pillow."""
 
@@ -143,6 +146,7 @@ def figure(path, curves):
 
     plot = Figure(figsize=(11, 4.5), layout="constrained")
     for axis, (site, lossy) in zip(plot.subplots(1, 2, sharey=True), curves.items(), strict=True):
+        axis.set_prop_cycle(color=COLORS)
         for name, points in lossy.items():
             bits, quality, _ = points.mean(axis=1).T
             order = np.argsort(bits)

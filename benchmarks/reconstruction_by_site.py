@@ -60,10 +60,14 @@ def figure(path, rows):
     axis = plot.subplots()
     sites, models = (list(dict.fromkeys(r[k] for r in rows)) for k in ("site", "model"))
     for i, model in enumerate(models):
-        own = [next(r["psnr"]["mean"] for r in rows if (r["model"], r["site"]) == (model, h)) for h in sites]
-        axis.bar(np.arange(len(sites)) + 0.8 * (i / len(models) - 0.4), own, 0.8 / len(models), label=model)
+        psnr = [next(r["psnr"] for r in rows if (r["model"], r["site"]) == (model, site)) for site in sites]
+        means = np.array([value["mean"] for value in psnr])
+        errors = np.abs(np.array([value["interval"] for value in psnr]).T - means)
+        position = np.arange(len(sites)) + 0.15 * (i - (len(models) - 1) / 2)
+        axis.errorbar(position, means, errors, fmt="o", capsize=3, label=model)
     axis.set_xticks(range(len(sites)), sites)
-    axis.set(ylabel="PSNR (dB)", ylim=(25, None))
+    axis.set(ylabel="PSNR (dB), 95% interval")
+    axis.grid(axis="y", alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     plot.savefig(path, dpi=120)

@@ -103,9 +103,10 @@ def job(arguments):
 def figure(path, results):
     from matplotlib.figure import Figure
 
-    plot = Figure(figsize=(4 * sum(len(TASKS[t]["names"]) for t in results), 3.2), layout="constrained")
+    plot = Figure(figsize=(9, 5.6), layout="constrained")
+    *axes, legend_axis = plot.subplots(2, 3).flat
     panels = [(task, name) for task in results for name in TASKS[task]["names"]]
-    for axis, (task, name) in zip(plot.subplots(1, len(panels)), panels, strict=True):
+    for axis, (task, name) in zip(axes, panels, strict=True):
         for init in INITIALIZATIONS:
             own = [results[task][count][init][name] for count in TASKS[task]["counts"]]
             means = np.array([m["mean"] for m in own])
@@ -115,8 +116,9 @@ def figure(path, results):
         axis.set_xticks(list(TASKS[task]["counts"]), [str(n) for n in TASKS[task]["counts"]])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
-    plot.savefig(path, dpi=90)
+    legend_axis.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="center")
+    legend_axis.axis("off")
+    plot.savefig(path, dpi=120)
 
 
 def published(found):
