@@ -12,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import free_port, write_archive
+from conftest import free_port, write_npz
 from small_training import small
 
 import medzoo
@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).with_name("small_training.py")
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    return write_archive(tmp_path_factory.mktemp("data") / "images.npz", size=32, counts=(80, 16, 16))
+    return write_npz(tmp_path_factory.mktemp("data") / "images.npz", size=32, counts=(80, 16, 16))
 
 
 @pytest.fixture(autouse=True)

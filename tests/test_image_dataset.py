@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_archive
+from conftest import write_npz
 from PIL import Image
 
 import medzoo
@@ -165,7 +165,7 @@ def test_datasets_larger_than_memory_are_memory_mapped(folder, monkeypatch):
 
 
 def test_npz_file_is_a_dataset(tmp_path):
-    path = write_archive(tmp_path / "images.npz", size=16, counts=(10, 4, 6))
+    path = write_npz(tmp_path / "images.npz", size=16, counts=(10, 4, 6))
     dataset = open_dataset(path)
     assert dataset.class_names == ["dark", "chest_xray"]
     assert dataset.summary()["images"] == {"train": 10, "val": 4, "test": 6}

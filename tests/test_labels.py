@@ -461,7 +461,7 @@ def test_color_of_an_npz_file_is_converted_to_luminance(tmp_path):
         (np.array([0, 1] * 6, object), {}, "Python objects"),
         (np.arange(12) % 3, {"class_names": np.array(["a", "b"])}, "2 names, the labels 3 classes"),
         (np.arange(12) % 2, {"class_names": np.array(["a", "A"])}, "more than once"),
-        (np.zeros((12, 2, 2), int), {}, "one integer for each image"),
+        (np.zeros((12, 2, 2), int), {}, "one integer per image"),
         ((np.arange(12) % 3 - 1).astype("uint8"), {}, "255, which -1 becomes without sign"),
     ],
 )

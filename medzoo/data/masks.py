@@ -207,7 +207,7 @@ def _by_stem(paths, folder, what):
 
 
 def _kind(mask):
-    """Description of a mask for error messages."""
+    """Return a description of a mask for error messages."""
     return "one label per pixel" if mask.ndim == 2 else f"{mask.shape[-1]} overlapping labels"
 
 

@@ -35,7 +35,7 @@ def patients_of_files(files: Sequence[str | Path]) -> np.ndarray | None:
 
 
 def _first_of(path):
-    """The first file of a folder, which represents its series; files are returned unchanged."""
+    """Return the first file of a folder, which represents its series; return files unchanged."""
     return min(file for file in path.iterdir() if file.is_file()) if path.is_dir() else path
 
 

@@ -141,7 +141,7 @@ def _is_exact(values):
 
 
 def _affine(path, stored):
-    """The affine in millimeters; a warning is logged if the header is ambiguous or the affine is sheared."""
+    """Return the affine in millimeters; a warning is logged if the header is ambiguous or the affine is sheared."""
     header, affine = stored.header, np.array(stored.affine, "float64")
     affine[:3] *= millimeters(header)
     steps = np.linalg.norm(affine[:3, :3], axis=0)
@@ -163,7 +163,7 @@ def _affine(path, stored):
 
 
 def _quaternion(header):
-    """The 3×3 part of the qform in millimeters, or `None` if it is invalid."""
+    """Return the 3×3 part of the qform in millimeters, or `None` if it is invalid."""
     try:
         return millimeters(header) * header.get_qform()[:3, :3]
     except Exception:  # nibabel raises several error types
