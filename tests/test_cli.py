@@ -70,7 +70,7 @@ def test_list_and_info_show_the_manifest():
     assert json.loads(run("info", "vae-chestxray-64", "--json"))["family"] == "VAE"
     card = run("info", "vae-chestxray-64")
     assert "cc-by-sa-4.0" not in card  # the lines for the hub
-    assert "Measured" in card
+    assert "Evaluation" in card
     assert "nothing: no such preset" in run("info", "nothing", ok=False)
 
 
@@ -217,7 +217,7 @@ def test_train_writes_a_preset_with_card_and_resumes_after_an_interruption(npz_f
     import medzoo
     from medzoo.training import trainer as training
 
-    monkeypatch.setattr(training, "_xla", lambda model: False)  # compiling would take longer than the training
+    monkeypatch.setattr(training, "_jit_compile", lambda model: False)  # compiling would take longer than the training
 
     out = tmp_path / "run"
     args = ("train", "vae-chestxray-64", "--data", npz_file, "--out", out, "--epochs", 2)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import SMALL, write_archive
+from conftest import SMALL, write_npz
 from PIL import Image
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
@@ -172,7 +172,7 @@ def test_robustness_includes_the_psnr_without_perturbation(images):
 
 @pytest.fixture(scope="module")
 def two_classes(tmp_path_factory):
-    return write_archive(tmp_path_factory.mktemp("data") / "images.npz", size=32)
+    return write_npz(tmp_path_factory.mktemp("data") / "images.npz", size=32)
 
 
 def test_probe_equals_a_scikit_learn_pipeline_and_separates_simple_classes(two_classes):
