@@ -228,10 +228,12 @@ def save_examples(path, data, runs):
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder of intermediate results.")
-@click.option("--seeds", default=5, show_default=True)
+@click.option("--seeds", default=5, show_default=True, help="Number of seeds.")
 @click.option("--jobs", default=2, show_default=True, help="Number of processes, one core each.")
 @click.option("--images", type=click.Path(path_type=Path), help="PNG of real images with their maps; not for a commit.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, cache, seeds, jobs, images, out):
     cache.mkdir(parents=True, exist_ok=True)
     every = [(t, m, s) for s in range(seeds) for t in TASKS for m in METHODS if s == 0 or m == "synthetic"]

@@ -183,8 +183,10 @@ scratch": the same networks trained from random initialization for as many epoch
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="NPZ file of the images.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, out):
     rows = []
     for group, row, m in pneumonia(data):

@@ -93,9 +93,11 @@ def figure(path, rows):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--model", default="dae-chestxray", show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="NPZ file of the images.")
+@click.option("--model", default="dae-chestxray", show_default=True, help="Preset.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, model, out):
     rows = []
     for noise, method, images, restored in results(data, model):

@@ -88,8 +88,10 @@ def figure(path, counts):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the DICOM files.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, out):
     warnings.simplefilter("ignore")
     files = sorted(p for p in data.rglob("*") if p.is_file())

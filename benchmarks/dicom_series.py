@@ -36,8 +36,10 @@ def compare(folder):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, out):
     folders = sorted(path for path in data.iterdir() if path.is_dir() and path.with_suffix(".nii").is_file())
     rows = [row for folder in folders for row in compare(folder)]

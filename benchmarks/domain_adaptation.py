@@ -144,8 +144,10 @@ scanner."""
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
-@click.option("--model", default="ae-chestxray-64", show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--model", default="ae-chestxray-64", show_default=True, help="Preset.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, model, out):
     rows = []
     for row in results(model, data):

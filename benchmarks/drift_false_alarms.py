@@ -120,8 +120,10 @@ def figure(path, results):
 @click.option(
     "--before", required=True, type=click.Path(path_type=Path, exists=True), help="Checkout before the change."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path))
-@click.option("--repetitions", default=1000, show_default=True)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
+@click.option("--repetitions", default=1000, show_default=True, help="Number of repetitions.")
 def main(data, before, out, repetitions):
     model = medzoo.load(PRESET)
     dataset = open_dataset(data / "medical_mnist_64.npz")

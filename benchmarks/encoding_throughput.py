@@ -43,7 +43,9 @@ def encode_seconds(source, out, cores, engine):
 
 
 @click.command(help=__doc__)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 @click.option("--ray", is_flag=True, help="Also measure Ray Data.")
 def main(out, ray):
     cores, rows = sorted(os.sched_getaffinity(0)), []

@@ -59,7 +59,9 @@ def evaluate(run, inputs, reference):
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(exists=True), help="Chest X-rays of 256 pixels.")
 @click.option("--small", required=True, type=click.Path(exists=True), help="Medical MNIST, 64 pixels.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, small, out):
     import tensorflow as tf
 

@@ -124,7 +124,9 @@ def figure(path, results):
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder of intermediate results.")
 @click.option("--jobs", default=2, show_default=True, help="Number of processes, one core each.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, cache, jobs, out):
     cache.mkdir(parents=True, exist_ok=True)
     found = {}

@@ -43,7 +43,7 @@ def central_planes(volume):
 
 
 @click.command(help=__doc__)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Path of the figure (PNG).")
 def main(out):
     flush_denormals()
     vae, vqvae = medzoo.load("vae-chestxray"), medzoo.load("vqvae-chestxray")

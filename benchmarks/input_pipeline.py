@@ -45,7 +45,9 @@ def write_files(folder, kind):
 
 
 @click.command(help=__doc__)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(out):
     import tensorflow as tf
     from common import bar_chart, seconds, write_page

@@ -162,11 +162,13 @@ def replaced(table, rows, start):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder of intermediate results.")
 @click.option("--jobs", default=2, show_default=True, help="Number of processes, one core each.")
 @click.option("--only", help="Evaluate the frozen features of this preset only; other rows remain as in OUT.json.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, cache, jobs, only, out):
     cache.mkdir(parents=True, exist_ok=True)
     names = [

@@ -135,11 +135,13 @@ def measured(truth, inputs, seeds, epochs):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--seeds", default=3, show_default=True)
-@click.option("--epochs", default=6, show_default=True)
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
+@click.option("--seeds", default=3, show_default=True, help="Number of seeds.")
+@click.option("--epochs", default=6, show_default=True, help="Number of epochs.")
 @click.option("--speed", is_flag=True, help="Only measure the training throughput again; requires an idle machine.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, seeds, epochs, speed, out):
     with tempfile.TemporaryDirectory() as folder:
         truth, inputs = prepared(data, Path(folder))

@@ -86,7 +86,9 @@ def measure(name):
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(exists=True), help="Test images of 256 pixels, for the PSNR.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, out):
     from common import bar_chart, run_in_process, write_page
 

@@ -62,7 +62,9 @@ def figure(path, fractions):
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, out):
     flush_denormals()
     images = {name: to_float(open_dataset(data / file, 224).images("test")[:100]) for name, file in SETS.items()}

@@ -60,11 +60,13 @@ def cases(data, adult):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
 @click.option(
     "--adult", required=True, type=click.Path(path_type=Path, exists=True), help="NPZ file of adult chest X-rays."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, adult, out):
     rows, shown = [], []
     for name, encoder, feature_type, images, label in cases(data, adult):

@@ -196,7 +196,9 @@ def dicom_rates(folder, exact):
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder of intermediate results.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, cache, out):
     code = f"import json, pathlib, rate_distortion as r; print(json.dumps(r.on_all_cores(pathlib.Path({str(data)!r}))))"
     all_cores = run_in_process(code, keras.backend.backend())

@@ -55,8 +55,10 @@ def figure(path, rows):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, out):
     rows = []
     for domain, (file, size, classes, own) in DOMAINS.items():

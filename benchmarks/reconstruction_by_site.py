@@ -74,10 +74,12 @@ def figure(path, rows):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
 @click.option("--adult", type=click.Path(path_type=Path, exists=True), help="NPZ file of adult chest X-rays.")
-@click.option("--models", default=MODELS, show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--models", default=MODELS, show_default=True, help="Presets, separated by commas.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, adult, models, out):
     rows, tests = [], test_images(data, adult)
     for model in [*map(medzoo.load, models.split(",")), pca(data)]:

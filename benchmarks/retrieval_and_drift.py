@@ -96,7 +96,9 @@ def figure(path, data):
 
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, out):
     found = []
     for title, (file, names) in DATASETS.items():

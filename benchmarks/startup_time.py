@@ -25,7 +25,9 @@ PROGRAMS = {
 
 
 @click.command(help=__doc__)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(out):
     from common import bar_chart, write_page
 

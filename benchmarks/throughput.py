@@ -18,7 +18,9 @@ PRESETS = ("ae-chestxray", "vae-chestxray", "vqvae-chestxray", "mae-chestxray", 
 
 
 @click.command(help=__doc__)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(out):
     if keras.backend.backend() != "torch":
         raise click.ClickException("throughput: MACs are counted by PyTorch. Set KERAS_BACKEND=torch.")

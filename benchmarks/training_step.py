@@ -210,7 +210,9 @@ def compare(families, kinds, jit):
 
 
 @click.command(help=__doc__)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(out):
     from common import bar_chart, run_in_process, write_page
 

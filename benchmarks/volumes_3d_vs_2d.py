@@ -152,7 +152,9 @@ def pca(volumes, side=8, components=8):
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data sets.")
 @click.option("--cache", required=True, type=click.Path(path_type=Path), help="Folder of intermediate results.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(data, cache, out):
     use_one_core()
     cache.mkdir(parents=True, exist_ok=True)

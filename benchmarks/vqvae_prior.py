@@ -36,9 +36,11 @@ def frequencies(train, size):
 
 
 @click.command(help=__doc__)
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--epochs", default=4, show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="NPZ file of the images.")
+@click.option("--epochs", default=4, show_default=True, help="Number of epochs.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for the weights of the trained prior.")
 def main(data, epochs, out, keep):
     vqvae, vae, encoder = (medzoo.load(n) for n in ("vqvae-chestxray-64", "vae-chestxray-64", "ae-chestxray"))

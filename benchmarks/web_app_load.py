@@ -122,7 +122,9 @@ def serve(folder):
 
 @click.command(help=__doc__)
 @click.option("--requests", default=300, show_default=True, help="Number of sequential requests.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
+)
 def main(requests, out):
     with tempfile.TemporaryDirectory() as folder:
         process, address = serve(folder)
