@@ -63,8 +63,11 @@ def test_other_families_support_the_backbone(family, latents):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ConvAutoencoder(backbone="resnet"), "backbone='resnet'; expected one of residual, efficientnet-lite0"),
-        (lambda: MaskedAutoencoder(backbone="efficientnet-lite0"), "expected one of residual"),
+        (
+            lambda: ConvAutoencoder(backbone="resnet"),
+            "backbone='resnet'; expected one of 'residual', 'efficientnet-lite0'",
+        ),
+        (lambda: MaskedAutoencoder(backbone="efficientnet-lite0"), "expected one of 'residual'"),
         (
             lambda: ConvAutoencoder(backbone="efficientnet-lite0"),
             "a vector bottleneck of 1/8; .* a spatial one of 1/32",
