@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,17 @@ def run(*args, ok=True):
     return result.output
 
 
+def documented_commands():
+    root = Path(__file__).parents[1]
+    for path in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        fenced = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+        lines = [line for block in fenced for line in re.findall(r"^medzoo .+$", block, flags=re.MULTILINE)]
+        lines += re.findall(r"^ {4,}(medzoo [a-z].+)$", text, flags=re.MULTILINE)
+        for line in lines + re.findall(r"`(medzoo [a-z][^`\n]*)`", text):
+            yield path.name, line.partition("  #")[0].split()
+
+
 def first_sentence(command):
     return " ".join(command.help.split("\n\n")[0].split())
 
@@ -45,6 +57,17 @@ def test_every_command_has_a_short_summary_an_example_and_help_for_every_option(
             assert option.required or option.is_flag or option.show_default or "[default: " in option.help, option.name
         else:
             assert option.name != "name"
+
+
+def test_commands_in_the_documentation_exist_with_their_options():
+    wrong = []
+    for page, (_, name, *words) in documented_commands():
+        command = main.commands.get(name)
+        known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)} if command else None
+        given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        if known is None or given - known - {"--help"}:
+            wrong.append(f"{page}: medzoo {name} {' '.join(words)}")
+    assert not wrong
 
 
 @pytest.mark.parametrize(
