@@ -165,6 +165,7 @@ def test_temperature_scaling_corrects_overconfidence():
 @pytest.fixture(scope="module")
 def trained(labeled):
     images, labels = labeled
+    keras.utils.set_random_seed(0)
     classifier = Classifier.from_pretrained(ConvAutoencoder((32, 32, 1), latent_dim=6, **SMALL), 2, pretrained=False)
     return fine_tune(classifier, images, labels, (images, labels), epochs=(12, 0), learning_rates=(1e-2, 0))
 
