@@ -16,6 +16,10 @@ _NAMES = {
     "VQVAE": "medzoo.models",
     "MaskedAutoencoder": "medzoo.models",
     "Codec": "medzoo.models",
+    "AutoencoderKL": "medzoo.models",
+    "TinyAutoencoder": "medzoo.models",
+    "StridedVQVAE": "medzoo.models",
+    "ResNetAutoencoder": "medzoo.models",
     "VectorQuantizer": "medzoo.layers",
     "Sampling": "medzoo.layers",
     "ImageError": "medzoo.errors",
@@ -36,6 +40,7 @@ _NAMES = {
     "center_crop_resize": "medzoo.io",
     "load": "medzoo.zoo",
     "list_models": "medzoo.zoo",
+    "list_converted": "medzoo.zoo",
     "save_preset": "medzoo.zoo",
     "export": "medzoo.zoo.export",
 }

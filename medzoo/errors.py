@@ -40,3 +40,7 @@ class CompressedFileError(ValueError):
 
 class TrainingError(RuntimeError):
     """A training cannot be continued. The message states the cause and what was saved."""
+
+
+class CheckpointError(PresetError):
+    """A checkpoint of another library cannot be read or converted. The message names what was found."""

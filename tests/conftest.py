@@ -14,7 +14,16 @@ import pytest
 
 import medzoo
 from medzoo.data.phantom import chest_phantom
-from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder, MaskedAutoencoder
+from medzoo.models import (
+    VAE,
+    VQVAE,
+    AutoencoderKL,
+    Codec,
+    ConvAutoencoder,
+    MaskedAutoencoder,
+    StridedVQVAE,
+    TinyAutoencoder,
+)
 
 SMALL = {"filters": (8, 16), "blocks_per_stage": 1, "seed": 0}
 EFFICIENTNET = {**SMALL, "backbone": "efficientnet-lite0", "bottleneck": "spatial", "latent_dim": 3, "patch_size": 16}
@@ -32,12 +41,16 @@ FAMILIES = {
     "vqvae-loss": lambda: VQVAE((None, None, 1), latent_dim=4, codebook_size=16, codebook_update="gradient", **SMALL),
     "mae": lambda: MaskedAutoencoder(latent_dim=3, **SMALL),
     "codec": lambda: Codec((None, None, 1), latent_dim=4, groups=(4,), hidden=8, **SMALL),
+    "kl": lambda: AutoencoderKL((None, None, 1), latent_dim=2, groups=4, attention=(1,), **SMALL),
+    "tiny": lambda: TinyAutoencoder((None, None, 1), latent_dim=3, pooled=True, **SMALL),
+    "vqvae-strided": lambda: StridedVQVAE((None, None, 1), latent_dim=4, codebook_size=16, **SMALL),
 }
 ANY_VOLUME = (None, None, None, 1)
 VOLUMES = {
     "ae-volume": lambda: ConvAutoencoder((8, 16, 16, 1), latent_dim=6, patch_size=(2, 4, 4), noise_std=0.1, **SMALL),
     "vae-volume": lambda: VAE(ANY_VOLUME, latent_dim=3, bottleneck="spatial", patch_size=(1, 4, 4), **SMALL),
     "vqvae-volume": lambda: VQVAE(ANY_VOLUME, latent_dim=4, codebook_size=16, patch_size=2, **SMALL),
+    "kl-volume": lambda: AutoencoderKL(ANY_VOLUME, latent_dim=2, groups=4, upsampling="linear", **SMALL),
     "mae-volume": lambda: MaskedAutoencoder(ANY_VOLUME, latent_dim=3, patch_size=2, **SMALL),
 }
 

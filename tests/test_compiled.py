@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import keras
 import numpy as np
 import pytest
 from conftest import FAMILIES
@@ -75,3 +76,19 @@ def test_nearest_equals_brute_force_for_any_rank():
         codes = ops.convert_to_numpy(quantizer.nearest(ops.convert_to_tensor(given)))
         assert (codes == wanted).all()
         assert codes.dtype == np.int32
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="sizes are unknown in TensorFlow's graphs only")
+def test_attention_in_blocks_of_queries_is_exact(monkeypatch):
+    """Also in a graph for any size, where the blocks are a loop."""
+    import tensorflow as tf
+
+    from medzoo.layers import kl_blocks
+
+    x = np.random.default_rng(0).standard_normal((2, 5, 7, 8)).astype("float32")
+    layer = kl_blocks.SpatialAttention(groups=4)
+    expected = keras.ops.convert_to_numpy(layer(x))
+    monkeypatch.setattr(kl_blocks, "LARGEST_SCORES", 2 * 35 * 12)  # blocks of 12, 12 and 11 queries
+    assert keras.ops.convert_to_numpy(layer(x)) == pytest.approx(expected, abs=1e-5)
+    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 8))])
+    assert graph(x).numpy() == pytest.approx(expected, abs=1e-5)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from converter_cases import write
 from PIL import Image
 
 import medzoo
@@ -53,6 +54,8 @@ def test_python_code_in_the_documentation_runs(page, tmp_path, monkeypatch):
             image = Image.fromarray((chest_phantom(80, seed)[..., 0] * 255).astype("uint8"))
             image.save(f"{folder}/{seed:02d}.png")
     Image.open("images/00.png").save("image.png")
+    for name, own in (("medvae_4_1_2d", "MedVAE"), ("diffusers_flux", "FLUX/vae"), ("monai_axial_2d", "bundle")):
+        write(name, tmp_path / own)  # random weights in the layouts of other libraries
     overview = "docs/tasks/index.md"  # defines names that the pages of tasks use
     blocks = (blocks_of(overview) if page.startswith("docs/tasks/") and page != overview else []) + blocks_of(page)
     scope = {}

@@ -21,7 +21,7 @@ from medzoo.tasks.retrieval import ImageRetriever
 
 @keras.saving.register_keras_serializable("medzoo-tests")
 class TableToImages:
-    """Replacement of `Preprocessor` that turns table rows into images, so that estimators can be checked with tables."""
+    """Replacement of `Preprocessor` that turns table rows into images: estimators are checked with tables."""
 
     model = None
 

@@ -1,11 +1,11 @@
-"""Commands for stored presets: list, info, verify, export, push."""
+"""Commands for stored presets: list, info, verify, convert, export, push."""
 
 import json
 from pathlib import Path
 
 import click
 
-from medzoo.cli.options import FOLDER, PATH, overwrite_option, preset_argument, show_json
+from medzoo.cli.options import EXISTING, FOLDER, PATH, overwrite_option, preset_argument, show_json
 
 
 @click.command("list")
@@ -21,7 +21,10 @@ from medzoo.cli.options import FOLDER, PATH, overwrite_option, preset_argument, 
     help="Task: reconstruct, classify, anomaly, segment, generate, encode, explore, compress or denoise.  "
     "[default: all]",
 )
-def list_command(pattern: str, family: str | None, modality: str | None, size: int | None, task: str | None) -> None:
+@click.option("--converted", is_flag=True, help="List autoencoders of other libraries, converted on first use.")
+def list_command(
+    pattern: str, family: str | None, modality: str | None, size: int | None, task: str | None, converted: bool
+) -> None:
     """List the pretrained presets.
 
     PATTERN selects names as in the shell, for example "vae-*".
@@ -37,6 +40,8 @@ def list_command(pattern: str, family: str | None, modality: str | None, size: i
 
     from medzoo.zoo.manifest import entry, input_size, list_models
 
+    if converted:
+        return _list_converted(pattern)
     names = list_models(pattern, family=family, modality=modality, size=size, task=task)
     table = Table(box=None, pad_edge=False)
     for title in ("preset", "domain", "input", "latent", "PSNR (dB)", "description"):
@@ -45,6 +50,16 @@ def list_command(pattern: str, family: str | None, modality: str | None, size: i
         latent, psnr = "×".join(map(str, e["latent_shape"])), f"{e['metrics']['psnr']['mean']:.2f}"
         table.add_row(name, e["domain"], input_size(e), latent, psnr, e["description"])
     Console(width=160).print(table if names else "No preset matches. Run medzoo list to show all presets.")
+
+
+def _list_converted(pattern):
+    from medzoo.zoo.manifest import converted_models, list_converted
+
+    for name in list_converted(pattern):
+        e = converted_models()[name]
+        click.echo(
+            f"{name}: {e['family']} of {e['subject']}, hf://{e['repo']}, license {e['license']}; {e['citation']}"
+        )
 
 
 @click.command()
@@ -63,7 +78,7 @@ def info(preset: str, as_json: bool) -> None:
         medzoo info image.dcm
     """
     from medzoo.zoo.files import card
-    from medzoo.zoo.manifest import entry
+    from medzoo.zoo.manifest import converted_models, entry
 
     if Path(preset).is_file() and Path(preset).suffix.lower() == ".mzc":
         from medzoo.tasks.compress import contents_of
@@ -73,6 +88,8 @@ def info(preset: str, as_json: bool) -> None:
         from medzoo.io.file_info import file_info
 
         show_json(file_info(preset))
+    elif preset in converted_models():
+        show_json(converted_models()[preset])
     elif as_json:
         show_json(entry(preset))
     else:
@@ -155,6 +172,50 @@ def export(
 
 
 @click.command()
+@click.argument("checkpoint", type=EXISTING)
+@click.argument("output", type=PATH)
+@click.option("--source", help="diffusers, monai, medvae, ldm, torchxrayvision or taesd; default: told by the files.")
+@click.option("--variant", help="Which network of several, e.g. medvae_4_1_2d.")
+@click.option(
+    "--config", type=EXISTING, help="The source's configuration, JSON or yaml, where none lies beside the file."
+)
+@click.option("--option", "options", multiple=True, help="What the weights do not tell: groups=32, epsilon=1e-6.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the weights."
+)
+@overwrite_option
+def convert(checkpoint, output, source, variant, config, options, dtype, overwrite):
+    """Convert another library's autoencoder to a preset folder.
+
+    CHECKPOINT is a file of weights or a folder: of diffusers, a MONAI bundle, or MedVAE's. Needs no PyTorch.
+
+    \b
+    Example:
+        medzoo convert MedVAE/ medvae-4-1-2d/ --variant medvae_4_1_2d
+        medzoo convert model_autoencoder.pt my-kl/ --source monai --option groups=32 --option epsilon=1e-6
+    """
+    from medzoo.zoo.converters.convert import convert as of
+    from medzoo.zoo.presets import save_preset
+
+    pairs = [option.partition("=") for option in options]
+    if any(not mark for _, mark, _ in pairs):
+        raise click.ClickException(f"--option {options[0]}: expected name=value.")
+    values = {name: _value(text) for name, _, text in pairs}
+    model = of(checkpoint, source, variant, config, **values)
+    save_preset(model, output, dtype=dtype, overwrite=overwrite)
+    shape = "×".join("any" if n is None else str(n) for n in model.image_shape)
+    click.echo(f"{output}: {type(model).__name__}, input {shape}, {model.count_params():,} parameters")
+
+
+def _value(text):
+    """An option's value: JSON where it is some, else text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@click.command()
 @click.argument("folder", type=FOLDER)
 @click.argument("target")
 @click.option("--license", help="License identifier of the weights, e.g. apache-2.0.  [default: as in README.md]")
@@ -196,4 +257,4 @@ def push(folder: Path, target: str, license: str | None, datasets: tuple[str, ..
         click.echo(f"Dry run: nothing was uploaded. Add --yes to upload to {target}.")
 
 
-COMMANDS = (list_command, info, verify, export, push)
+COMMANDS = (list_command, info, verify, convert, export, push)

@@ -24,7 +24,7 @@ from medzoo.training.trainer import reference_images
 from medzoo.utils.files import write_json
 from medzoo.utils.tables import table as markdown_table
 from medzoo.zoo.download import sha256
-from medzoo.zoo.manifest import BUNDLED, FORMAT, input_size, manifest_path
+from medzoo.zoo.manifest import BUNDLED, FORMAT, converted_models, input_size, manifest_path
 from medzoo.zoo.presets import load
 
 SHIPPED = ("config.json", "model.weights.h5")  # the files that `load` reads; checked by SHA-256
@@ -68,9 +68,10 @@ def build_entry(folder: Path) -> dict:
 
 
 def build_manifest() -> dict:
-    """Return the manifest of the presets in the package."""
+    """Return the manifest of the presets in the package, and of the converted ones as it is."""
     folders = sorted(folder for folder in BUNDLED.iterdir() if (folder / "metrics.json").is_file())
-    return {"format": FORMAT, "presets": {folder.name: build_entry(folder) for folder in folders}}
+    presets = {folder.name: build_entry(folder) for folder in folders}
+    return {"format": FORMAT, "presets": presets, "converted": converted_models()}
 
 
 def models_table(presets: dict[str, dict]) -> str:

@@ -122,26 +122,31 @@ class Autoencoder(PreprocessorMixin, OODMixin, KerasMethodsMixin):
                     f"{len(self.filters)} stages needs sides that are multiples of {self.downsampling}"
                     + (" (or None)." if bottleneck == "spatial" else ".")
                 )
+        self.encoder, self.decoder = self.make_networks()
+        self.compiled_method = Compiled(self)
+
+    def make_networks(self):
+        """Return the encoder and the decoder, not built yet. Families with other networks override this."""
+        name, bottleneck = type(self).__name__, self.bottleneck
         shared = {
             "bottleneck": bottleneck,
-            "filters": filters,
-            "blocks_per_stage": blocks_per_stage,
-            "patch_size": patch_size,
+            "filters": self.filters,
+            "blocks_per_stage": self.blocks_per_stage,
+            "patch_size": self.patch_size,
         }
         shared["dtype"] = self.dtype_policy
-        extra = latent_dim * (self.outputs_per_latent - 1)
-        if backbone == "residual":
-            self.encoder = Encoder(latent_dim, extra=extra, spatial_dims=self.spatial_dims, **shared)
+        extra = self.latent_dim * (self.outputs_per_latent - 1)
+        if self.backbone == "residual":
+            encoder = Encoder(self.latent_dim, extra=extra, spatial_dims=self.spatial_dims, **shared)
         else:
-            self.encoder = EfficientNetEncoder(latent_dim, extra=extra, dtype=self.dtype_policy)
-            if (bottleneck, self.downsampling_factors) != ("spatial", self.encoder.downsampling_factors):
+            encoder = EfficientNetEncoder(self.latent_dim, extra=extra, dtype=self.dtype_policy)
+            if (bottleneck, self.downsampling_factors) != ("spatial", encoder.downsampling_factors):
                 raise ValueError(
-                    f"{name}: patch_size={patch_size} and {len(self.filters)} stages give a {bottleneck} bottleneck of "
-                    f"1/{self.downsampling}; {backbone} needs a spatial one of 1/"
-                    f"{self.encoder.downsampling_factors[0]}, of images."
+                    f"{name}: patch_size={self.patch_size} and {len(self.filters)} stages give a {bottleneck} "
+                    f"bottleneck of 1/{self.downsampling}; {self.backbone} needs a spatial one of 1/"
+                    f"{encoder.downsampling_factors[0]}, of images."
                 )
-        self.decoder = Decoder(self.image_shape, **shared)
-        self.compiled_method = Compiled(self)
+        return encoder, Decoder(self.image_shape, **shared)
 
     def reported(self) -> tuple[str, ...]:
         """Return the names of the terms that training reports in addition to `loss`."""

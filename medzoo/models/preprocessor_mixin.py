@@ -3,6 +3,7 @@
 import copy
 
 import keras
+import numpy as np
 
 
 class PreprocessorMixin:
@@ -24,6 +25,19 @@ class PreprocessorMixin:
         self._preprocess = copy.copy(value)
         if value is not None:
             self._preprocess.model = self
+
+    def postprocess(self, images: np.ndarray) -> np.ndarray:
+        """Return images in the units of the files that `preprocess` reads, e.g. Hounsfield units.
+
+        Args:
+            images: float array in [0, 1], as `model(x)`, `decode` and `sample` return them.
+
+        Returns:
+            float32 NumPy array of the same shape; without a known unit the values are those given.
+        """
+        inverse = getattr(self.preprocess, "inverse", None)
+        images = keras.ops.convert_to_numpy(images)
+        return images if inverse is None else inverse(images)
 
     def with_preprocess(self, config: dict) -> dict:
         """Return a configuration that includes the preprocessing, if there is one."""

@@ -15,6 +15,7 @@ from medzoo.models import MaskedAutoencoder
 from medzoo.models.tiles import pad_to_multiple
 from medzoo.tasks.shared.volumes import apply_to_volume
 from medzoo.visualization import difference_strip, save_demo, save_planes
+from medzoo.zoo.normalization import channels_to_gray, volume_images
 from medzoo.zoo.presets import load
 
 log = logging.getLogger("medzoo")
@@ -37,6 +38,8 @@ def reconstruct_file(model: keras.Model, file: str | Path, target: Path) -> tupl
     if warning := model.ood_warning(image):
         log.warning("%s: %s", file, warning)
     shown, result = input_and_reconstruction(model, image)
+    if image.shape[-1] > 1:  # a network of color is shown, and measured, as gray: the mean of the channels
+        image, shown, result = (channels_to_gray(x) for x in (image, shown, result))
     write_png(target, difference_strip(image[0], result[0], shown[0]))
     return _psnr_and_ssim(image, result)
 
@@ -62,9 +65,9 @@ def reconstruct_volume_file(model: keras.Model, source: str | Path, target: Path
         ValueError: If the model is one of images with a fixed input size.
     """
     volume = read_volume(source)
-    images = volume.to_images()
+    images, (low, high), reconstruct = volume_images(model, volume)
     if model.spatial_dims == 3:
-        result = apply_to_volume(model.reconstruct, images, model, rest=images)
+        result = apply_to_volume(reconstruct, images, model, rest=images)
     elif model.image_shape[0] is None:
         height, width = images.shape[1:3]
         result = model.reconstruct(pad_to_multiple(images, model))[:, :height, :width]
@@ -73,7 +76,6 @@ def reconstruct_volume_file(model: keras.Model, source: str | Path, target: Path
             f"{model.name}: volumes are reconstructed slice by slice by presets that accept any size only. Expected "
             f"such a preset, got one of {model.image_shape[:2]} pixels."
         )
-    low, high = volume.display_range
     target.parent.mkdir(parents=True, exist_ok=True)
     volume.save(low + (high - low) * result, target.with_suffix(".nii.gz"), overwrite=True)
     save_planes(target, images, result, volume.spacing, f"{model.name}: {volume.path.name}")

@@ -6,11 +6,12 @@ Names are imported on first use: listing presets imports no framework.
 from importlib import import_module
 
 _NAMES = {
+    "list_converted": "medzoo.zoo.manifest",
     "list_models": "medzoo.zoo.manifest",
     "load": "medzoo.zoo.presets",
     "save_preset": "medzoo.zoo.presets",
 }
-__all__ = ["list_models", "load", "save_preset"]
+__all__ = ["list_converted", "list_models", "load", "save_preset"]
 
 
 def __getattr__(name: str):

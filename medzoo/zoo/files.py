@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medzoo.errors import PresetError, PresetNotFoundError
 from medzoo.zoo.download import cache_folder, check_file, fetch
-from medzoo.zoo.manifest import BUNDLED, entry, manifest
+from medzoo.zoo.manifest import BUNDLED, converted_models, entry, manifest
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "README.md"
 FORMAT = 1
@@ -47,11 +47,17 @@ def image_shape_of(name: str | os.PathLike) -> tuple[int | None, ...]:
         raise PresetError(f"{name}: the configuration contains no image_shape.") from error
 
 
-def folder_of(name: str | os.PathLike) -> Path:
+def folder_of(
+    name: str | os.PathLike, source: str | None = None, variant: str | None = None, options: dict | None = None
+) -> Path:
     """Return the folder of a preset after checking its files; arguments and errors as `medzoo.load`."""
     name = os.fspath(name)
     if name.startswith("hf://"):
-        return _from_hub(name)
+        return _from_hub(name, source, variant, options)
+    if name in converted_models():
+        from medzoo.zoo.converters import hub
+
+        return hub.by_name(name, source, variant, options)
     if name in manifest():
         return _from_zoo(name)
     if Path(name).is_dir():
@@ -106,12 +112,24 @@ def _from_zoo(name):
     return folder
 
 
-def _from_hub(uri):
+def _from_hub(uri, source=None, variant=None, options=None):
+    from medzoo.zoo.converters import hub
+    from medzoo.zoo.converters.sources import is_other_config
+
     match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", uri)
     if not match or ".." in uri:
         raise PresetError(f"{uri}: expected hf://user/repo or hf://user/repo@revision.")
     repo, revision = match.groups()
-    config = fetch(repo, CONFIG, revision)
+    if source is not None or variant is not None or options:
+        return hub.converted(repo, revision, source, variant, options)
+    try:
+        config = fetch(repo, CONFIG, revision)
+    except PresetNotFoundError as error:
+        if hub.no_such_entry(error):
+            return hub.converted(repo, revision)
+        raise
+    if is_other_config(config):
+        return hub.converted(repo, revision)
     expected = read_config(config.parent)["weights"]
     # Both files are taken from the same commit, even if the branch changes in between.
     commit = config.parent.name

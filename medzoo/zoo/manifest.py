@@ -25,6 +25,24 @@ def manifest() -> dict[str, dict]:
     Raises:
         PresetError: If the manifest was written by a newer version of medzoo, or is damaged.
     """
+    return _read()["presets"]
+
+
+@cache
+def converted_models():
+    """Autoencoders of other libraries that `load` fetches and converts: name to entry.
+
+    An entry holds `source`, `repo`, `revision`, `variant`, `license`, `citation` and `options` of `load`; no metrics.
+    """
+    return _read().get("converted", {})
+
+
+def list_converted(pattern="*"):
+    """Return the names of other libraries' autoencoders that `load` converts, e.g. `list_converted("medvae-*")`."""
+    return [name for name in converted_models() if fnmatch.fnmatch(name, pattern)]
+
+
+def _read():
     path = manifest_path()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -32,7 +50,9 @@ def manifest() -> dict[str, dict]:
             raise PresetError(
                 f"{path}: format {content['format']}; this version of medzoo reads {FORMAT}. Run pip install -U medzoo."
             )
-        return content["presets"]
+        if not isinstance(content["presets"], dict):
+            raise TypeError("presets")
+        return content
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise PresetError(f"{path}: invalid manifest ({type(error).__name__}: {error}). Reinstall medzoo.") from error
 
@@ -93,9 +113,10 @@ def entry(name: str) -> dict:
         PresetNotFoundError: If there is no such preset; the message lists the available ones.
     """
     if name not in manifest():
-        near = difflib.get_close_matches(str(name), manifest(), n=3)
+        near = difflib.get_close_matches(str(name), [*manifest(), *converted_models()], n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise PresetNotFoundError(f"{name}: no such preset.{hint} Available presets: {', '.join(manifest())}.")
+        known = ", ".join([*manifest(), *converted_models()])
+        raise PresetNotFoundError(f"{name}: no such preset.{hint} Available presets: {known}.")
     return manifest()[name]
 
 

@@ -11,6 +11,7 @@ The package, the cache and repositories on the Hub contain the same folders. A p
 class is one of medzoo, its configuration is plain JSON, the weights are HDF5 arrays.
 """
 
+import inspect
 import json
 import os
 import tempfile
@@ -24,9 +25,10 @@ from medzoo.errors import PresetError
 from medzoo.models.checks import check_shape
 from medzoo.utils.arguments import checked, choice
 from medzoo.utils.files import atomic_write
+from medzoo.zoo.converters.sources import is_checkpoint
 from medzoo.zoo.download import sha256
 from medzoo.zoo.files import CONFIG, FORMAT, WEIGHTS, folder_of, read_config
-from medzoo.zoo.manifest import manifest
+from medzoo.zoo.manifest import converted_models, manifest
 from medzoo.zoo.preprocessor import Preprocessor
 from medzoo.zoo.validation import check_arguments, check_config, check_count, check_reference_statistics, check_weights
 
@@ -34,12 +36,16 @@ if TYPE_CHECKING:
     from medzoo.models.base import Autoencoder
 
 
-def load(name: str | os.PathLike) -> "Autoencoder":
+def load(name: str | os.PathLike, *, source: str | None = None, variant: str | None = None, **options) -> "Autoencoder":
     """Load a pretrained model for inference or for `compile` and `fit`.
 
     Args:
         name: Name of a preset (see `list_models()`), a preset folder, or `hf://user/repo[@revision]`. Use `./name` for
-            a folder with the name of a preset.
+            a folder with the name of a preset. Or an autoencoder of another library: a name of `list_converted()`, a
+            file of weights or a folder, or its repository; see `medzoo.zoo.converters.convert.convert`.
+        source: Library that the weights are from, where files and tensors do not tell.
+        variant: Which network of several, e.g. `"medvae_4_1_2d"`.
+        **options: What the weights do not tell; the error that asks for them names them.
 
     Returns:
         A model of one of the classes in `medzoo.models.FAMILIES`, with `model.preprocess` attached.
@@ -55,7 +61,16 @@ def load(name: str | os.PathLike) -> "Autoencoder":
         z = model.encode(x)
         ```
     """
-    return _build(folder_of(name), os.fspath(name))
+    name = os.fspath(name)
+    asked = source is not None or variant is not None or bool(options)
+    if name in manifest() and asked:
+        raise PresetError(f"{name}: a preset of medzoo. source, variant and options are for other libraries' weights.")
+    listed = name.startswith("hf://") or name in manifest() or name in converted_models()
+    if not listed and (asked or is_checkpoint(name)):
+        from medzoo.zoo.converters.convert import convert
+
+        return convert(name, source, variant, **options)
+    return _build(folder_of(name, source, variant, options), name)
 
 
 def loaded(model: "Autoencoder | str | os.PathLike") -> "Autoencoder":
@@ -152,7 +167,7 @@ def save_preset(
 
 def _preprocess(model, arguments):
     """The `Preprocessor` with these arguments, after checking that the model accepts its images."""
-    names = set(Preprocessor().get_config())
+    names = set(inspect.signature(Preprocessor).parameters)
     if not isinstance(arguments, dict) or set(arguments) - names:
         raise ValueError(
             f"save_preset: invalid preprocessing {arguments!r:.80}. Expected a dict of {', '.join(sorted(names))}."

@@ -26,6 +26,13 @@ BOUNDS = {
     "hidden": (1, 4096),
     "mask_ratio": (0, 1),
     "groups": (1, 4096),
+    "stem": (1, 4096),
+    "downsample_parameters": (0, 64),
+    "upsample_parameters": (0, 64),
+    "moments": (1, 65536),
+    "decoder_width": (1, 65536),
+    "decoder_blocks": (0, 64),
+    "out_channels": (1, 16384),
     "latent_shape": (1, 16384),
     "num_classes": (0, 4096),
     "size": (1, 16384),
@@ -39,6 +46,7 @@ REFERENCE = {
     "images": 1,
     "scores": 512,
 }  # maximum number of entries of each list
+NESTED = ("downsample_parameters", "upsample_parameters")  # lists of lists
 MAX_NUMBER = 1e9  # of any other number
 MAX_DEPTH = 32  # of nested groups in a weights file
 
@@ -102,6 +110,10 @@ def check_arguments(arguments: dict, cls: type, name: str) -> None:
 
 def _check_value(name, key, value):
     values = value if isinstance(value, list) else [value]
+    if key in NESTED and all(isinstance(v, list) for v in values):
+        for v in values[: MAX_LENGTH + 1]:
+            _check_value(name, f"{key} ", v)  # each is a list of numbers
+        values = []
     if len(values) > MAX_LENGTH:
         raise PresetError(f"{name}: {key} has {len(values)} entries. Expected at most {MAX_LENGTH}.")
     low, high = BOUNDS.get(key, (-MAX_NUMBER, MAX_NUMBER))
