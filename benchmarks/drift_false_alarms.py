@@ -1,18 +1,18 @@
 """False-alarm rates and power of the drift tests, and false-alarm rates of the OOD p-values.
 
-    python benchmarks/drift_false_alarms.py --data DIR --before DIR --out benchmarks/drift_false_alarms
+    python benchmarks/drift_false_alarms.py --data DIR --out benchmarks/drift_false_alarms
 
-DIR of `--data` contains medical_mnist_64.npz; DIR of `--before` is a checkout of medzoo before the tests were changed.
-The sets are random disjoint parts of one set, so there is no drift: of 700 chest X-rays of the test split of Medical
-MNIST (latents of ae-chestxray-64, and its statistics behind `model.ood_pvalue`), and of 20 normally distributed
-features. Each rate is the fraction of 1,000 repetitions in which drift was detected; it should be 5%. The power is that
-fraction where the second set was changed: a gamma of 1.3, or a mean shifted by 0.5 standard deviations. Before, `medzoo
-drift` reported drift at p <= 0.05 or an AUC of 0.6, and `model.shift` warned above 0.5 standard deviations. P-values of
-single images are those of 50 further images of the same set with the stated number of reference images, over 200
-repetitions.
+DIR contains medical_mnist_64.npz. The sets are random disjoint parts of one set, so there is no drift: of 700 chest
+X-rays of the test split of Medical MNIST (latents of ae-chestxray-64, and its statistics behind `model.ood_pvalue`),
+and of 20 normally distributed features. Each false-alarm rate is the fraction of 200 repetitions in which drift was
+detected; it should be 5%. The power is the fraction of 40 repetitions where the second set was changed: a gamma of
+1.3, or a mean shifted by 0.5 standard deviations. The columns "before" were measured at commit 3aead2c and are kept
+from the JSON file: `medzoo drift` reported drift at p <= 0.05 or an AUC of 0.6, and the model warned of a shift above
+0.5 standard deviations. P-values of single images are those of 50 further images of the same set with the stated
+number of reference images, over 200 repetitions.
 """
 
-import importlib.util
+import json
 from functools import partial
 from pathlib import Path
 
@@ -33,25 +33,8 @@ PRESET, CLASS = "ae-chestxray-64", "chest_xray"
 SIZES, REFERENCES, GAMMA = (10, 30, 100), (30, 100, 400), 1.3
 
 
-def module(folder, path):
-    """Return a module of another checkout, which imports from this checkout."""
-    spec = importlib.util.spec_from_file_location(f"before_{Path(path).stem}", folder / path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-def command_before(drift, old, new, seed):
-    found = drift.drift(old, new, seed=seed)
-    return found["p_value"] <= 0.05 or found["auc"] >= 0.6
-
-
 def command_after(old, new, seed):
     return two_sample_test(old, new, seed=seed) <= ALPHA
-
-
-def method_before(before, old, new, seed):
-    return before.Usual.of(None, [old]).shift(None, new) > before.SHIFTED
 
 
 def method_after(old, new, seed):
@@ -81,19 +64,15 @@ def synthetic(shift, size, seed):
     return rng.normal(size=(size, 20)), shift + rng.normal(size=(size, 20))
 
 
-def single_images(before, rows, count):
-    """Return the fraction of held-out images with p-values up to 0.05 and 0.01, before and after."""
-    found = {"before": [], "after": []}
+def single_images(rows, count):
+    """Return the fraction of held-out images with p-values up to 0.05 and 0.01."""
+    found = []
     for seed in range(200):
         order = np.random.default_rng(seed).permutation(len(rows[-1]))
         known, new = (tuple(column[part] for column in rows) for part in (order[:count], order[count : count + 50]))
-        found["before"].append(before.Usual.of(None, [known]).share(None, new))
         own = after.ReferenceStatistics.from_components(*known)
-        found["after"].append(conformal_pvalues(own.scores, own.scores_from_components(*new)))
-    return {
-        when: {str(a): round(float((np.concatenate(p) <= a + 1e-9).mean()), 4) for a in (0.05, 0.01)}
-        for when, p in found.items()
-    }
+        found.append(conformal_pvalues(own.scores, own.scores_from_components(*new)))
+    return {str(a): round(float((np.concatenate(found) <= a + 1e-9).mean()), 4) for a in (0.05, 0.01)}
 
 
 def figure(path, results):
@@ -118,13 +97,11 @@ def figure(path, results):
 @click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of the data set.")
 @click.option(
-    "--before", required=True, type=click.Path(path_type=Path, exists=True), help="Checkout before the change."
-)
-@click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Path of the results, without file extension."
 )
 @click.option("--repetitions", default=1000, show_default=True, help="Number of repetitions.")
-def main(data, before, out, repetitions):
+def main(data, out, repetitions):
+    kept = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
     model = medzoo.load(PRESET)
     dataset = open_dataset(data / "medical_mnist_64.npz")
     chosen = dataset.labels("test").ravel() == dataset.class_names.index(CLASS)
@@ -132,47 +109,42 @@ def main(data, before, out, repetitions):
     changed = images**GAMMA
     rows, moved = (after._components(model, x) for x in (images, changed))
     latents, moved_latents = (extract_features(model, x) for x in (images, changed))
-    old_drift, old_ood = (module(before, f"medzoo/{path}.py") for path in ("tasks/explore/drift", "models/usual"))
-    old_ood._seen, old_ood.check_images = (lambda _, x: x), (lambda _, x: x)
-    command = {"before": partial(command_before, old_drift), "after": command_after}
-    method = {"before": partial(method_before, old_ood), "after": method_after}
     cases = {
         "medzoo drift, X-rays": (
-            command,
+            command_after,
             partial(single_table, latents, latents),
             partial(single_table, latents, moved_latents),
         ),
-        "medzoo drift, normal": (command, partial(synthetic, 0.0), partial(synthetic, 0.5)),
-        "model.shift, X-rays": (method, partial(parts, rows, rows), partial(parts, rows, moved)),
+        "medzoo drift, normal": (command_after, partial(synthetic, 0.0), partial(synthetic, 0.5)),
+        "model.distribution_shift_pvalue, X-rays": (
+            method_after,
+            partial(parts, rows, rows),
+            partial(parts, rows, moved),
+        ),
     }
     results = {title: {} for title in cases}
-    for title, (tests, same, other) in cases.items():
+    for title, (test, same, other) in cases.items():
         for size in SIZES:
-            results[title][str(size)] = {
-                kind: {
-                    when: rate(
-                        test, partial(sample, size), repetitions if kind == "no drift" else repetitions // 5, title
-                    )
-                    for when, test in tests.items()
-                }
-                for kind, sample in (("no drift", same), ("drift", other))
-            }
+            results[title][str(size)] = own = {}
+            for kind, sample, n in (("no drift", same, repetitions), ("drift", other, repetitions // 5)):
+                found = rate(test, partial(sample, size), n, title)
+                own[kind] = {"before": kept["sets"][title][str(size)][kind]["before"], "after": found}
             click.echo(f"{title}, {size}+{size}: {results[title][str(size)]}")
-    single = {str(count): single_images(old_ood, rows, count) for count in REFERENCES}
+    single = {str(n): {"before": kept["images"][str(n)]["before"], "after": single_images(rows, n)} for n in REFERENCES}
     figure(out.with_suffix(".png"), results)
     sets = [
         [title, f"{n}+{n}", *(f"{own[n][kind][when]:.1%}" for kind in own[n] for when in ("before", "after"))]
         for title, own in results.items()
         for n in own
     ]
-    single = [
+    shown = [
         [n, *(f"{own[when][a]:.1%}" for a in ("0.05", "0.01") for when in ("before", "after"))]
         for n, own in single.items()
     ]
     header = ["test", "images", "false alarms, before", "after", "power, before", "after"]
     below = ["reference images", "p <= 0.05, before", "after", "p <= 0.01, before", "after"]
     facts = {"repetitions": repetitions, "sets": results, "images": single}
-    tables = [("Sets of images", header, sets), ("Single in-distribution images", below, single)]
+    tables = [("Sets of images", header, sets), ("Single in-distribution images", below, shown)]
     write_page(out, "False alarms of drift tests and OOD p-values", tables, facts, description())
 
 

@@ -173,18 +173,39 @@ def export(
 
 @click.command()
 @click.argument("checkpoint", type=EXISTING)
-@click.argument("output", type=PATH)
-@click.option("--source", help="diffusers, monai, medvae, ldm, torchxrayvision or taesd; default: told by the files.")
-@click.option("--variant", help="Which network of several, e.g. medvae_4_1_2d.")
+@click.argument("out", metavar="OUTPUT", type=PATH)
 @click.option(
-    "--config", type=EXISTING, help="The source's configuration, JSON or yaml, where none lies beside the file."
+    "--source",
+    help="Library: diffusers, monai, medvae, ldm, torchxrayvision or taesd.  [default: recognized from the files]",
 )
-@click.option("--option", "options", multiple=True, help="What the weights do not tell: groups=32, epsilon=1e-6.")
+@click.option("--variant", help="Network of several, e.g. medvae_4_1_2d.  [default: the only one]")
 @click.option(
-    "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the weights."
+    "--config", type=EXISTING, help="Configuration of the source, JSON or YAML.  [default: the file beside the weights]"
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    help="Setting that the weights do not contain, e.g. groups=32; repeat for several.  [default: none]",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Type of the stored weights.",
 )
 @overwrite_option
-def convert(checkpoint, output, source, variant, config, options, dtype, overwrite):
+def convert(
+    checkpoint: Path,
+    out: Path,
+    source: str | None,
+    variant: str | None,
+    config: Path | None,
+    options: tuple[str, ...],
+    dtype: str,
+    overwrite: bool,
+) -> None:
     """Convert another library's autoencoder to a preset folder.
 
     CHECKPOINT is a file of weights or a folder: of diffusers, a MONAI bundle, or MedVAE's. Needs no PyTorch.
@@ -202,9 +223,9 @@ def convert(checkpoint, output, source, variant, config, options, dtype, overwri
         raise click.ClickException(f"--option {options[0]}: expected name=value.")
     values = {name: _value(text) for name, _, text in pairs}
     model = of(checkpoint, source, variant, config, **values)
-    save_preset(model, output, dtype=dtype, overwrite=overwrite)
+    save_preset(model, out, dtype=dtype, overwrite=overwrite)
     shape = "×".join("any" if n is None else str(n) for n in model.image_shape)
-    click.echo(f"{output}: {type(model).__name__}, input {shape}, {model.count_params():,} parameters")
+    click.echo(f"{out}: {type(model).__name__}, input {shape}, {model.count_params():,} parameters")
 
 
 def _value(text):

@@ -144,7 +144,7 @@ def arguments_of_config(config, table):
     """Return the arguments of `AutoencoderKL` for a configuration of MONAI's class.
 
     Args:
-        config: dict. Arguments of MONAI's constructor, numbers in the place of a bundle's references.
+        config: dict. Arguments of MONAI's constructor, numbers instead of a bundle's references.
         table: `Table`. Of GenerativeModels' files, attention has no projection unless the configuration says so.
     """
     c = {**DEFAULTS, **config}
