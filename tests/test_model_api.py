@@ -437,12 +437,12 @@ def test_errors_of_fit_prior_name_the_reason(name, count, options, message):
     [{"size": 32}, {"size": (32,)}, {"size": (30, 32)}, {"sizes": (32, 32)}, {"window": (40, 0)}, [32, 32], "32"],
 )
 def test_preprocessing_that_does_not_fit_the_model_is_rejected(given, tmp_path):
-    with pytest.raises(ValueError, match=r"expected|multiple"):
+    with pytest.raises(ValueError, match=r"[Ee]xpected|multiple"):
         medzoo.save_preset(shared("ae-spatial"), tmp_path / "preset", preprocessing=given)
     assert not any(tmp_path.iterdir())
 
 
 def test_pca_initialization_rejects_invalid_images(images):
     for wrong in (images[0], images[:, :16], images[:3], images * 255):
-        with pytest.raises(ValueError, match=r"expected|takes"):
+        with pytest.raises(ValueError, match=r"[Ee]xpected|takes"):
             ae().initialize_from_pca(wrong)
