@@ -161,7 +161,7 @@ class SpatialAttention(keras.layers.Layer):
     def call(self, x):
         shape, channels = ops.shape(x), x.shape[-1]
         hidden = ops.reshape(self.norm(x), (shape[0], -1, channels))
-        query = self.search(hidden) * channels**-0.5
+        query = self.query(hidden) * channels**-0.5
         attended = _attend(query, self.key(hidden), self.value(hidden))
         if self.output_projection is not None:
             attended = self.output_projection(attended)

@@ -18,7 +18,7 @@ class KLNetwork(keras.layers.Layer):
         blocks_per_stage: sequence of int. Number of residual blocks of each level, the finest first.
         attention: sequence of int. Levels whose residual blocks are each followed by attention; 0 is the finest.
         middle: `"attention"` (residual block, attention, residual block at the coarsest level), `"residual"` (two
-            residual blocks_per_stage) or `"none"`.
+            residual blocks) or `"none"`.
         groups: int. See `GroupNorm`.
         epsilon: float. See `GroupNorm`.
         final_activation: bool. Whether SiLU precedes the last convolution; `False` in MONAI.
@@ -164,7 +164,7 @@ class KLEncoder(KLNetwork):
             self.add_convolution("quantization", 2 * latent_dim, kernel=1, dtype="float32")
 
     @property
-    def factors(self):
+    def downsampling_factors(self):
         """Pixels per position of the latents, axis by axis."""
         return (2 ** (len(self.filters) - 1),) * self.spatial_dims
 

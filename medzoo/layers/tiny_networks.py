@@ -120,7 +120,7 @@ class TinyEncoder(TinyNetwork):
         self.add(latent_dim, "head", dtype="float32")
 
     @property
-    def factors(self):
+    def downsampling_factors(self):
         """Pixels per position of the latents, axis by axis."""
         return (2 ** (len(self.filters) - 1),) * self.spatial_dims
 

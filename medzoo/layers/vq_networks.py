@@ -187,7 +187,7 @@ class VQEncoder(VQNetwork):
         self.steps.append(head)
 
     @property
-    def factors(self):
+    def downsampling_factors(self):
         """Pixels per position of the latents, axis by axis."""
         return (math.prod(stride for stride, *_ in self.resampling),) * self.spatial_dims
 

@@ -30,7 +30,7 @@ ARGUMENTS = {
     "image_shape": several(either(COUNT, NONE), 3, 4),
     "latent_dim": COUNT,
     "filters": WIDTHS,
-    "blocks_per_stage": whole(0),
+    "blocks_per_stage": either(whole(0), several(whole(0))),  # one for each stage: of imported networks
     "patch_size": either(COUNT, several(COUNT, 2, 3)),
     "seed": SEED,
     "batch_size": COUNT,

@@ -141,7 +141,7 @@ class Preprocessor:
             image = read_normalized(
                 path, self.model.spatial_dims, channels, self.intensity, self.limits, self.window, frame
             )
-            return np.concatenate([self.fit(image[..., i : i + 1]) for i in range(channels)], axis=-1)
+            return np.concatenate([self.center_crop_resize(image[..., i : i + 1]) for i in range(channels)], axis=-1)
         if self.model.spatial_dims == 3:
             return self.center_crop_resize(read_volume(path, time=frame).to_images(window=self.window))
         return self.center_crop_resize(read_image(path, window=self.window, frame=frame))

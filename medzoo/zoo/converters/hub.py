@@ -161,7 +161,8 @@ def converted(repo, revision=None, source=None, variant=None, options=None):
         PresetError: Of the kinds in `medzoo.errors`, as `medzoo.load`.
     """
     from medzoo.zoo.converters.convert import convert
-    from medzoo.zoo.files import check_preset, save_preset
+    from medzoo.zoo.files import check_preset
+    from medzoo.zoo.presets import save_preset
 
     repository, options = Repository(repo, revision), options or {}
     asked = json.dumps([source, variant, options], sort_keys=True, default=str)

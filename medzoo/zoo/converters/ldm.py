@@ -74,7 +74,7 @@ def arguments_of(table, config=None):
     has = {side: f"{side}.mid.attn_1.q.weight" in table for side in ("encoder", "decoder")}
     found = {
         "filters": filters,
-        "blocks": blocks,
+        "blocks_per_stage": blocks,
         "decoder_blocks": decoder_blocks,
         "stem": table.width("encoder.conv_in.weight"),
         "attention": [i for i in levels if f"encoder.down.{i}.attn.0.q.weight" in table],
@@ -106,7 +106,7 @@ def _check_config(table, found, config):
     width, factors, double = config.get("ch"), config.get("ch_mult"), config.get("double_z", True)
     expected = {
         "filters": [width * factor for factor in factors] if width and factors else None,
-        "blocks": [config["num_res_blocks"]] * len(found["filters"]) if "num_res_blocks" in config else None,
+        "blocks_per_stage": [config["num_res_blocks"]] * len(found["filters"]) if "num_res_blocks" in config else None,
         "moments": config["z_channels"] * (2 if config.get("double_z", True) else 1)
         if "z_channels" in config
         else None,
@@ -117,7 +117,9 @@ def _check_config(table, found, config):
                 f"{table.where}: the configuration says {name}={value}, the tensors {found[name]}: tensors are "
                 "missing, or it belongs to another network."
             )
-    uneven = [n + 1 for n in found["blocks"]] != found["decoder_blocks"] or len(set(found["blocks"])) > 1
+    uneven = [n + 1 for n in found["blocks_per_stage"]] != found["decoder_blocks"] or len(
+        set(found["blocks_per_stage"])
+    ) > 1
     if uneven:
         raise CheckpointError(
             f"{table.where}: has {found['blocks']} residual blocks in the encoder's levels and "

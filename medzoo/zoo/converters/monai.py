@@ -167,7 +167,7 @@ def arguments_of_config(config, table):
         "out_channels": None if out == channels else out,
         "latent_dim": c["latent_channels"],
         "filters": filters,
-        "blocks": blocks,
+        "blocks_per_stage": blocks,
         "decoder_blocks": blocks,
         "attention": attention,
         "middle": middle[0],

@@ -77,7 +77,7 @@ def arguments_of(table):
         "latent_dim": int(width),
         "codebook_size": int(size),
         "filters": filters,
-        "blocks": blocks[0],
+        "blocks_per_stage": blocks[0],
         "hidden": hidden,
     }
 

@@ -74,7 +74,7 @@ def arguments_of(table):
         "image_shape": [None, None, int(channels)],
         "latent_dim": table.width(f"encoder.layers.{last}.weight"),
         "filters": found["encoder"][0],
-        "blocks": found["encoder"][1],
+        "blocks_per_stage": found["encoder"][1],
         "decoder_filters": found["decoder"][0],
         "decoder_blocks": found["decoder"][1],
         "pooled": any(".pool." in name for name in table.arrays),

@@ -30,7 +30,7 @@ def convert(arrays, where, config=None, **options):
         raise CheckpointError(
             f"{where}: has {blocks} blocks in the encoder and {up} in the decoder: tensors are missing."
         )
-    model = build(ResNetAutoencoder, {"blocks": blocks, **options}, table)
+    model = build(ResNetAutoencoder, {"blocks_per_stage": blocks, **options}, table)
     _folded(table, model.encoder.steps[0].conv, "conv1", "bn1")
     names = [f"layer{level + 1}.{i}" for level, count in enumerate(blocks) for i in range(count)]
     for layer, key in zip(list(model.encoder.steps)[1:], names, strict=True):
