@@ -38,7 +38,7 @@ PERTURBATIONS = {
 
 
 def evaluate_robustness(
-    model: "keras.Model", images: np.ndarray, max_images: int = 300, groups: Sequence | None = None
+    model: "keras.Model", images: np.ndarray, max_images: int = 300, groups: Sequence | np.ndarray | None = None
 ) -> dict[str, dict]:
     """Return the PSNR of reconstructions of perturbed images.
 

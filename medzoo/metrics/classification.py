@@ -15,7 +15,7 @@ def classification_metrics(
     names: Sequence[str] | None = None,
     specificity: float = 0.9,
     resamples: int = 1000,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> dict:
     """Return accuracy, balanced accuracy, ROC AUC, calibration error and sensitivity.
 

@@ -15,7 +15,7 @@ def by_subgroup(
     labels: np.ndarray,
     subgroups: dict[str, Sequence[str]],
     names: Sequence[str] | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> dict:
     """Return `classification_metrics` of the images of each subgroup, JSON-ready.
 

@@ -60,7 +60,7 @@ def cross_validate(
     batch_size: int = 32,
     learning_rate: float = 1.5e-3,
     seed: int = 0,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> Iterator[Trial]:
     """Train and evaluate a model for every value and fold.
 

@@ -102,7 +102,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.seed = seed
 
-    def fit(self, X: np.ndarray | Sequence[str | Path], y: Any = None, groups: Sequence | None = None) -> Self:
+    def fit(
+        self, X: np.ndarray | Sequence[str | Path], y: Any = None, groups: Sequence | np.ndarray | None = None
+    ) -> Self:
         """Fit the scores to normal images and set the threshold.
 
         Args:

@@ -210,7 +210,11 @@ def sample_without_copies(
 
 
 def sample_like(
-    model: keras.Model | str | Path, images: np.ndarray, n: int, seed: int = 0, groups: Sequence | None = None
+    model: keras.Model | str | Path,
+    images: np.ndarray,
+    n: int,
+    seed: int = 0,
+    groups: Sequence | np.ndarray | None = None,
 ) -> np.ndarray:
     """Generate images from the latent distribution of given images, without copies of them.
 
@@ -248,7 +252,7 @@ def sample_images(
     temperature: float = 1.0,
     reference: Sequence[str | Path] | None = None,
     label: int | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> np.ndarray:
     """Generate images from the prior of a VAE or from reference images.
 

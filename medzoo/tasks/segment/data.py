@@ -66,7 +66,7 @@ def split_pairs(
     size: int | tuple[int, ...] | None,
     seed: int,
     group: str | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list | None]:
     """Read images and masks and split them into training, validation and test pairs.
 
@@ -91,7 +91,7 @@ def open_pairs(
     size: int | tuple[int, ...] | None,
     seed: int,
     group: str | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> Pairs:
     """Read images and masks, with a patient-level split.
 

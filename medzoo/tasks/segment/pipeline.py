@@ -37,7 +37,7 @@ def train_segmenter(
     *,
     size: int | tuple[int, ...] | None = None,
     group: str | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
     epochs: int = 30,
     seed: int = 0,
     pretrained: bool = True,
