@@ -37,7 +37,7 @@ def list_volumes(folder: str | Path) -> list[Path]:
 
 
 def read_volume(
-    path: str | Path | Sequence[str | Path],
+    path: str | Path | list[str | Path] | tuple[str | Path, ...],
     orient: str | None = "RAS",
     spacing: float | Sequence[float] | None = None,
     time: int | None = None,

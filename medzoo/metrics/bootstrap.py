@@ -60,7 +60,10 @@ class _ClusterSampler:
 
 
 def bootstrap_mean_ci(
-    values: Sequence[float], resamples: int = 2000, seed: int = 0, groups: Sequence | np.ndarray | None = None
+    values: Sequence[float] | np.ndarray,
+    resamples: int = 2000,
+    seed: int = 0,
+    groups: Sequence | np.ndarray | None = None,
 ) -> dict:
     """Return the mean of values, one per image, with its interval; see `bootstrap_ci`."""
     values = np.asarray(values, "float64")

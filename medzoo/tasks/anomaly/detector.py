@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 import keras
 import numpy as np
@@ -338,7 +338,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return np.mean(scaled, axis=0)
 
 
-def _is_path_list(X):
+def _is_path_list(X) -> TypeGuard[Sequence[str | Path]]:
     """Return whether `X` is a list of paths rather than an array of images."""
     return not isinstance(X, np.ndarray) or X.dtype.kind in "US"
 

@@ -281,7 +281,7 @@ def fine_tune(
         fit_best(
             classifier,
             batches,
-            validation_data=ArrayDataset(*validation_data, batch_size),
+            validation_data=ArrayDataset(*validation_data, batch_size),  # type: ignore[call-arg]
             epochs=count,
             steps=len(batches),
             learning_rate=rate,

@@ -191,7 +191,8 @@ def sample_without_copies(
     Raises:
         ValueError: If the fraction of copies exceeds `max_copy_fraction`.
     """
-    kept, count, copies = [], 0, 0
+    kept: list[np.ndarray] = []
+    count, copies = 0, 0
     # The fraction below the minimum of n exchangeable distances follows a Beta(1, n) distribution.
     max_copy_fraction = max(max_copy_fraction, 1 - 0.05 ** (1 / len(held_out)))
     while sum(map(len, kept)) < n:
