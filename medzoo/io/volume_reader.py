@@ -1,5 +1,6 @@
 """Reading of volumes from NIfTI files and DICOM series."""
 
+from typing import cast
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def list_volumes(folder: str | Path) -> list[Path]:
 
 
 def read_volume(
-    path: str | Path | list[str | Path] | tuple[str | Path, ...],
+    path: str | Path | Sequence[str | Path],
     orient: str | None = "RAS",
     spacing: float | Sequence[float] | None = None,
     time: int | None = None,
@@ -74,21 +75,22 @@ def read_volume(
         FileNotFoundError: If the file or folder does not exist.
         ImageError: If the file or series is invalid, see above; the message names it.
     """
-    if isinstance(path, (list, tuple)) or not is_nifti(path):
-        if not isinstance(path, (list, tuple)) and not Path(path).exists():
+    file = cast("str | Path", path)  # used below only if it is one
+    if isinstance(path, (list, tuple)) or not is_nifti(file):
+        if not isinstance(path, (list, tuple)) and not Path(file).exists():
             raise FileNotFoundError(f"{path}: no such file or folder.")
-        if not isinstance(path, (list, tuple)) and Path(path).is_file() and str(path).lower().endswith(PAIRS):
+        if not isinstance(path, (list, tuple)) and Path(file).is_file() and str(path).lower().endswith(PAIRS):
             raise ImageError(
                 f"{path}: a volume in two files (NIfTI pair or Analyze); expected one, .nii or .nii.gz. Convert it "
                 "with nibabel.save(nibabel.load(NAME.img), NAME.nii). Analyze does not store left/right: verify it."
             )
         volume = read_series(path, series, time, units)
     else:
-        if not Path(path).is_file():
+        if not Path(file).is_file():
             raise FileNotFoundError(f"{path}: no such file.")
         if series is not None or units is not None:
             option = f"series={series!r}" if series is not None else f"units={units!r}"
             raise ImageError(f"{path}: {option} applies to DICOM series only; this is a NIfTI file. Omit it.")
-        volume = read_nifti(Path(path), time, nan)
+        volume = read_nifti(Path(file), time, nan)
     volume = volume if orient is None else volume.reorient(orient)
     return volume if spacing is None else volume.resample(spacing)
