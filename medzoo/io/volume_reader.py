@@ -1,8 +1,8 @@
 """Reading of volumes from NIfTI files and DICOM series."""
 
-from typing import cast
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from medzoo.errors import ImageError
 from medzoo.io.dicom_series import read_series
