@@ -9,6 +9,7 @@ Names are imported on first use, so that `import medzoo` takes milliseconds.
 """
 
 from importlib import import_module
+from typing import Any
 
 _NAMES = {
     "ConvAutoencoder": "medzoo.models",
@@ -56,7 +57,7 @@ _MODULES = {
 __all__ = [*_NAMES, *_MODULES]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         value = getattr(import_module(_NAMES[name]), name)
     elif name in _MODULES:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -192,7 +193,7 @@ def save_segmentation(
     truth: np.ndarray | None,
     predicted: np.ndarray,
     titles: Sequence[str],
-    title: str,
+    title: str | None,
 ) -> None:
     """Save images with the outlines of predicted masks (orange) and reference masks (blue).
 
@@ -357,7 +358,7 @@ def save_demo(path: str | Path, image: np.ndarray, reconstruction: np.ndarray, t
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.6), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(5, 2))
+    top, bottom = cast("Any", figure.subfigures(2, 1, height_ratios=(5, 2)))
     axes = top.subplots(1, 3)
     _show(axes[0], image, "input: synthetic phantom")
     _show(axes[1], reconstruction, title)

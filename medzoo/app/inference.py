@@ -35,7 +35,7 @@ class InputFile(NamedTuple):
     name: str
     file_size: int
     values: np.ndarray
-    spacing: tuple[float, float, float] | None = None
+    spacing: tuple[float, ...] | None = None
 
 
 class InferenceSession:

@@ -120,7 +120,7 @@ def drift(preset: str, reference: Path, new: Path, feature_type: str, group: str
         groups = [groups_of(own, folder, group) for own, folder in zip(files, folders, strict=True)]
     else:
         groups = [patients_of_files(own) for own in files]
-    result = detect_drift(*features, groups=groups)
+    result = detect_drift(features[0], features[1], groups=groups)
     unit = "patient" if any(map(has_known_groups, groups)) else "image"
     counts = f"{len(features[0])} and {len(features[1])} images, held out by {unit}"
     click.echo(f"{counts}: AUC {result['auc']:.3f}, p = {result['p_value']:.3f}")

@@ -1,6 +1,7 @@
 """Commands that read or write images: demo, reconstruct, denoise, compress, decompress, generate."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -185,7 +186,7 @@ def compress(
         targets = [out]
     skipped = out.with_name(f"{out.name}-skipped.txt") if skip_invalid else None
     check_not_existing([*targets, *([skipped] if skipped else [])], overwrite)
-    options = {"on_error": "skip" if skip_invalid else "raise", "skipped": skipped}
+    options: dict[str, Any] = {"on_error": "skip" if skip_invalid else "raise", "skipped": skipped}
     settings = (model or DEFAULT, quality, 0 if lossless else max_error, filenames, keep_tags)
     if one_file_per_image:
         count, before, after = compress_each(files, targets, *settings, **options)
@@ -267,7 +268,7 @@ def generate(
     targets = sample_paths(model, out, count)
     check_not_existing([out / "all.png", *targets], overwrite)
     files = files_of([reference]) if reference else None
-    groups = groups_of(files, reference, group) if reference else None
+    groups = groups_of(files, reference, group) if reference and files is not None else None
     samples = sample_images(model, count, seed, temperature, files, label, groups)
     save_samples(samples, targets, f"{model.name}: generated, seed {seed}")
     click.echo(f"wrote {count} images to {out}")

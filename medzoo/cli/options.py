@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 class ImageFiles(click.ParamType):
@@ -152,7 +153,7 @@ def group_option(function: Callable) -> Callable:
     return click.option("--group", metavar="REGEX", help=text)(function)
 
 
-def groups_of(files: Sequence[Path], folder: Path, group: str | None) -> Sequence[str | None] | None:
+def groups_of(files: Sequence[Path], folder: Path, group: str | None) -> "np.ndarray | None":
     """Return one patient identifier per file below a folder, or `None` without `--group` (tasks read PatientID)."""
     from medzoo.data.patients import groups_from_paths
 

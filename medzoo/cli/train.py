@@ -1,6 +1,7 @@
 """Commands that train and evaluate presets: train, evaluate, tune, fit-prior."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -105,7 +106,7 @@ def evaluate(
     if out:
         check_not_existing([out / "metrics.json"], overwrite)
     classes = classes.split(",") if classes else None
-    options = {"size": size, "command": command_line(), **dataset_arguments(**reading)}
+    options: dict[str, Any] = {"size": size, "command": command_line(), **dataset_arguments(**reading)}
     show_json(evaluate_preset(preset, data, split, classes, probe, out, **options))
 
 
@@ -165,7 +166,13 @@ def tune(
             progress.update(task, advance=1)
             click.echo(f"{trial.setting:6} fold {trial.fold}: PSNR {trial.psnr:.2f} dB")
 
-        options = {"folds": folds, "epochs": epochs, "max_images": max_images, "size": size, "seed": seed}
+        options: dict[str, Any] = {
+            "folds": folds,
+            "epochs": epochs,
+            "max_images": max_images,
+            "size": size,
+            "seed": seed,
+        }
         options |= {"classes": classes.split(",") if classes else None, **dataset_arguments(**reading)}
         result = cross_validate(family, data, out, values, progress=show_trial, command=command_line(), **options)
     hint = " This is the largest value tested; test larger values." if result["chosen"] == max(values) else ""

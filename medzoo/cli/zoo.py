@@ -166,7 +166,7 @@ def export(
     model = load(preset)
     if images is not None:
         images = representative_images(model, images, size)
-    export_model(model, out, endpoint, size and (size, size), quantize, images, overwrite)
+    export_model(model, out, endpoint, None if size is None else (size, size), quantize, images, overwrite)
     total = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) if out.is_dir() else out.stat().st_size
     click.echo(f"{out}: {total / 2**20:.2f} MiB")
 

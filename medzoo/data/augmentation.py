@@ -1,6 +1,7 @@
 """Data augmentation: random affine transforms, contrast, acquisition variation and crops."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import keras
 import numpy as np
@@ -77,7 +78,7 @@ class AugmentedDataset(EpochDataset):
         steps: int | None = None,
     ) -> None:
         super().__init__()
-        parts = images if isinstance(images, (list, tuple)) else [images]
+        parts: Sequence = images if isinstance(images, (list, tuple)) else [images]
         self.parts = [part if part.dtype == np.uint8 else unit_range(part, "AugmentedDataset") for part in parts]
         self.labels = labels
         if len({part.shape[1:] for part in self.parts}) > 1 and not crop:
@@ -234,7 +235,7 @@ def augmented_copies(images: np.ndarray, copies: int, seed: int = 0, **changes) 
     for copy in range(copies):
         batches = AugmentedDataset(images, len(images), seed, **changes)
         batches.epoch = copy
-        yield batches[0]
+        yield cast("np.ndarray", batches[0])  # no labels
 
 
 class ArrayDataset(keras.utils.PyDataset):

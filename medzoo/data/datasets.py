@@ -5,7 +5,7 @@ Images stay uint8 in memory until they are batched. `medzoo.datasets` is this mo
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -125,15 +125,15 @@ def from_folder(
         raise FileExistsError(f"{skipped}: exists; choose another file for the list of skipped images.")
     if size is None:
         raise ValueError(f"{folder}: size=None; all images need one size, e.g. size=256 or size=(height, width).")
-    height, width = (size, size) if np.isscalar(size) else size
+    height, width = (size, size) if np.isscalar(size) else cast("tuple[int, int]", size)
 
     def read(path, frame):
         return np.round(read_image(path, (height, width), window, frame, nan=nan) * 255).astype("uint8")
 
     images = np.empty((len(sources), height, width, 1), "uint8") if cache else None
-    readable, errors = read_all(sources, read, images.__setitem__ if cache else lambda index, image: None)
+    readable, errors = read_all(sources, read, images.__setitem__ if images is not None else lambda index, image: None)
     report(folder, len(sources), errors, on_error, skipped)
-    if cache:
+    if images is not None:
         return from_arrays(images[readable] if errors else images, None, batch_size, shuffle, seed, drop_remainder)
     import tensorflow as tf
 
@@ -211,7 +211,7 @@ def from_volumes(
 
     import tensorflow as tf
 
-    size = (size,) * 3 if np.isscalar(size) else tuple(size)
+    size = (size,) * 3 if np.isscalar(size) else tuple(cast("tuple[int, int, int]", size))
     paths = list_volumes(source) if isinstance(source, (str, Path)) else list(source)
     stored, shapes, offsets = tempfile.TemporaryFile(), [], []  # noqa: SIM115 (open as long as the dataset exists)
     for path in track(paths, "reading volumes", fewest=4):

@@ -1,10 +1,11 @@
 """Labeled images in splits from NPZ files, folders, DICOM trees and CSV files."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -174,14 +175,15 @@ class ImageDataset:
             if isinstance(c, str) and canonical(c) not in known:
                 raise ImageError(f"{self.name}: no class {c!r}; found {', '.join(self.class_names or ['no labels'])}.")
             wanted.append(known[canonical(c)] if isinstance(c, str) else c)
-        chosen = self.targets[:, wanted].any(axis=1) if self.multi_label else np.isin(self.targets, wanted)
+        targets = cast("np.ndarray", self.targets)
+        chosen = cast("np.ndarray", targets[:, wanted].any(axis=1)) if self.multi_label else np.isin(targets, wanted)
         if not chosen.any():
             raise ImageError(f"{self.name}: no images of classes {classes}.")
         return replace(
             self,
             sources=[s for s, keep in zip(self.sources, chosen, strict=True) if keep],
             splits=self.splits[chosen],
-            targets=self.targets[chosen],
+            targets=targets[chosen],
             groups=None if self.groups is None else self.groups[chosen],
             subgroup_columns={name: values[chosen] for name, values in self.subgroup_columns.items()},
             selected_classes=list(asked),
@@ -202,7 +204,7 @@ class ImageDataset:
         splits = self.splits[used]
         summary = {"data": self.name, "images": {s: int((splits == s).sum()) for s in SPLITS if s in self.splits}}
         if self.class_names is not None:
-            targets = self.targets[used]
+            targets = cast("np.ndarray", self.targets)[used]
             counts = targets.sum(axis=0) if self.multi_label else np.bincount(targets, minlength=len(self.class_names))
             summary["classes"] = {name: int(n) for name, n in zip(self.class_names, counts, strict=True)}
         summary["split"] = self.describe_splits()
@@ -239,8 +241,8 @@ class ImageDataset:
 
 
 def open_dataset(
-    data: "str | Path | ImageDataset",
-    size: int | tuple[int, ...] | None = None,
+    data: "str | os.PathLike | ImageDataset",
+    size: int | Sequence[int] | None = None,
     *,
     classes: Sequence[str | int] | str | int | None = None,
     group: str | None = None,
@@ -310,7 +312,7 @@ def open_dataset(
         return _log_notes(dataset if classes is None else dataset.select_classes(classes))
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder.")
-    volumes = size is not None and not np.isscalar(size) and len(size) == 3
+    volumes = size is not None and not np.isscalar(size) and len(cast("tuple[int, ...]", size)) == 3
     if path.is_dir():
         found = index_volumes(path, group) if volumes else index_folder(path, group)
     elif path.suffix.lower() in (".csv", ".tsv"):
@@ -321,8 +323,8 @@ def open_dataset(
         raise ValueError(f"{path}: size=None; all images need one size, e.g. size=256 or size=(height, width).")
     if classes is not None and found.names is None:
         raise ImageError(f"{path}: no labels; classes={classes} requires labels.")
-    size = (size, size) if np.isscalar(size) else tuple(size)
-    dataset = _build(path, found, seed, lambda root: Reader(path.name, root, size, window, cache, on_error))
+    sides = cast("tuple[int, ...]", (size, size) if np.isscalar(size) else tuple(cast("tuple[int, ...]", size)))
+    dataset = _build(path, found, seed, lambda root: Reader(path.name, root, sides, window, cache, on_error))
     return _log_notes(dataset if classes is None else dataset.select_classes(classes))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def index_folder(root: Path, group: str | None) -> DatasetIndex:
     else:
         patients, studies = patients_and_studies(root, sources)
         by_folder = names and _patient_folders(names, patients)
-        if by_folder:  # one folder per patient, not per class
+        if names and by_folder:  # one folder per patient, not per class
             patients, names = [by_folder[name] for name in names], None
     if names:
         paths = {p.relative_to(root).parts for p in files_below(root)}
@@ -139,7 +140,7 @@ def index_volumes(root: Path, group: str | None) -> DatasetIndex:
             for own in {key.as_posix(), key.name}:
                 given.setdefault(own, {})[entry] = line
         below = [(root / path).relative_to(images).as_posix() for path in files]
-        entries = [
+        entries: list[Any] = [
             given.get(path.as_posix()) or given.get(inside) or given.get(path.name)
             for path, inside in zip(files, below, strict=True)
         ]
@@ -182,7 +183,9 @@ def index_csv(path: Path, group: str | None, columns: dict[str, str]) -> Dataset
         raise ImageError(
             f"{path}: no column of image paths found among {', '.join(header)}; set columns={{'path': NAME}}."
         )
-    values = {kind: None if name is None else [row[name] for row in rows] for kind, name in found.items()}
+    values: dict[str, Any] = {
+        kind: None if name is None else [row[name] for row in rows] for kind, name in found.items()
+    }
     if findings:
         values["label"] = _joined(path, rows, lines, findings)
     sources, notes = locate_files(path, [_path_and_frame(path.parent, value) for value in values["path"]], lines)
@@ -193,7 +196,7 @@ def index_csv(path: Path, group: str | None, columns: dict[str, str]) -> Dataset
     if more and "group" in wanted:
         raise ImageError(f"{path}: {more[0]}; expected patients.")
     selected = columns["subgroups"].split("|") if "subgroups" in columns else _subgroups(header, found)
-    selected = [find_column(path, header, (), name) for name in selected]
+    selected = [cast("str", find_column(path, header, (), name)) for name in selected]
     subgroups = {name: [row[name] for row in rows] for name in selected}
     locations = [f"line {line}" for line in lines]
     return DatasetIndex(

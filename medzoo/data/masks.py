@@ -1,6 +1,7 @@
 """Segmentation masks of images: integer labels, resampled by nearest neighbor only."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -167,7 +168,7 @@ def load_pairs(
         window: see `read_image`.
         nan: see `read_image`.
     """
-    if size is not None and not np.isscalar(size) and len(size) == 3:
+    if size is not None and not np.isscalar(size) and len(cast("tuple[int, ...]", size)) == 3:
         return _load_volumes(Path(images), Path(masks), size, window, nan)
     files = list_images(images)
     stems = _by_stem(files, images, "images")
@@ -212,7 +213,7 @@ def _kind(mask):
 
 
 def load_mask_npz(
-    path: str | Path, size: int | tuple[int, int] | None = None
+    path: str | Path, size: int | tuple[int, ...] | None = None
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str] | None]:
     """Load the images and masks of an NPZ file by split.
 

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def match_groups(pattern: str, where: str | Path, paths: Sequence[str]) -> list[
             f"{where}: group={pattern!r} matches nothing in {len(missing)} of {len(paths)} paths, e.g. "
             f"{', '.join(missing[:3])}. Expected a part that identifies the patient in every path."
         )
-    return values
+    return cast("list[str]", values)
 
 
 def warn_shared_patients(datasets: "Sequence[ImageDataset]") -> None:

@@ -1,6 +1,7 @@
 """Patient-level training, validation and test splits."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def stratified_group_split(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    count = len(groups) if groups is not None else len(labels)
+    count = len(groups) if groups is not None else len(cast("np.ndarray", labels))
     groups = np.arange(count) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if groups.max() + 1 < PARTS:
         raise ValueError(f"{groups.max() + 1} images or patients; expected {PARTS} or more for a split.")

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from medzoo.errors import ImageError
 from medzoo.io.image import SUFFIXES
@@ -155,7 +156,7 @@ def locate_files(
         raise FileNotFoundError(
             f"{table}: {len(missing)} of {len(sources)} images were not found: {', '.join(list(missing.values())[:5])}."
         )
-    return result, notes
+    return cast("list[tuple[Path, int | None]]", result), notes
 
 
 def _is_there(path):

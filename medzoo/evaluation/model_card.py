@@ -81,7 +81,7 @@ def render_card(folder: str | os.PathLike) -> str:
     config, measured, trained = (read_json(folder, f"{n}.json") for n in ("config", "metrics", "training"))
     name = trained["recipe"]
     own, sources = recipe(name), [source_of(data) for data in trained["data"]]
-    pretrained = PRETRAINED.get(trained.get("initial_weights"))
+    pretrained = PRETRAINED.get(trained.get("initial_weights", ""))
     family, network = config["model"]["class_name"], config["model"]["config"]
     shape = network["image_shape"]
     data = "\n\n".join(f"{source['text']}\n\nLicense of the data: {source['license']}." for source in sources)

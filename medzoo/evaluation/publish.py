@@ -169,6 +169,7 @@ def fit_reference(folder: Path, data: Path) -> None:
         model = load(bare)
     datasets, _ = zip(*own.open_datasets([data / part.source["file"] for part in own.data]), strict=True)
     model.fit_reference(*reference_images(own, datasets))
+    assert model.reference_statistics is not None
     write_json(folder / "config.json", {**config, "reference_statistics": model.reference_statistics.get_config()})
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 METRICS = {"psnr": (metrics.psnr, 1), "ssim": (metrics.ssim, 11), "ms_ssim": (metrics.ms_ssim, 176)}  # smallest side
 
 
-def similarity(images: np.ndarray, reconstructions: np.ndarray, groups: Sequence | None = None) -> dict[str, dict]:
+def similarity(
+    images: np.ndarray, reconstructions: np.ndarray, groups: Sequence | np.ndarray | None = None
+) -> dict[str, dict]:
     """Return PSNR, SSIM and MS-SSIM, each with a 95% bootstrap interval.
 
     Args:
@@ -38,7 +40,7 @@ def similarity(images: np.ndarray, reconstructions: np.ndarray, groups: Sequence
 
 
 def pca_baseline(
-    model: "keras.Model", train: np.ndarray, images: np.ndarray, groups: Sequence | None = None
+    model: "keras.Model", train: np.ndarray, images: np.ndarray, groups: Sequence | np.ndarray | None = None
 ) -> dict | None:
     """Return the `similarity` of a PCA with the latent size of the model, fitted to the training images.
 

@@ -1,7 +1,7 @@
 """Reconstruction of images with changed intensity, orientation or noise."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def _add_noise(std):
 
 
 # name: (function that changes the input, the image that the reconstruction is compared with if not the input)
-PERTURBATIONS = {
+PERTURBATIONS: dict[str, tuple[Callable, str | None]] = {
     "none": (lambda x: x, None),
     "brightness +0.1": (lambda x: np.clip(x + 0.1, 0, 1), None),
     "brightness -0.1": (lambda x: np.clip(x - 0.1, 0, 1), None),
@@ -38,7 +38,7 @@ PERTURBATIONS = {
 
 
 def evaluate_robustness(
-    model: "keras.Model", images: np.ndarray, max_images: int = 300, groups: Sequence | None = None
+    model: "keras.Model", images: np.ndarray, max_images: int = 300, groups: Sequence | np.ndarray | None = None
 ) -> dict[str, dict]:
     """Return the PSNR of reconstructions of perturbed images.
 
@@ -56,7 +56,7 @@ def evaluate_robustness(
     """
     chosen = slice(None, None, -(-len(images) // max_images))
     images, groups = images[chosen], take_groups(groups, chosen)
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for name, (change, target) in PERTURBATIONS.items():
         inputs = change(images).astype("float32")
         reference = images if target == "clean" else inputs

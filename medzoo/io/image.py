@@ -86,7 +86,7 @@ def read_image(
         volume = read_nifti(path).reorient("RAS")
         if frame is None:
             raise ImageError(f"{path}: a volume of {volume.values.shape}; select a slice with frame= and axis=.")
-        image = volume.normalize(volume.slice(frame, axis), window)
+        image = volume.normalize(volume.slice(frame, axis), window)  # type: ignore[arg-type]  # no int: DICOM only
     elif isinstance(window, str):
         raise ImageError(
             f"{path}: window={window!r} requires Hounsfield units, which {suffix or 'this file'} does not store."

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -227,7 +228,7 @@ def center_crop_resize(images: np.ndarray, size: int | Sequence[int]) -> np.ndar
             f"center_crop_resize: array of shape {images.shape}; expected (H, W), (H, W, 1), (N, H, W), (N, H, W, 1) "
             "or (N, D, H, W, 1)."
         )
-    height, width = (size, size) if np.isscalar(size) else size
+    height, width = (size, size) if np.isscalar(size) else cast("Sequence[int]", size)
     channel = images.ndim > 2 and images.shape[-1] == 1
     stack = images.ndim - channel == 3
     flat = images[..., 0] if channel else images

@@ -1,6 +1,7 @@
 """Listing of image files below a folder, and parallel reading."""
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ log = logging.getLogger("medzoo")
 IMAGE_TAGS = ("SOPClassUID", "Rows", "Columns")  # identify image files without a DICOM preamble
 
 
-def list_images(folder: str | Path) -> list[Path]:
+def list_images(folder: str | os.PathLike) -> list[Path]:
     """List all image files below a folder, by suffix or, for DICOM, by content.
 
     Hidden files are skipped, and links to folders are followed, see `medzoo.io.walk.files_below`.
@@ -142,7 +143,7 @@ def list_sources(folder: str | Path) -> list[tuple[str, int | None]]:
     return [(path, frame) for path in list_files(folder) for frame in frames_of(Path(folder) / path)]
 
 
-def list_files(folder: str | Path) -> list[str]:
+def list_files(folder: str | os.PathLike) -> list[str]:
     """List all image files below a folder as relative paths.
 
     Args:
@@ -210,7 +211,7 @@ def patients_and_studies(folder: str | Path, sources: Sequence[tuple]) -> tuple[
         known = {
             path: ("", study) for path, (_, study) in known.items()
         }  # one name for all files identifies no patient
-    return tuple([known[path][k] for path, _ in sources] for k in (0, 1))
+    return [known[path][0] for path, _ in sources], [known[path][1] for path, _ in sources]
 
 
 MAX_SHOWN = 20  # files listed in an error message

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from medzoo.errors import ImageError
 from medzoo.io.dicom_series import read_series
@@ -74,21 +75,22 @@ def read_volume(
         FileNotFoundError: If the file or folder does not exist.
         ImageError: If the file or series is invalid, see above; the message names it.
     """
-    if isinstance(path, (list, tuple)) or not is_nifti(path):
-        if not isinstance(path, (list, tuple)) and not Path(path).exists():
+    file = cast("str | Path", path)  # used below only if it is one
+    if isinstance(path, (list, tuple)) or not is_nifti(file):
+        if not isinstance(path, (list, tuple)) and not Path(file).exists():
             raise FileNotFoundError(f"{path}: no such file or folder.")
-        if not isinstance(path, (list, tuple)) and Path(path).is_file() and str(path).lower().endswith(PAIRS):
+        if not isinstance(path, (list, tuple)) and Path(file).is_file() and str(path).lower().endswith(PAIRS):
             raise ImageError(
                 f"{path}: a volume in two files (NIfTI pair or Analyze); expected one, .nii or .nii.gz. Convert it "
                 "with nibabel.save(nibabel.load(NAME.img), NAME.nii). Analyze does not store left/right: verify it."
             )
         volume = read_series(path, series, time, units)
     else:
-        if not Path(path).is_file():
+        if not Path(file).is_file():
             raise FileNotFoundError(f"{path}: no such file.")
         if series is not None or units is not None:
             option = f"series={series!r}" if series is not None else f"units={units!r}"
             raise ImageError(f"{path}: {option} applies to DICOM series only; this is a NIfTI file. Omit it.")
-        volume = read_nifti(Path(path), time, nan)
+        volume = read_nifti(Path(file), time, nan)
     volume = volume if orient is None else volume.reorient(orient)
     return volume if spacing is None else volume.resample(spacing)

@@ -26,7 +26,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
-def files_below(folder: str | Path) -> list[Path]:
+def files_below(folder: str | os.PathLike) -> list[Path]:
     """List all files below a folder recursively; hidden files are skipped.
 
     Links to folders are followed, except to a folder that contains the link. Broken links are listed, so that they are

@@ -17,6 +17,7 @@ Design decisions for fast inference on a CPU and fast training:
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import keras
 from keras import ops
@@ -117,7 +118,7 @@ class Encoder(keras.layers.Layer):
         self.downsampling_factors = downsampling(self.patch_size, self.filters)
         self.linear = keras.layers.Dense(latent_dim, kernel_initializer=UNIT(), dtype="float32", name="linear")
         self.stages = self.make_stages()
-        self.squeeze = None  # created in build: its width depends on the grid
+        self.squeeze: Any = None  # created in build: its width depends on the grid
         self.head = keras.layers.Dense(latent_dim + extra, kernel_initializer=SMALL(), dtype="float32", name="head")
 
     def make_stages(self) -> list[keras.layers.Layer]:
@@ -202,7 +203,7 @@ class Encoder(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def whole_volumes(bottleneck: str, sides: Sequence[int | None], channels: int) -> LowFrequencies | None:
+def whole_volumes(bottleneck: str, sides: Sequence[int | Any], channels: int) -> LowFrequencies | None:
     """Return the `LowFrequencies` of the linear path of whole volumes, else `None`."""
     return LowFrequencies(sides, channels) if bottleneck == "vector" and len(sides) == 3 else None
 
@@ -242,7 +243,8 @@ class Decoder(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.image_shape, self.bottleneck, policy = tuple(image_shape), bottleneck, self.dtype_policy
-        *sides, channels = self.image_shape
+        sides: Sequence[int | Any] = self.image_shape[:-1]
+        channels: int | Any = self.image_shape[-1]
         self.spatial_dims = len(sides)
         self.filters, self.blocks_per_stage = tuple(filters), blocks_per_stage
         self.patch_size = per_axis(patch_size, self.spatial_dims)

@@ -136,7 +136,7 @@ class EfficientNetEncoder(Encoder):
                     layers.append(InvertedResidual(filters, kernel, 1 if j else stride, expansion, name=name, **policy))
         return [*layers, ConvBatchNorm(TOP, name="top", **policy)]
 
-    def stage_outputs(self, images) -> list:
+    def stage_outputs(self, images) -> list:  # type: ignore[override]
         """Return the last features of each resolution, finest first.
 
         These are the expanded features of the next stage's first block, and the output of the top layer.

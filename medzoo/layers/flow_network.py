@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import keras
 from keras import ops
@@ -55,7 +56,7 @@ class TimeConditionedBlock(keras.layers.Layer):
         self.norms = [keras.layers.GroupNormalization(GROUPS, name=f"norm_{i}", **policy) for i in range(2)]
         self.first, self.second = layer("first"), layer("second", kernel_initializer="zeros")
         self.by_time = keras.layers.Dense(2 * filters, kernel_initializer="zeros", name="by_time", **policy)
-        self.match = None
+        self.match: Any = None
 
     def build(self, input_shape, time_shape) -> None:
         channels = input_shape[-1]
@@ -97,7 +98,7 @@ class SpatialSelfAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.heads = heads
         self.norm = keras.layers.GroupNormalization(GROUPS, name="norm", dtype=self.dtype_policy)
-        self.attention = None
+        self.attention: Any = None
 
     def build(self, input_shape) -> None:
         batch, height, width, channels = input_shape

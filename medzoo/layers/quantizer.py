@@ -1,5 +1,7 @@
 """Vector quantization with a learned codebook."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -248,7 +250,7 @@ class _Gradient:
         layer.entries.assign(ops.where(dead[:, None], fresh - layer.offset, layer.entries * 1.0))
 
 
-RULES = {"ema": _MovingAverage, "gradient": _Gradient}
+RULES: dict[str, Any] = {"ema": _MovingAverage, "gradient": _Gradient}
 
 
 def _distance(a, b):

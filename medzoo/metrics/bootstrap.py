@@ -12,7 +12,7 @@ def bootstrap_ci(
     n: int,
     resamples: int = 2000,
     seed: int = 0,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> dict:
     """Return a statistic of n images with its 95% percentile bootstrap interval.
 
@@ -60,14 +60,17 @@ class _ClusterSampler:
 
 
 def bootstrap_mean_ci(
-    values: Sequence[float], resamples: int = 2000, seed: int = 0, groups: Sequence | None = None
+    values: Sequence[float] | np.ndarray,
+    resamples: int = 2000,
+    seed: int = 0,
+    groups: Sequence | np.ndarray | None = None,
 ) -> dict:
     """Return the mean of values, one per image, with its interval; see `bootstrap_ci`."""
     values = np.asarray(values, "float64")
     return bootstrap_ci(lambda chosen: values[chosen].mean(), len(values), resamples, seed, groups)
 
 
-def bootstrap_unit(groups: Sequence | None) -> str:
+def bootstrap_unit(groups: Sequence | np.ndarray | None) -> str:
     """Return the unit of resampling: `"patient"` if patients are known, else `"image"`."""
     return "patient" if has_known_groups(groups) else "image"
 

@@ -1,6 +1,7 @@
 """Discrimination and calibration of classifiers, with bootstrap intervals."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -15,7 +16,7 @@ def classification_metrics(
     names: Sequence[str] | None = None,
     specificity: float = 0.9,
     resamples: int = 1000,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> dict:
     """Return accuracy, balanced accuracy, ROC AUC, calibration error and sensitivity.
 
@@ -95,7 +96,7 @@ def macro_roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
         labels: int array `(N,)`.
     """
     classes = [1] if probabilities.shape[1] == 2 else np.unique(labels)
-    return np.mean([roc_auc(probabilities[:, k], labels == k) for k in classes])
+    return cast("float", np.mean([roc_auc(probabilities[:, k], labels == k) for k in classes]))
 
 
 def sensitivity_at_specificity(scores: np.ndarray, labels: np.ndarray, specificity: float) -> float:

@@ -1,11 +1,12 @@
 """Conformal p-values for exchangeable data, and leave-one-out statistics."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
 
-def conformal_pvalues(references: Sequence[float], scores: Sequence[float]) -> np.ndarray:
+def conformal_pvalues(references: Sequence[float] | np.ndarray, scores: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return conformal p-values (Vovk et al. 2005; Bates et al. 2023, arXiv:2104.08279).
 
     `p = (1 + number of reference scores at least as large) / (n + 1)`. If a new score and the n reference scores are
@@ -20,7 +21,7 @@ def conformal_pvalues(references: Sequence[float], scores: Sequence[float]) -> n
     """
     references = np.sort(np.asarray(references, "float64"))
     larger = len(references) - np.searchsorted(references, scores, side="left")
-    return (1 + larger) / (len(references) + 1)
+    return cast("np.ndarray", (1 + larger) / (len(references) + 1))
 
 
 def smallest_pvalue(count: int) -> float:

@@ -1,6 +1,7 @@
 """PSNR, SSIM and MS-SSIM of image batches, and Keras metrics of codebook use."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -141,7 +142,7 @@ def per_image(function: Callable, images: np.ndarray, reconstructions: np.ndarra
 class _PerImage(keras.metrics.Mean):
     """Mean over images of a function of (target, reconstruction), for `compile(metrics=[...])`."""
 
-    function = None
+    function: Any = None
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         return super().update_state(type(self).function(y_true, y_pred), sample_weight=sample_weight)

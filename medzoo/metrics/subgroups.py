@@ -1,6 +1,7 @@
 """Classification metrics by subgroup, e.g. sex or age."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,9 @@ RANGES = 4  # of equal size that numeric columns with many values are divided in
 def by_subgroup(
     probabilities: np.ndarray,
     labels: np.ndarray,
-    subgroups: dict[str, Sequence[str]],
+    subgroups: Mapping[str, Sequence[str] | np.ndarray],
     names: Sequence[str] | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> dict:
     """Return `classification_metrics` of the images of each subgroup, JSON-ready.
 
@@ -40,7 +41,7 @@ def by_subgroup(
         for value in dict.fromkeys(sorted(map(str, parts), key=_sort_key)):
             own = parts == value
             has_auc = labels.ndim == 2 or len(np.unique(labels[own])) > 1
-            options = {"names": names, "groups": take_groups(groups, own)}
+            options: dict[str, Any] = {"names": names, "groups": take_groups(groups, own)}
             measured = classification_metrics(probabilities[own], labels[own], **options) if has_auc else {}
             result[column][value] = {"images": int(own.sum()), **measured}
     return result

@@ -1,7 +1,8 @@
 """Base class of all model families: encode, decode, reconstruct and fit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -73,12 +74,13 @@ class Autoencoder(PreprocessorMixin, OODMixin, KerasMethodsMixin):
         ValueError: If an argument is out of range or arguments are incompatible.
     """
 
+    built: bool  # by Keras
     input_range = (0.0, 1.0)
     outputs_per_latent = 1  # encoder outputs per latent: 1, or 2 for a mean and a log-variance
-    bottlenecks = ("vector", "spatial")
-    backbones = ("residual", "efficientnet-lite0")
-    codes = None  # size of the codebook if latents are codes
-    quantized = None  # mode of `quantize`
+    bottlenecks: tuple[str, ...] = ("vector", "spatial")
+    backbones: tuple[str, ...] = ("residual", "efficientnet-lite0")
+    codes: int | None = None  # size of the codebook if latents are codes
+    quantized: str | None = None  # mode of `quantize`
 
     def __init__(
         self,
@@ -215,14 +217,14 @@ class Autoencoder(PreprocessorMixin, OODMixin, KerasMethodsMixin):
         Raises:
             ValueError: As in `encode`, or if the tiles do not fit the model.
         """
-        at_once = partial(self._in_batches, "_reconstruct", **options)
+        at_once: Callable = partial(self._in_batches, "_reconstruct", **options)
         if tile is None and overlap is None:
             return at_once(x)
         x = ops.convert_to_numpy(as_array(self, x))
         check_images(self, x)
         return apply_in_tiles(at_once, x, tile, overlap, self)
 
-    def latent_shape(self, input_shape: Sequence[int | None] | None = None) -> tuple[int | None, ...]:
+    def latent_shape(self, input_shape: Sequence[int | None] | None = None) -> tuple[int | Any, ...]:
         """Return the shape of one image's latents, e.g. `(64,)` or `(32, 32, 4)`.
 
         Args:

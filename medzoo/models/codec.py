@@ -134,7 +134,7 @@ class Codec(Autoencoder):
         """Decode latents of the same `quality` to images in [0, 1]."""
         return self._in_batches("_decode", latents, images=False, quality=self._checked(quality))
 
-    def reconstruct(self, x, quality: float | None = None, **tiles):
+    def reconstruct(self, x, quality: float | None = None, **tiles):  # type: ignore[override]
         """Return `decode(encode(x))` at a quality.
 
         See `encode`, and `Autoencoder.reconstruct` for `tile` and `overlap`.

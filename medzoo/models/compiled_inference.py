@@ -21,7 +21,8 @@ class Compiled:
     """
 
     def __init__(self, model: keras.Model):
-        self.model, self.functions, self.state = model, {}, None
+        self.model, self.functions = model, {}
+        self.state: tuple | None = None
 
     def __call__(self, method: str, **options) -> Callable:
         """Return the compiled method with its options fixed.

@@ -78,6 +78,8 @@ class FlowPrior(CustomLossMixin):
 
     epochs_seen = 0  # epochs of posterior samples; see `VAE.fit_prior`
 
+    built: bool  # by Keras
+
     def __init__(
         self,
         latent_shape: Sequence[int],

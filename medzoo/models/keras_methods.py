@@ -1,16 +1,23 @@
 """Overrides of Keras methods (fit, evaluate, predict, ...) with input checks."""
 
+from typing import TYPE_CHECKING
+
 import keras
 import numpy as np
 
 from medzoo.models.checks import as_array, check_data, check_options, check_set, check_trainable
 from medzoo.models.custom_loss import CustomLossMixin
 
+if TYPE_CHECKING:
+    from medzoo.models.ood import ReferenceStatistics
+
 REBUILT = ("int8", "float8")  # modes of `quantize` that a configuration can store
 
 
 class KerasMethodsMixin(CustomLossMixin):
     """Mixin for autoencoders, which compute their own loss and whose target is the input."""
+
+    reference_statistics: "ReferenceStatistics | None"
 
     def compile(self, optimizer="adam", loss: None = None, **kwargs) -> None:
         """Configure the model for training as `keras.Model.compile`, without `loss`.

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +32,8 @@ class OODMixin:
             them; `fit_reference` computes them.
     """
 
-    reference_statistics = None
+    name: str
+    reference_statistics: "ReferenceStatistics | None" = None
 
     def ood_pvalue(self, x: np.ndarray) -> np.ndarray:
         """Return the conformal p-value of each image: how atypical it is of the reference images.
@@ -56,9 +58,9 @@ class OODMixin:
             ValueError: If the model has no reference statistics: it is not a preset, or it was trained after they were
                 computed. `fit_reference(images)` computes them.
         """
-        self._check_fitted()
+        statistics = self._fitted()
         check_images(self, x)
-        return self.reference_statistics.pvalues(self, x)
+        return statistics.pvalues(self, x)
 
     def distribution_shift(self, x: np.ndarray) -> float:
         """Return the effect size of a distribution shift, in standard deviations of single images.
@@ -79,8 +81,7 @@ class OODMixin:
         Raises:
             ValueError: As `ood_pvalue`, or if there are fewer than 10 images.
         """
-        self._check_set(x, "distribution_shift")
-        return self.reference_statistics.distribution_shift(self, x)
+        return self._fitted_for_set(x, "distribution_shift").distribution_shift(self, x)
 
     def distribution_shift_pvalue(self, x: np.ndarray) -> float:
         """Return the p-value of a two-sample test of scores against the reference images.
@@ -99,13 +100,13 @@ class OODMixin:
         Raises:
             ValueError: As `distribution_shift`, or if there are fewer than 10 reference images.
         """
-        self._check_set(x, "distribution_shift_pvalue")
-        if len(self.reference_statistics.scores) < LEAST:
+        statistics = self._fitted_for_set(x, "distribution_shift_pvalue")
+        if len(statistics.scores) < LEAST:
             raise ValueError(
-                f"{self.name}: {len(self.reference_statistics.scores)} reference images. distribution_shift_pvalue "
+                f"{self.name}: {len(statistics.scores)} reference images. distribution_shift_pvalue "
                 f"expects {LEAST} or more; call fit_reference with more images."
             )
-        return self.reference_statistics.distribution_shift_pvalue(self, x)
+        return statistics.distribution_shift_pvalue(self, x)
 
     def fit_reference(self, *images: np.ndarray) -> None:
         """Compute the reference statistics for OOD detection.
@@ -152,17 +153,20 @@ class OODMixin:
             )
         return None
 
-    def _check_fitted(self):
+    def _fitted(self) -> "ReferenceStatistics":
+        """Return the reference statistics, or raise a ValueError without."""
         if self.reference_statistics is None:
             raise ValueError(
                 f"{self.name}: the model has no reference statistics. Call fit_reference(validation_images) first."
             )
+        return self.reference_statistics
 
-    def _check_set(self, x, name):
-        self._check_fitted()
+    def _fitted_for_set(self, x, name) -> "ReferenceStatistics":
+        statistics = self._fitted()
         if len(x) < LEAST:
             raise ValueError(f"{self.name}: {name} of {len(x)} images. Expected {LEAST} or more.")
         check_images(self, x)
+        return statistics
 
 
 class ReferenceStatistics:
@@ -193,7 +197,7 @@ class ReferenceStatistics:
         for own in (deep, layout):
             mean, std = (np.asarray(own[key], "float32") for key in ("mean", "deviation"))
             distance = tuple(float(n) for n in own["distance"])
-            pairs = [distance, *([self.psnr] if self.psnr else [])]
+            pairs: list[Any] = [distance, *([self.psnr] if self.psnr else [])]
             if mean.ndim != 1 or mean.shape != std.shape or any(len(pair) != 2 for pair in pairs):
                 raise ValueError(
                     "ReferenceStatistics: mean and deviation of different lengths, or PSNR or distance not of length 2."
@@ -247,7 +251,7 @@ class ReferenceStatistics:
             standardized.append(own)
         scores = np.max(standardized, axis=0)
         sample = np.random.default_rng(0).permutation(len(scores))[:MAX_SCORES]
-        return cls(psnr_scale, *features, len(scores), np.sort(_rounded(scores[sample])))
+        return cls(psnr_scale, features[0], features[1], len(scores), np.sort(_rounded(scores[sample])))
 
     def size_warning(self) -> str | None:
         """Return a warning if p-values of `OOD_ALPHA` need more reference images, else `None`."""

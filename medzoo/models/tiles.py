@@ -1,7 +1,7 @@
 """Processing of large images and volumes in overlapping tiles with blended borders."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import product
 
@@ -32,7 +32,7 @@ def pad_to_multiple(images: np.ndarray, model: keras.Model) -> np.ndarray:
 
 
 def apply_in_tiles(
-    function: Callable, images: np.ndarray, tile: int, overlap: int | None, model: keras.Model
+    function: Callable, images: np.ndarray, tile: int | Sequence[int] | None, overlap: int | None, model: keras.Model
 ) -> np.ndarray:
     """Apply a function of images tile by tile.
 

@@ -1,6 +1,7 @@
 """Variational autoencoder."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -79,7 +80,7 @@ class VAE(Autoencoder):
             dtype="float32",
             aggregation="only_first_replica",
         )
-        self.prior = None if prior is None else self._build_prior(prior)
+        self.prior: Any = None if prior is None else self._build_prior(prior)
         self.build()
 
     def build(self, input_shape=None) -> None:

@@ -65,7 +65,7 @@ class VQVAE(Autoencoder):
         )
         super().__init__(image_shape, latent_dim=latent_dim, bottleneck=bottleneck, **kwargs)
         self.reconstruction_loss = reconstruction_loss
-        self.quantizer = VectorQuantizer(*own, self.seed, dtype="float32")
+        self.quantizer = VectorQuantizer(*own, self.seed, dtype="float32")  # type: ignore[call-arg]
         self.codebook_metrics = [Perplexity(codebook_size), CodebookUsage(codebook_size)]
         self.build()
 
@@ -93,7 +93,7 @@ class VQVAE(Autoencoder):
         return super()._decode(self.quantizer.lookup(codes))
 
     @property
-    def codes(self) -> int:
+    def codes(self) -> int:  # type: ignore[override]
         """Number of codes, the size of the codebook."""
         return self.quantizer.codebook_size
 

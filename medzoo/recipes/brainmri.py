@@ -1,12 +1,14 @@
 """Models of 2D brain MR images, 128×128 pixels, in three planes, with and without tumors."""
 
+from typing import Any
+
 from medzoo.data.phantom import head_phantom
 from medzoo.models import VAE, VQVAE
 from medzoo.recipes import datasets
 from medzoo.recipes.chestxray_256 import CROPS, WIDE
 from medzoo.training.recipe import Recipe, TrainingSource
 
-SHARED = {
+SHARED: dict[str, Any] = {
     "data": (TrainingSource(datasets.BRAIN_MRI),),
     "example_images": (head_phantom,),
     "modality": "MR",

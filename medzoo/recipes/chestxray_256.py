@@ -1,18 +1,25 @@
 """Models of chest X-rays of 256×256 pixels and larger: one latent position per 8×8 pixels, trained on crops."""
 
+from typing import Any
+
 from medzoo.models import VAE, VQVAE, Codec, ConvAutoencoder, MaskedAutoencoder
 from medzoo.recipes import datasets
 from medzoo.training.recipe import Recipe, TrainingSource
 
-OPEN = {"image_shape": (None, None, 1), "bottleneck": "spatial", "filters": (48, 96), "blocks_per_stage": 2}
-WIDE = {**OPEN, "filters": (64, 128)}
-CROPS = {"crop": 64, "contrast": 0.2, "flip": True}
+OPEN: dict[str, Any] = {
+    "image_shape": (None, None, 1),
+    "bottleneck": "spatial",
+    "filters": (48, 96),
+    "blocks_per_stage": 2,
+}
+WIDE: dict[str, Any] = {**OPEN, "filters": (64, 128)}
+CROPS: dict[str, Any] = {"crop": 64, "contrast": 0.2, "flip": True}
 CHEST_XRAYS = (
     TrainingSource(datasets.CHESTXRAY14, sampling_weight=2),
     TrainingSource(datasets.ADULT_CXR, sampling_weight=3),
     TrainingSource(datasets.PEDIATRIC_CXR, sampling_weight=2),
 )
-SHARED = {
+SHARED: dict[str, Any] = {
     "data": (TrainingSource(datasets.CHESTXRAY14),),
     "modality": "X-ray",
     "domain": "frontal chest X-rays",

@@ -1,11 +1,13 @@
 """Models of frontal chest X-rays of 64×64 pixels: small models for features, generation and teaching."""
 
+from typing import Any
+
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.recipes import datasets
 from medzoo.training.recipe import Recipe, TrainingSource
 
-NETWORK = {"filters": (32, 64, 128), "blocks_per_stage": 1}
-SHARED = {
+NETWORK: dict[str, Any] = {"filters": (32, 64, 128), "blocks_per_stage": 1}
+SHARED: dict[str, Any] = {
     "data": (TrainingSource(datasets.MEDICAL_MNIST, ["chest_xray"]),),
     "probe": datasets.PNEUMONIA_MNIST,
     "modality": "X-ray",

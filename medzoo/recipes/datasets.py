@@ -1,11 +1,13 @@
 """Training datasets of the presets: files, description, license and citation."""
 
+from typing import Any
+
 WANG = (
     "- Wang, X. et al. (2017). ChestX-ray8: Hospital-scale chest X-ray database and benchmarks on "
     "weakly-supervised classification and localization of common thorax diseases. CVPR. arXiv:1705.02315"
 )
 
-MEDICAL_MNIST = {
+MEDICAL_MNIST: dict[str, Any] = {
     "file": "medical_mnist_64.npz",
     "text": (
         "Medical MNIST (MedNIST), prepared by B. J. Erickson, Mayo Clinic, from images of TCIA, the RSNA bone age "
@@ -30,7 +32,7 @@ CHESTXRAY14 = {
     "citation": WANG,
 }
 
-BRAIN_MRI = {
+BRAIN_MRI: dict[str, Any] = {
     "file": "brainmri_128.npz",
     "text": (
         "Brain Tumor Classification (MRI) of Bhuvaji et al.: MR slices without tumor and with glioma, meningioma or "
@@ -52,7 +54,7 @@ KERMANY = (
     "learning. Cell 172, 1122-1131"
 )
 
-ADULT_CXR = {
+ADULT_CXR: dict[str, Any] = {
     "file": "adult_cxr_256.npz",
     "text": (
         "Class Normal of the COVID-19 Radiography Database (Rahman et al. 2021): frontal chest X-rays of adults "
@@ -69,7 +71,7 @@ ADULT_CXR = {
     ),
 }
 
-PEDIATRIC_CXR = {
+PEDIATRIC_CXR: dict[str, Any] = {
     "file": "pediatric_cxr",
     "size": 224,
     "group": r"person\d+|IM-\d+",
@@ -84,7 +86,7 @@ PEDIATRIC_CXR = {
     "citation": KERMANY,
 }
 
-BREAST_US = {
+BREAST_US: dict[str, Any] = {
     "file": "breast_us_192.npz",
     "text": (
         "BUSI: breast ultrasound images of 600 women, normal, benign and malignant, downsampled to 192×192 pixels, "
@@ -98,7 +100,7 @@ BREAST_US = {
     ),
 }
 
-HIPPOCAMPUS = {
+HIPPOCAMPUS: dict[str, Any] = {
     "file": "hippocampus",
     "size": (32, 48, 32),
     "text": (
@@ -115,7 +117,7 @@ HIPPOCAMPUS = {
     ),
 }
 
-PNEUMONIA_MNIST = {  # for evaluation only
+PNEUMONIA_MNIST: dict[str, Any] = {  # for evaluation only
     "file": "pneumoniamnist_28.npz",
     "citation": (
         "- Yang, J. et al. (2023). MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image "

@@ -1,16 +1,18 @@
 """Models of hippocampus MR volumes, 32×48×32 voxels of 1 mm."""
 
+from typing import Any
+
 from medzoo.data.phantom import head_volume
 from medzoo.models import VAE, VQVAE, ConvAutoencoder
 from medzoo.recipes import datasets
 from medzoo.training.recipe import Recipe, TrainingSource
 
-SHARED = {
+SHARED: dict[str, Any] = {
     "data": (TrainingSource(datasets.HIPPOCAMPUS),),
     "modality": "MR",
     "domain": "volumes of the region of the hippocampus (T1-weighted MR)",
 }
-VECTOR = {  # no flips: all volumes have the same orientation
+VECTOR: dict[str, Any] = {  # no flips: all volumes have the same orientation
     **SHARED,
     "limitations": "The model was trained on 144 volumes of one site, which show this region of the head only.",
     "epochs": 8,
@@ -20,7 +22,7 @@ VECTOR = {  # no flips: all volumes have the same orientation
     "augment": {"translation": 3.0, "affine": 0.12, "contrast": 0.15},
 }
 SIZE = (*datasets.HIPPOCAMPUS["size"], 1)
-NARROW = {"latent_dim": 256, "filters": (16, 32, 64)}
+NARROW: dict[str, Any] = {"latent_dim": 256, "filters": (16, 32, 64)}
 
 RECIPES = [
     Recipe(

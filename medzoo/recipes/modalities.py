@@ -1,13 +1,15 @@
 """Models of several modalities, with images of different sizes, and of breast ultrasound; trained on crops."""
 
+from typing import Any
+
 from medzoo.data.phantom import chest_phantom, head_phantom
 from medzoo.models import VAE, VQVAE, ConvAutoencoder, MaskedAutoencoder
 from medzoo.recipes import datasets
 from medzoo.recipes.chestxray_256 import CHEST_XRAYS, CROPS, WIDE
 from medzoo.training.recipe import Recipe, TrainingSource
 
-STEPS = {"steps": 500, "batch_size": 16, "augment": CROPS}
-ALL_MODALITIES = {
+STEPS: dict[str, Any] = {"steps": 500, "batch_size": 16, "augment": CROPS}
+ALL_MODALITIES: dict[str, Any] = {
     "data": (
         TrainingSource(datasets.MEDICAL_MNIST, ["head_ct", "abdomen_ct", "breast_mri", "hand_xray"], sampling_weight=4),
         TrainingSource(datasets.BRAIN_MRI, sampling_weight=2),

@@ -200,7 +200,7 @@ def adapt_folders(
     out: str | Path,
     *,
     size: int = SIZE,
-    groups: tuple[Sequence | None, Sequence | None] | None = None,
+    groups: tuple[Sequence | np.ndarray | None, Sequence | np.ndarray | None] | None = None,
     seed: int = 0,
     **training: Any,
 ) -> dict[str, tuple[dict, dict, int]]:

@@ -16,7 +16,7 @@ def detect_drift(
     new: np.ndarray,
     permutations: int = 999,
     seed: int = 0,
-    groups: tuple[Sequence | None, Sequence | None] | None = None,
+    groups: Sequence[Sequence | np.ndarray | None] | None = None,
 ) -> dict[str, float | np.ndarray]:
     """Test whether two tables of features come from the same distribution.
 

@@ -108,5 +108,5 @@ def projection_html(points: np.ndarray, labels: Sequence[str], titles: Sequence[
     for label in dict.fromkeys(labels.tolist()):
         own = np.flatnonzero(labels == label)
         x, y = points[own].T
-        figure.add_scatter(x=x, y=y, name=label, mode="markers", text=[titles[i] for i in own])
+        figure.add_scatter(x=x, y=y, name=label, mode="markers", text=[titles[i] for i in own.tolist()])
     return figure.to_html(include_plotlyjs=True)

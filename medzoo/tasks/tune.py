@@ -60,7 +60,7 @@ def cross_validate(
     batch_size: int = 32,
     learning_rate: float = 1.5e-3,
     seed: int = 0,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> Iterator[Trial]:
     """Train and evaluate a model for every value and fold.
 
@@ -128,7 +128,7 @@ def _trial(model, value, fold, train, held_out):
     return Trial(**result)
 
 
-def summarize(trials: Sequence[Trial]) -> list[dict[str, float]]:
+def summarize(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Summarize trials by the mean and standard error over folds.
 
     Args:
@@ -140,7 +140,7 @@ def summarize(trials: Sequence[Trial]) -> list[dict[str, float]]:
     rows = []
     for setting in dict.fromkeys(t.setting for t in trials):
         own = [asdict(t) for t in trials if t.setting == setting]
-        row = {"setting": setting, "folds": len(own)}
+        row: dict[str, Any] = {"setting": setting, "folds": len(own)}
         for key in ("psnr", "ssim", "latent_size", "bits", "usage"):
             values = [t[key] for t in own]
             if None not in values:

@@ -31,7 +31,7 @@ MIN_IMAGES = 1000  # fewer images are augmented to about this number, to avoid o
 
 def train_prior(
     model: "VAE | str | os.PathLike",
-    data: "str | os.PathLike | ImageDataset | Sequence",
+    data: "str | Path | ImageDataset | Sequence",
     out: str | os.PathLike,
     *,
     size: int | None = None,
@@ -78,7 +78,12 @@ def train_prior(
     size = own or _common(d.images("train").shape[1:-1] for d in datasets) or (DEFAULT_SIZE, DEFAULT_SIZE)
     names = class_names(datasets)
     work.mkdir(parents=True, exist_ok=True)
-    settings = {"model": model.name, "data": [d.name for d in datasets], "classes": names, "size": list(size)}
+    settings: dict[str, Any] = {
+        "model": model.name,
+        "data": [d.name for d in datasets],
+        "classes": names,
+        "size": list(size),
+    }
     settings |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     if check_settings(work / "settings.json", settings):
         log.info("resuming the training in %s", out)

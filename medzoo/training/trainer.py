@@ -53,7 +53,7 @@ def run(recipe: "Recipe", data, out: Path, epochs: int, seed: int, strategy: str
     """Train a recipe and write the preset, see `Recipe.train`."""
     work = begin(out)
     datasets, weights = zip(*recipe.open_datasets(data), strict=True)
-    size = recipe.size and (recipe.size, recipe.size)
+    size = None if recipe.size is None else (recipe.size, recipe.size)
     train = [resize_images(dataset.images("train"), size) for dataset in datasets]
     validation = validation_images(recipe, datasets)
     work.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def reference_images(recipe: "Recipe", datasets: "Sequence[ImageDataset]") -> li
         List of float32 arrays of shape `(N, height, width, channels)` with values in [0, 1], one per dataset.
     """
     limit = min(MAX_VALIDATION_IMAGES, MAX_REFERENCE_IMAGES // len(datasets))
-    size = recipe.size and (recipe.size, recipe.size)
+    size = None if recipe.size is None else (recipe.size, recipe.size)
     resized = (resize_images(dataset.images("val"), size) for dataset in datasets)
     return [to_float(images[:: -(-len(images) // limit)]) for images in resized]
 
@@ -303,7 +303,7 @@ def validation_images(recipe: "Recipe", datasets: "Sequence[ImageDataset]") -> n
     Returns:
         float32 array of shape `(N, height, width, channels)` with values in [0, 1].
     """
-    size = recipe.size and (recipe.size, recipe.size)
+    size = None if recipe.size is None else (recipe.size, recipe.size)
     parts = [resize_images(dataset.images("val"), size) for dataset in datasets]
     if len(parts) == 1:
         return to_float(parts[0])

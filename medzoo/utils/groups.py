@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def encode_groups(groups: Sequence | None, count: int) -> np.ndarray:
+def encode_groups(groups: Sequence | np.ndarray | None, count: int) -> np.ndarray:
     """Return the patient index of each image, counted from 0 in order of first appearance.
 
     Args:
@@ -33,12 +33,12 @@ def encode_groups(groups: Sequence | None, count: int) -> np.ndarray:
     return np.array([known.setdefault(key, len(known)) for key in keys], int)
 
 
-def has_known_groups(groups: Sequence | None) -> bool:
+def has_known_groups(groups: Sequence | np.ndarray | None) -> bool:
     """Return whether groups are given and at least one of them identifies a patient."""
     return groups is not None and any(value is not None for value in group_values(groups))
 
 
-def group_values(groups: Sequence) -> list:
+def group_values(groups: Sequence | np.ndarray) -> list:
     """Return the groups as a list of hashable values, `None` where one is missing."""
     return [_value(value) for value in groups]
 
@@ -51,7 +51,7 @@ def _value(value):
     return None if missing else value
 
 
-def group_indices(groups: Sequence | None, count: int) -> list[np.ndarray]:
+def group_indices(groups: Sequence | np.ndarray | None, count: int) -> list[np.ndarray]:
     """Return the image indices of each patient, in order of first appearance.
 
     Args:
@@ -66,7 +66,7 @@ def group_indices(groups: Sequence | None, count: int) -> list[np.ndarray]:
     return np.split(order, np.cumsum(np.bincount(numbers))[:-1]) if count else []
 
 
-def take_groups(groups: Sequence | None, indices) -> np.ndarray | None:
+def take_groups(groups: Sequence | np.ndarray | None, indices) -> np.ndarray | None:
     """Return the groups of some images; `None` without groups."""
     if groups is None:
         return None

@@ -1,6 +1,6 @@
 """Progress bars on stderr; stdout is for results."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,11 @@ def progress_bar() -> "Progress":
     return Progress(console=Console(stderr=True))
 
 
-def track(items: Sequence, what: str, fewest: int = 0) -> Iterator:
+def track(items: Collection, what: str, fewest: int = 0) -> Iterator:
     """Yield the items with a progress bar.
 
     Args:
-        items: Sequence.
+        items: Sequence, or another collection.
         what: str. Description next to the bar.
         fewest: int. No bar is shown for fewer items.
     """

@@ -65,6 +65,7 @@ def folder_of(
     if "/" in name or "\\" in name:
         raise PresetNotFoundError(f"{name}: no such folder. For the Hugging Face Hub, use hf://user/repo.")
     entry(name)  # raises an error that lists the available presets
+    raise AssertionError(name)
 
 
 def verify(folders: Iterable[str | os.PathLike] = ()) -> Iterator[tuple[str, str | None]]:

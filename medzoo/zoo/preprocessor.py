@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -56,7 +56,7 @@ class Preprocessor:
         self.size, self.window = checked("Preprocessor", ARGUMENTS, size=size, window=window)
         self.intensity, self.limits = intensity, limits and tuple(limits)
         check_intensity(intensity, limits)
-        self.model = None
+        self.model: Any = None
 
     @classmethod
     def from_config(cls, config: dict) -> "Preprocessor":
@@ -118,7 +118,7 @@ class Preprocessor:
         images = np.asarray(images, "float32")
         if self.intensity != "range":
             return images
-        low, high = self.limits
+        low, high = cast("tuple", self.limits)
         return images * np.float32(high - low) + np.float32(low)
 
     def center_crop_resize(self, image: np.ndarray) -> np.ndarray:

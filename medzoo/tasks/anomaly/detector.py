@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 import keras
 import numpy as np
@@ -102,7 +102,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.seed = seed
 
-    def fit(self, X: np.ndarray | Sequence[str | Path], y: Any = None, groups: Sequence | None = None) -> Self:
+    def fit(
+        self, X: np.ndarray | Sequence[str | Path], y: Any = None, groups: Sequence | np.ndarray | None = None
+    ) -> Self:
         """Fit the scores to normal images and set the threshold.
 
         Args:
@@ -336,7 +338,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return np.mean(scaled, axis=0)
 
 
-def _is_path_list(X):
+def _is_path_list(X) -> TypeGuard[Sequence[str | Path]]:
     """Return whether `X` is a list of paths rather than an array of images."""
     return not isinstance(X, np.ndarray) or X.dtype.kind in "US"
 

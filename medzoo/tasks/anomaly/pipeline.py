@@ -31,7 +31,8 @@ def find_anomalies(detector: AnomalyDetector, files: Sequence[str | Path], out: 
         One dict per file, in the order of the files, with `"file"`, `"score"`, `"anomaly"` (bool) and `"boxes"` (lists
         of top, left, bottom, right in pixels of the figure's image).
     """
-    out, rows = Path(out), []
+    out = Path(out)
+    rows: list[dict[str, Any]] = []
     out.mkdir(parents=True, exist_ok=True)
     decisions = detector.predict(files)  # warns of an acquisition shift
     for number, file in enumerate(track(files, "detecting anomalies")):

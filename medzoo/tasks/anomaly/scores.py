@@ -5,6 +5,7 @@ of shape `(N,)`, larger for more anomalous images, and anomaly maps of shape `(N
 arrays of shape `(N, H, W, 1)` with values in [0, 1], of a size that the model accepts.
 """
 
+from collections.abc import Callable
 from typing import Self
 
 import keras
@@ -25,6 +26,8 @@ def _batches(images, size=64):
 
 class _PerImage:
     """Base class of scores without parameters to fit."""
+
+    _score: Callable  # of a model and images, by the classes below
 
     def fit(self, model: keras.Model, normals: np.ndarray) -> Self:
         """Return the score unchanged.

@@ -1,6 +1,6 @@
 """Anomaly detection by segmentation of synthetic anomalies that are inserted into normal images."""
 
-from typing import Self
+from typing import Self, cast
 
 import keras
 import numpy as np
@@ -117,7 +117,8 @@ class SyntheticAnomalyDataset(keras.utils.PyDataset):
         chosen = self.images[rng.integers(len(self.images), size=2 * self.batch_size)]
         shift = chosen.shape[1] / 16
         seed = int(rng.integers(1 << 31))
-        augmented = AugmentedDataset(chosen, len(chosen), seed, translation=shift, affine=0.15, flip=True)[0][..., 0]
+        batches = AugmentedDataset(chosen, len(chosen), seed, translation=shift, affine=0.15, flip=True)
+        augmented = cast("np.ndarray", batches[0])[..., 0]
         own, others = augmented[: self.batch_size], augmented[self.batch_size :]
         pairs = []
         for image in own:

@@ -21,7 +21,7 @@ def attained_rate(count: int, rate: float) -> float:
     return max(rate, 1 / (count + 1))
 
 
-def conformal_threshold(scores: np.ndarray, rate: float, groups: Sequence | None = None) -> float:
+def conformal_threshold(scores: np.ndarray, rate: float, groups: Sequence | np.ndarray | None = None) -> float:
     """Return the conformal threshold of anomaly scores.
 
     A new normal image exceeds it with a probability of at most `rate`. The threshold is the k-th smallest of n scores

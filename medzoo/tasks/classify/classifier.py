@@ -228,7 +228,7 @@ def fine_tune(
     class_weight: str | None = "balanced",
     seed: int = 0,
     verbose: int = 0,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> Classifier:
     """Train the head, then the head and the encoder at a lower learning rate.
 
@@ -281,7 +281,7 @@ def fine_tune(
         fit_best(
             classifier,
             batches,
-            validation_data=ArrayDataset(*validation_data, batch_size),
+            validation_data=ArrayDataset(*validation_data, batch_size),  # type: ignore[call-arg]
             epochs=count,
             steps=len(batches),
             learning_rate=rate,

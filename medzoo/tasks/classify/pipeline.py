@@ -4,7 +4,7 @@ import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -70,8 +70,8 @@ def train_classifier(
     model, out = loaded(model), Path(out)
     dataset = open_for(model, data, size, **reading)
     labels = {split: dataset.labels(split) for split in ("train", "val", "test")}
-    names, multi_label = dataset.class_names, dataset.multi_label
-    own = {"pretrained": pretrained, "multi_label": multi_label, "class_names": names}
+    names, multi_label = cast("list[str]", dataset.class_names), dataset.multi_label
+    own: dict[str, Any] = {"pretrained": pretrained, "multi_label": multi_label, "class_names": names}
     classifier = Classifier.from_pretrained(model, len(names), **own)
     images = {split: dataset.images(split) for split in labels}
     if images["train"].shape[1:3] != target_size(classifier, images["train"]):  # otherwise they may remain on disk
@@ -88,7 +88,7 @@ def train_classifier(
     )
     classifier.calibrate(ArrayDataset(images["val"]), labels["val"])
     classifier.preprocess = Preprocessor(images["train"].shape[1:-1], reading.get("window"))
-    classifier.fit_reference(ArrayDataset(images["val"], batch_size=MAX_REFERENCE)[0])
+    classifier.fit_reference(cast("np.ndarray", ArrayDataset(images["val"], batch_size=MAX_REFERENCE)[0]))
     probabilities = classifier.predict(ArrayDataset(images["test"]), verbose=0)
     own = {"names": names, "groups": dataset.patients("test")}
     result = {
@@ -111,9 +111,7 @@ def train_classifier(
     return classifier, result
 
 
-def classify_files(
-    classifier: Classifier, files: Sequence[str | Path], out: str | Path
-) -> list[dict[str, str | float]]:
+def classify_files(classifier: Classifier, files: Sequence[str | Path], out: str | Path) -> list[dict[str, Any]]:
     """Classify image files.
 
     Writes `predictions.csv` and an occlusion map of the predicted class per file. Logs a warning for
@@ -143,7 +141,7 @@ def classify_files(
             title = f"{Path(file).name}: {names[best]}, probability {probabilities[best]:.2f}"
             name = f"{number:05d}-{Path(file).name.partition('.')[0]}.png"
             save_attribution_map(out / name, x[0], classifier.occlusion_map(x[0], best), title)
-    if min(len(inputs), len(classifier.reference_statistics.scores)) >= LEAST:
+    if min(len(inputs), len(classifier.reference_statistics.scores)) >= LEAST:  # type: ignore[union-attr]
         _warn_of_shift(classifier, np.concatenate(inputs))
     with atomic_write(out / "predictions.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["file", *names, "ood_pvalue"])

@@ -123,7 +123,7 @@ def decompress_file(
     images = _with_path(file, lambda data: decoded(data, model))
     # A file name from an untrusted file must not lead out of the folder.
     stems = [Path(header.title.replace("\\", "/")).stem or f"{i:05d}" for i, (_, header) in enumerate(images)]
-    targets = {}
+    targets: dict[Path, Callable[[], Any]] = {}
     for title, (pixels, header) in zip(unique_names(stems), images, strict=True):
         dicom = header.tags or pixels.dtype == "int16"
         path = Path(out) / (f"{title}.dcm" if dicom else f"{title}.png")
@@ -198,7 +198,7 @@ class _StoredImages(Sequence):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index) -> np.ndarray:
+    def __getitem__(self, index) -> Any:
         return read_stored(self.files[index])
 
     def __iter__(self) -> Iterator[np.ndarray]:

@@ -183,7 +183,7 @@ def decoded(data: bytes, model: Codec | str | Path | None = None) -> list[tuple[
             )
     parts = (_next(reader) for _ in range(reader.varint()))
     with single_threaded_blas():
-        return list(map_in_order(lambda part: _decode_one(*part, codec), parts))
+        return list(map_in_order(lambda part: _decode_one(part[0], part[1], codec), parts))
 
 
 def contents(data: bytes) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class IntegerConv:
         parts = (windows[i : i + count] for i in range(0, len(windows), count))
         return np.concatenate([self._sums(part.reshape(*part.shape[:2], -1)) for part in parts])
 
-    def at_positions(self, x: np.ndarray, positions: tuple[np.ndarray, np.ndarray], extra: np.ndarray) -> np.ndarray:
+    def at_positions(self, x: np.ndarray, positions: tuple[np.ndarray, ...], extra: np.ndarray) -> np.ndarray:
         """Apply the layer at some positions only.
 
         Args:
@@ -278,7 +278,7 @@ class IntegerCodec:
         return (linear + depth_to_space(self.head(silu(x)), self.patch_size))[..., 0]
 
     def parameters(
-        self, k: int, known: np.ndarray, positions: tuple[np.ndarray, np.ndarray], level: int, quality: int
+        self, k: int, known: np.ndarray, positions: tuple[np.ndarray, ...], level: int, quality: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the parameters of the distributions of a group's latents at some positions.
 

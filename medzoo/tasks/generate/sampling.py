@@ -191,7 +191,8 @@ def sample_without_copies(
     Raises:
         ValueError: If the fraction of copies exceeds `max_copy_fraction`.
     """
-    kept, count, copies = [], 0, 0
+    kept: list[np.ndarray] = []
+    count, copies = 0, 0
     # The fraction below the minimum of n exchangeable distances follows a Beta(1, n) distribution.
     max_copy_fraction = max(max_copy_fraction, 1 - 0.05 ** (1 / len(held_out)))
     while sum(map(len, kept)) < n:
@@ -210,7 +211,11 @@ def sample_without_copies(
 
 
 def sample_like(
-    model: keras.Model | str | Path, images: np.ndarray, n: int, seed: int = 0, groups: Sequence | None = None
+    model: keras.Model | str | Path,
+    images: np.ndarray,
+    n: int,
+    seed: int = 0,
+    groups: Sequence | np.ndarray | None = None,
 ) -> np.ndarray:
     """Generate images from the latent distribution of given images, without copies of them.
 
@@ -248,7 +253,7 @@ def sample_images(
     temperature: float = 1.0,
     reference: Sequence[str | Path] | None = None,
     label: int | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> np.ndarray:
     """Generate images from the prior of a VAE or from reference images.
 

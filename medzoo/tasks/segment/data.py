@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Pairs:
     images: np.ndarray
     masks: np.ndarray
     indices: dict[str, np.ndarray]
-    groups: np.ndarray | None
+    groups: Sequence | np.ndarray | None
     names: list | None
     split: str
 
@@ -66,7 +67,7 @@ def split_pairs(
     size: int | tuple[int, ...] | None,
     seed: int,
     group: str | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list | None]:
     """Read images and masks and split them into training, validation and test pairs.
 
@@ -91,7 +92,7 @@ def open_pairs(
     size: int | tuple[int, ...] | None,
     seed: int,
     group: str | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
 ) -> Pairs:
     """Read images and masks, with a patient-level split.
 
@@ -121,7 +122,7 @@ def open_pairs(
         ends = np.cumsum([len(own) for own, _ in parts.values()])[:-1]
         given = dict(zip(parts, np.split(np.arange(len(x)), ends), strict=True))
     else:
-        x, y, files = load_pairs(images, masks, size)
+        x, y, files = load_pairs(images, cast("str | Path", masks), size)
         if groups is None:
             groups = patients_of_files(files) if group is None else groups_from_paths(group, images, files)
     groups = groups if has_known_groups(groups) else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -37,7 +37,7 @@ def train_segmenter(
     *,
     size: int | tuple[int, ...] | None = None,
     group: str | None = None,
-    groups: Sequence | None = None,
+    groups: Sequence | np.ndarray | None = None,
     epochs: int = 30,
     seed: int = 0,
     pretrained: bool = True,
@@ -84,7 +84,12 @@ def train_segmenter(
     segmenter = Segmenter.from_pretrained(model, classes, pretrained=pretrained, multi_label=multi_label)
     batch = BATCH[model.spatial_dims]
     batches = AugmentedSegmentationDataset(x, y, batch, max(LEAST, -(-len(x) // batch)), seed)
-    options = {"validation_data": parts["val"], "batch_size": batch, "verbose": verbose, "shuffle": False}
+    options: dict[str, Any] = {
+        "validation_data": parts["val"],
+        "batch_size": batch,
+        "verbose": verbose,
+        "shuffle": False,
+    }
     fit_best(segmenter, batches, epochs=epochs, steps=len(batches), learning_rate=2e-3, **options)
     truth, predicted = (one_hot_masks(m, classes, multi_label) for m in (truth, segmenter.segment(test)))
     result = {
@@ -103,8 +108,8 @@ def train_segmenter(
         segmenter.save(part)
     write_json(out / "report.json", result)
     titles = [f"Dice {value:.2f}" for value in dice(truth[..., 0], predicted[..., 0])]
-    shown = _to_2d(test[:16], truth[:16], predicted[:16])
-    save_segmentation(out / "report.png", *shown, titles, f"{model.name}: held-out images")
+    images, truth, predicted = _to_2d(test[:16], truth[:16], predicted[:16])
+    save_segmentation(out / "report.png", images, truth, predicted, titles, f"{model.name}: held-out images")
     return segmenter, result
 
 
@@ -176,7 +181,9 @@ def segment_file(
         volume.save(mask, out / f"{name}-mask.nii.gz", overwrite=True)
     else:
         own = segmenter.image_shape[:-1]
-        image = read_image(file, own if own[0] else size or reading.size or SIZE, reading.window)
+        image = read_image(
+            file, cast("int | tuple[int, int]", own if own[0] else size or reading.size or SIZE), reading.window
+        )
         mask = segmenter.segment(image[None])[0]
         write_labels(out / f"{name}-mask", mask)
     predicted = one_hot_masks(mask[None], segmenter.num_classes, segmenter.multi_label)

@@ -1,6 +1,7 @@
 """Labeled images, resized to the input size of a model."""
 
-from pathlib import Path
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ SIZE = 256  # side length in pixels of images from files, for a model that accep
 
 
 def open_for(
-    model: keras.Model, data: str | Path, size: int | tuple[int, ...] | None = None, **reading: Any
+    model: keras.Model, data: str | os.PathLike | ImageDataset, size: int | Sequence[int] | None = None, **reading: Any
 ) -> ImageDataset:
     """Open a dataset at the image size of a model.
 

@@ -3,6 +3,8 @@
 A folder holds `config.json` with `_class_name` and `diffusion_pytorch_model.safetensors` (or `.bin`).
 """
 
+from typing import Any
+
 from medzoo.errors import CheckpointError
 from medzoo.zoo.converters.kl_names import Naming, assign
 from medzoo.zoo.converters.table import Table, build, required
@@ -12,7 +14,8 @@ STEPS |= {"middle_block_0": "mid_block.resnets.0", "middle_block_1": "mid_block.
 PARTS = {"block": "resnets", "attention": "attentions", "down": "downsamplers.0", "up": "upsamplers.0"}
 DOWN, UP = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"), ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
 # Defaults of diffusers' own constructor, for what a config.json leaves out.
-DEFAULTS = {"in_channels": 3, "out_channels": 3, "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 32}
+DEFAULTS: dict[str, Any] = {"in_channels": 3, "out_channels": 3, "layers_per_block": 1, "latent_channels": 4}
+DEFAULTS |= {"norm_num_groups": 32}
 DEFAULTS |= {"block_out_channels": [64], "down_block_types": DOWN[:1], "up_block_types": UP[:1], "act_fn": "silu"}
 DEFAULTS |= {"scaling_factor": 0.18215, "shift_factor": None, "use_quant_conv": True, "use_post_quant_conv": True}
 DEFAULTS |= {"mid_block_add_attention": True}

@@ -1,5 +1,6 @@
 """What each source calls the layers of `AutoencoderKL`, and how weights go from the names into the layers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from medzoo.layers.kl_blocks import Downsample, GroupNorm, NormalizedResidualBlock, SpatialAttention, Upsample
@@ -25,7 +26,7 @@ class Naming:
         post_quantization: str. Name of the decoder's first convolution of kernel size 1.
     """
 
-    step: callable
+    step: Callable
     suffix: str = ""
     shortcut: str = "nin_shortcut"
     norm: str = "norm"
