@@ -266,7 +266,7 @@ def test_several_networks_in_a_folder_ask_for_the_variant(tmp_path):
         write(name, tmp_path / "medvae")
     with pytest.raises(CheckpointError, match=r"holds medvae_4_1_2d, medvae_4_1_3d\. Expected variant="):
         medzoo.load(tmp_path / "medvae")
-    assert medzoo.load(tmp_path / "medvae", variant="medvae_4_1_3d").axes == 3
+    assert medzoo.load(tmp_path / "medvae", variant="medvae_4_1_3d").spatial_dims == 3
 
 
 def test_references_of_a_bundle_are_followed_and_expressions_are_not(tmp_path):

@@ -169,7 +169,7 @@ class KLEncoder(KLNetwork):
         return (2 ** (len(self.filters) - 1),) * self.spatial_dims
 
     @property
-    def patch(self):
+    def patch_size(self):
         """Pixels per position of the finest level, axis by axis."""
         return (1,) * self.spatial_dims
 

@@ -109,7 +109,7 @@ class ResNetEncoder(ResNetNetwork):
                 self.steps.append(Bottleneck(inner, EXPANSION * inner, **options, **policy))
         self.pool = keras.layers.MaxPooling2D(3, 2, "valid", dtype=self.dtype_policy)
 
-    factors, head = (224, 224), None
+    downsampling_factors, head = (224, 224), None
 
     def first_channels(self):
         return self.channels

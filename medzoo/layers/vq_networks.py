@@ -192,7 +192,7 @@ class VQEncoder(VQNetwork):
         return (math.prod(stride for stride, *_ in self.resampling),) * self.spatial_dims
 
     @property
-    def patch(self):
+    def patch_size(self):
         """Pixels per position of the finest level, axis by axis."""
         return (self.resampling[0][0],) * self.spatial_dims
 

@@ -122,7 +122,7 @@ def _check_config(table, found, config):
     ) > 1
     if uneven:
         raise CheckpointError(
-            f"{table.where}: has {found['blocks']} residual blocks in the encoder's levels and "
+            f"{table.where}: has {found['blocks_per_stage']} residual blocks in the encoder's levels and "
             f"{found['decoder_blocks']} in the decoder's: tensors are missing. Latent Diffusion "
             "has as many in each level, and one more there."
         )

@@ -105,7 +105,11 @@ def arguments_of(table):
             raise CheckpointError(f"{table.where}: blocks {indices} in the {side}: tensors are missing.")
         kinds = [_kind(table, f"{side}.blocks.{i}") for i in indices]
         middle, blocks, attention = _levels(kinds[1:-2], side, table.where)
-        found |= {f"{prefix}middle": middle, f"{prefix}blocks": blocks, f"{prefix}attention": attention}
+        found |= {
+            f"{prefix}middle": middle,
+            f"{prefix}blocks" if prefix else "blocks_per_stage": blocks,
+            f"{prefix}attention": attention,
+        }
         if side == "decoder":
             ups = set(kinds) & {"nearest", "transposed-2", "old up"}
             if not maisi:
