@@ -204,7 +204,7 @@ def test_reference_statistics_are_saved_with_the_classifier(trained, labeled, tm
     copy = keras.saving.load_model(tmp_path / "c.keras")
     assert copy.ood_pvalue(images) == pytest.approx(trained.ood_pvalue(images))
     noise = np.random.default_rng(0).random((6, 32, 32, 1)).astype("float32")
-    assert copy.ood_pvalue(noise) == pytest.approx(1 / (len(images) + 1))
+    assert (copy.ood_pvalue(noise) < 0.05).all()  # 48 references: at most one of them is as extreme
 
 
 def test_metrics_are_reported_by_subgroup():

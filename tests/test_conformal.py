@@ -5,8 +5,8 @@ import pytest
 
 from medzoo.metrics.conformal import conformal_pvalues, moments_of_others, quantile_of_others
 from medzoo.metrics.two_sample import holm, two_sample_test
-from medzoo.tasks import drift
 from medzoo.tasks.anomaly import attained_rate, conformal_threshold
+from medzoo.tasks.drift import detect_drift
 
 
 def test_a_conformal_p_value_is_a_rank():
@@ -78,13 +78,13 @@ def test_holm_adjusts_for_multiple_tests():
 
 def test_drift_is_decided_by_the_two_sample_test_and_not_by_an_auc_that_ten_images_raise_by_chance():
     rng = np.random.default_rng(3)
-    found = [drift(rng.normal(size=(10, 6)), rng.normal(size=(10, 6)), seed=seed) for seed in range(6)]
+    found = [detect_drift(rng.normal(size=(10, 6)), rng.normal(size=(10, 6)), seed=seed) for seed in range(6)]
     assert max(own["auc"] for own in found) > 0.6
     assert min(own["p_value"] for own in found) > 0.05
     old, new = rng.normal(size=(12, 6)), rng.normal(size=(15, 6))
-    assert drift(old, new)["p_value"] == two_sample_test(old, new)
+    assert detect_drift(old, new)["p_value"] == two_sample_test(old, new)
     groups = np.arange(12) // 2, np.arange(15) // 3
-    assert drift(old, new, groups=groups)["p_value"] == two_sample_test(old, new, groups)
+    assert detect_drift(old, new, groups=groups)["p_value"] == two_sample_test(old, new, groups)
 
 
 def test_a_threshold_that_few_images_cannot_keep_is_named_and_no_rate_is_refused():
@@ -93,5 +93,5 @@ def test_a_threshold_that_few_images_cannot_keep_is_named_and_no_rate_is_refused
     assert attained_rate(10, 0.01) == 1 / 11
     assert attained_rate(99, 0.05) == 0.05
     for rate in (0, 1, 5, float("nan")):
-        with pytest.raises(ValueError, match="above 0 and below 1"):
+        with pytest.raises(ValueError, match="a rate between 0 and 1"):
             conformal_threshold(np.arange(10.0), rate)

@@ -172,7 +172,7 @@ def test_a_missing_repository_revision_or_file_is_named(hub):
     with pytest.raises(PresetNotFoundError, match="no such revision"):
         medzoo.load(f"{URI}@v2")
     del hub.files["config.json"]
-    with pytest.raises(PresetNotFoundError, match=r"contains no file config\.json"):
+    with pytest.raises(PresetNotFoundError, match=r"has no file config\.json"):
         medzoo.load(URI)
     for wrong in ("hf://user", "hf://user/repo@../../x", "hf://../../x"):
         with pytest.raises(PresetError, match="expected hf://user/repo"):

@@ -82,10 +82,10 @@ def volume_images(model, volume):
     """
     intensity = model.preprocess and model.preprocess.intensity
     if model.spatial_dims == 2 or intensity is None:
-        return volume.images(), volume.range, model.reconstruct
+        return volume.to_images(), volume.display_range, model.reconstruct
     limits, values = model.preprocess.limits, volume.slices()[..., None]
     if intensity == "file":
-        images, ends = volume.images(), volume.range
+        images, ends = volume.to_images(), volume.display_range
     else:
         images = normalize(values, intensity, limits)
         ends = tuple(float(np.squeeze(end)) for end in bounds(values.astype("float64"), intensity, limits))
@@ -125,7 +125,7 @@ def read_normalized(path, axes, channels, intensity, limits=None, window=None, f
     if axes == 3:
         volume = read_volume(path, time=frame)
         if intensity in (None, "file"):
-            images = volume.images(window=window)
+            images = volume.to_images(window=window)
         else:
             images = normalize(volume.slices()[..., None], intensity, limits)
         images = images if intensity is None else to_xyz(images[None])[0]
