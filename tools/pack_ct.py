@@ -2,9 +2,10 @@
 
     python tools/pack_ct.py SOURCE_DIR OUTPUT_DIR
 
-SOURCE_DIR holds one NPZ file per collection with int16 arrays `train`, `val`, `test` of shape `(N, 512, 512)` in Hounsfield
-units and `train_group` ... with the patient of each slice. OUTPUT_DIR gets the datasets of `medzoo.recipes.datasets` in the
-MedMNIST convention: uint16, 0 to 65535 for -1024 to 3071 HU, and the patients as `train_groups` ...
+SOURCE_DIR contains one NPZ file per collection with int16 arrays `train`, `val`, `test` of shape `(N, 512, 512)` in
+Hounsfield units and `train_group` ... with the patient of each slice. OUTPUT_DIR receives the datasets of
+`medzoo.recipes.datasets` in the MedMNIST convention: uint16, 0 to 65535 for -1024 to 3071 HU, and the patients as
+`train_groups` ...
 """
 
 import sys

@@ -23,8 +23,8 @@ class AugmentedDataset(EpochDataset):
     Each batch is a float32 array `(batch, H, W, 1)` in [0, 1]; with labels, a pair of it and integers `(batch,)`.
 
     Args:
-        images: uint8 or uint16 array `(N, H, W, 1)`, or float32 in [0, 1]; or a list of such arrays to sample from, of equal size
-            unless `crop` is given. An `np.memmap` stays on disk.
+        images: uint8 or uint16 array `(N, H, W, 1)`, or float32 in [0, 1]; or a list of such arrays to sample
+            from, of equal size unless `crop` is given. An `np.memmap` stays on disk.
         batch_size: int. Number of images per batch.
         seed: int. Seed of the augmentation and the order, default 0.
         labels: integer array `(N,)` of the labels of the images, or `None` (default).

@@ -19,8 +19,8 @@ def load_npz(
     """Load the images of one split of an NPZ file in the MedMNIST convention.
 
     Args:
-        path: NPZ file with `{split}_images`, uint8 or uint16 `(N, H, W)`, `(N, H, W, 1)` or color `(N, H, W, 3)`, and (for
-            `classes`) `{split}_labels`, see `load_npz_labels`. Color is converted to luminance.
+        path: NPZ file with `{split}_images`, uint8 or uint16 `(N, H, W)`, `(N, H, W, 1)` or color `(N, H, W, 3)`, and
+            (for `classes`) `{split}_labels`, see `load_npz_labels`. Color is converted to luminance.
         split: `"train"` (default), `"val"` or `"test"`.
         classes: images to keep: names listed in `class_names` of the file, or integer labels; `None` (default) keeps
             all.
@@ -79,13 +79,13 @@ def count_images(entry: "NpzFile", split: str) -> int:
     found = f"{entry.path}: {split}_images is {dtype} {shape}"
     if len(shape) == 5 or (len(shape) == 4 and shape[-1] not in (1, 3)):
         raise ImageError(
-            f"{found}; expected uint8 or uint16 images (N, H, W[, 1 or 3]). Volumes (N, D, H, W) are read from NIfTI files; "
-            "channels must be the last axis."
+            f"{found}; expected uint8 or uint16 images (N, H, W[, 1 or 3]). Volumes (N, D, H, W) are read from NIfTI "
+            "files; channels must be the last axis."
         )
     if dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f"{found}; expected uint8 or uint16 (N, H, W[, 1 or 3]). Scale the values to 0 to 255 and store uint8, or to "
-            "0 to 65535 and store uint16."
+            f"{found}; expected uint8 or uint16 (N, H, W[, 1 or 3]). Scale the values to 0 to 255 and store uint8, "
+            "or to 0 to 65535 and store uint16."
         )
     if len(shape) not in (3, 4) or 0 in shape[1:]:
         raise ImageError(f"{found}; expected uint8 or uint16 (N, H, W[, 1 or 3]).")

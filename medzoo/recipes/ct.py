@@ -18,7 +18,7 @@ RECIPES = [
         model=lambda **own: VAE(latent_dim=8, **WIDE, **own),
         modality="CT",
         domain="axial CT slices of chest, abdomen and pelvis",
-        description="Spatial VAE for CT slices of any size in Hounsfield units: reconstruction and training on latents.",
+        description="Spatial VAE for CT slices of any size in Hounsfield units: reconstruction, latents.",
         tasks=("reconstruct", "encode"),
         limitations=(
             "The interval is -1024 to 3071 HU; denser metal is clipped. Training images are of few patients, most with "

@@ -160,19 +160,26 @@ CT_LUNG = {
     ),
     "license": "CC BY 4.0 and CC BY 3.0",
     "weights_license": "cc-by-4.0",
-    "citation": "- Li, P. et al. (2020). Lung-PET-CT-Dx. TCIA. doi:10.7937/TCIA.2020.NNC2-0461",
+    "citation": (
+        "- Li, P. et al. (2020). Lung-PET-CT-Dx. TCIA. doi:10.7937/TCIA.2020.NNC2-0461\n"
+        "- Madabhushi, A., Rusu, M. (2018). Lung-Fused-CT-Pathology. TCIA. doi:10.7937/K9/TCIA.2018.SMT36LPN"
+    ),
 }
 
 CT_BODY = {
     "file": "ct_body_512.npz",
     "text": (
-        "CT of head to pelvis of one patient (training; GitHub repository arreazavleo/AITest, from TCIA) and abdominal "
+        "ACRIN-FLT-Breast (TCIA): CT of head to pelvis of one patient (training; GitHub repository arreazavleo/AITest), "
+        "and abdominal "
         "CT of one patient of TCGA-COAD (test; GitHub repository "
         f"youssef-snoussi/colon-cancer-segmentation-DICOM-IMAGES). {HOUNSFIELD}"
     ),
     "license": "CC BY 3.0 (TCIA data usage policy)",
     "weights_license": "cc-by-3.0",
-    "citation": "- Kirk, S. et al. (2016). TCGA-COAD. TCIA. doi:10.7937/K9/TCIA.2016.HJJHBOXZ",
+    "citation": (
+        "- Kinahan, P. et al. (2017). ACRIN-FLT-Breast. TCIA. doi:10.7937/K9/TCIA.2017.OL20ZMXG\n"
+        "- Kirk, S. et al. (2016). TCGA-COAD. TCIA. doi:10.7937/K9/TCIA.2016.HJJHBOXZ"
+    ),
 }
 
 PNEUMONIA_MNIST = {  # for evaluation only
