@@ -169,9 +169,8 @@ CT_LUNG = {
 CT_BODY = {
     "file": "ct_body_512.npz",
     "text": (
-        "ACRIN-FLT-Breast (TCIA): CT of head to pelvis of one patient (training; GitHub repository arreazavleo/AITest), "
-        "and abdominal "
-        "CT of one patient of TCGA-COAD (test; GitHub repository "
+        "ACRIN-FLT-Breast (TCIA): CT of head to pelvis of one patient (training; GitHub repository "
+        "arreazavleo/AITest), and abdominal CT of one patient of TCGA-COAD (test; GitHub repository "
         f"youssef-snoussi/colon-cancer-segmentation-DICOM-IMAGES). {HOUNSFIELD}"
     ),
     "license": "CC BY 3.0 (TCIA data usage policy)",
