@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from medzoo.data.npz import max_value, to_float
 from medzoo.io.intensity import unit_range
 from medzoo.models.epochs import EpochDataset
 
@@ -23,8 +24,8 @@ class AugmentedDataset(EpochDataset):
     Each batch is a float32 array `(batch, H, W, 1)` in [0, 1]; with labels, a pair of it and integers `(batch,)`.
 
     Args:
-        images: uint8 array `(N, H, W, 1)`, or float32 in [0, 1]; or a list of such arrays to sample from, of equal size
-            unless `crop` is given. An `np.memmap` stays on disk.
+        images: uint8 or uint16 array `(N, H, W, 1)`, or float32 in [0, 1]; or a list of such arrays to sample
+            from, of equal size unless `crop` is given. An `np.memmap` stays on disk.
         batch_size: int. Number of images per batch.
         seed: int. Seed of the augmentation and the order, default 0.
         labels: integer array `(N,)` of the labels of the images, or `None` (default).
@@ -79,7 +80,8 @@ class AugmentedDataset(EpochDataset):
     ) -> None:
         super().__init__()
         parts: Sequence = images if isinstance(images, (list, tuple)) else [images]
-        self.parts = [part if part.dtype == np.uint8 else unit_range(part, "AugmentedDataset") for part in parts]
+        stored = (np.uint8, np.uint16)
+        self.parts = [part if part.dtype in stored else unit_range(part, "AugmentedDataset") for part in parts]
         self.labels = labels
         if len({part.shape[1:] for part in self.parts}) > 1 and not crop:
             raise ValueError(
@@ -152,7 +154,7 @@ class AugmentedDataset(EpochDataset):
         scale = min(scale, min(image.shape) / side)  # source pixels per pixel of the crop
         corner = [rng.integers(0, int(length - scale * side) + 1) for length in image.shape]
         box = (corner[1], corner[0], corner[1] + scale * side, corner[0] + scale * side)
-        crop = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box)
+        crop = _to_pillow(image).resize((side, side), Image.Resampling.BICUBIC, box=box)
         return np.asarray(crop, "float32") / white
 
     def _transform(self, image, rng):
@@ -175,7 +177,7 @@ class AugmentedDataset(EpochDataset):
         # Output pixel (x, y), relative to the center, is sampled at input pixel A (x, y) + translation.
         mx, my = (width - 1) / 2, (height - 1) / 2
         matrix = (a, b, pad + mx + dx - a * mx - b * my, c, d, pad + my + dy - c * mx - d * my)
-        transformed = Image.fromarray(image).transform(
+        transformed = _to_pillow(image).transform(
             (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
         )
         return np.clip(np.asarray(transformed, "float32") / white * gain, 0, 1)
@@ -188,7 +190,7 @@ class AugmentedDataset(EpochDataset):
         scale = 1 + self.affine * rng.uniform(-1, 1, 3)
         matrix = Rotation.from_rotvec(self.affine * rng.uniform(-1, 1, 3)).as_matrix() * scale
         translation, gain = rng.uniform(-self.translation, self.translation, 3), 1 + self.contrast * rng.uniform(-1, 1)
-        white = np.float32(255 if volume.dtype == np.uint8 else 1)
+        white = max_value(volume.dtype)
         if rng.random() < self.identity_fraction:
             return volume.astype("float32") / white
         center = (np.array(volume.shape) - 1) / 2
@@ -259,11 +261,16 @@ class ArrayDataset(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         part = slice(index * self.batch_size, (index + 1) * self.batch_size)
         images = np.asarray(self.images[part])
-        images = images.astype("float32") / (255 if images.dtype == np.uint8 else 1)
+        images = to_float(images)
         return images if self.labels is None else (images, self.labels[part])
+
+
+def _to_pillow(image):
+    """The image for Pillow, whose resampling takes 8 bits or floats."""
+    return Image.fromarray(image if image.dtype == np.uint8 else image.astype("float32"))
 
 
 def _padded(image, widths):
     """Return the image with edge padding of the given widths per axis, and its white level."""
     padded = np.pad(image, [(n, n) for n in widths], mode="edge")
-    return padded, np.float32(255 if image.dtype == np.uint8 else 1)
+    return padded, max_value(image.dtype)

@@ -19,14 +19,14 @@ def load_npz(
     """Load the images of one split of an NPZ file in the MedMNIST convention.
 
     Args:
-        path: NPZ file with `{split}_images`, uint8 `(N, H, W)`, `(N, H, W, 1)` or in color `(N, H, W, 3)`, and (for
-            `classes`) `{split}_labels`, see `load_npz_labels`. Color is converted to luminance.
+        path: NPZ file with `{split}_images`, uint8 or uint16 `(N, H, W)`, `(N, H, W, 1)` or color `(N, H, W, 3)`, and
+            (for `classes`) `{split}_labels`, see `load_npz_labels`. Color is converted to luminance.
         split: `"train"` (default), `"val"` or `"test"`.
         classes: images to keep: names listed in `class_names` of the file, or integer labels; `None` (default) keeps
             all.
 
     Returns:
-        uint8 array `(N, H, W, 1)`.
+        uint8 or uint16 array `(N, H, W, 1)`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -79,22 +79,25 @@ def count_images(entry: "NpzFile", split: str) -> int:
     found = f"{entry.path}: {split}_images is {dtype} {shape}"
     if len(shape) == 5 or (len(shape) == 4 and shape[-1] not in (1, 3)):
         raise ImageError(
-            f"{found}; expected uint8 images (N, H, W[, 1 or 3]). Volumes (N, D, H, W) are read from NIfTI files; "
-            "channels must be the last axis."
+            f"{found}; expected uint8 or uint16 images (N, H, W[, 1 or 3]). Volumes (N, D, H, W) are read from NIfTI "
+            "files; channels must be the last axis."
         )
-    if dtype != np.uint8:
-        raise ImageError(f"{found}; expected uint8 (N, H, W[, 1 or 3]). Scale the values to 0 to 255 and store uint8.")
+    if dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"{found}; expected uint8 or uint16 (N, H, W[, 1 or 3]). Scale the values to 0 to 255 and store uint8, "
+            "or to 0 to 65535 and store uint16."
+        )
     if len(shape) not in (3, 4) or 0 in shape[1:]:
-        raise ImageError(f"{found}; expected uint8 (N, H, W[, 1 or 3]).")
+        raise ImageError(f"{found}; expected uint8 or uint16 (N, H, W[, 1 or 3]).")
     return shape[0]
 
 
 def _to_gray(images):
-    """Luminance of uint8 `(N, H, W, 3)` as uint8 `(N, H, W, 1)`."""
-    gray = np.empty((*images.shape[:-1], 1), "uint8")
+    """Luminance of `(N, H, W, 3)` as `(N, H, W, 1)` of the same type, uint8 or uint16."""
+    gray = np.empty((*images.shape[:-1], 1), images.dtype)
     for start in range(0, len(images), CHUNK):
         chunk = images[start : start + CHUNK].astype("float32")
-        gray[start : start + CHUNK, ..., 0] = rgb_to_gray(chunk).round().clip(0, 255)
+        gray[start : start + CHUNK, ..., 0] = rgb_to_gray(chunk).round().clip(0, max_value(images.dtype))
     return gray
 
 
@@ -221,9 +224,15 @@ def _label(path, name, entry):
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-    """Convert uint8 images to float32 in [0, 1].
+    """Convert images to float32 in [0, 1].
 
     Args:
-        images: uint8 array of any shape.
+        images: uint8 or uint16 array of any shape, or floats in [0, 1].
     """
-    return images.astype("float32") / 255.0
+    return images.astype("float32") / max_value(images.dtype)
+
+
+def max_value(dtype: np.dtype) -> np.float32:
+    """Return the value that stands for 1: 255 for uint8, 65535 for uint16, and 1 for floats."""
+    dtype = np.dtype(dtype)
+    return np.float32(np.iinfo(dtype).max if dtype.kind == "u" else 1)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medzoo.data.npz import max_value
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -19,7 +21,7 @@ def from_arrays(
     """Return a `tf.data.Dataset` of images, or of pairs of images and labels.
 
     Args:
-        images: uint8 array `(N, H, W, 1)` in memory, or an `np.memmap`, which stays on disk.
+        images: uint8 or uint16 array `(N, H, W, 1)` in memory, or an `np.memmap`, which stays on disk.
         labels: array `(N, ...)` of the labels of the images, or `None` (default).
         batch_size: int. Number of images per batch, default 32.
         shuffle: bool. Whether to reshuffle the images in each epoch, default `False`.
@@ -39,7 +41,7 @@ def from_arrays(
     if isinstance(images, np.memmap):
 
         def gather(indices):
-            batch = tf.numpy_function(lambda i: images[i], [indices], tf.uint8)
+            batch = tf.numpy_function(lambda i: images[i], [indices], images.dtype)
             batch.set_shape((batch_size if drop_remainder else None, *images.shape[1:]))
             return batch
 
@@ -50,7 +52,7 @@ def from_arrays(
             return tf.gather(stored, indices)
 
     def batch(indices):
-        x = tf.cast(gather(indices), tf.float32) / 255.0
+        x = tf.cast(gather(indices), tf.float32) / max_value(images.dtype)
         return x if labels is None else (x, tf.gather(tf.constant(labels), indices))
 
     return batches.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

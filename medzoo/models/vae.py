@@ -131,7 +131,8 @@ class VAE(Autoencoder):
             raise ValueError(f"{self.name}: an empty batch; expected at least one image.")
         for i in range(0, len(images), batch_size):
             batch = np.asarray(images[i : i + batch_size])
-            batch = batch.astype("float32") / (255 if batch.dtype == np.uint8 else 1)
+            scale = np.iinfo(batch.dtype).max if batch.dtype.kind == "u" else 1
+            batch = batch.astype("float32") / np.float32(scale)
             parts.append(self._in_batches("_posterior", batch))
         return np.split(np.concatenate(parts), 2, axis=-1)
 

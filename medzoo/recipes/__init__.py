@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from medzoo.training.recipe import Recipe
 
-_MODULES = ("chestxray_64", "chestxray_256", "brainmri", "modalities", "hippocampus", "imagenet")
+_MODULES = ("chestxray_64", "chestxray_256", "brainmri", "modalities", "hippocampus", "imagenet", "ct")
 
 
 def _recipes():

@@ -117,6 +117,72 @@ HIPPOCAMPUS: dict[str, Any] = {
     ),
 }
 
+TCIA = (
+    "- Clark, K. et al. (2013). The Cancer Imaging Archive (TCIA): Maintaining and operating a public information "
+    "repository. Journal of Digital Imaging 26, 1045-1057"
+)
+HOUNSFIELD = (
+    "Original axial slices of 512×512 pixels, -1024 to 3071 HU in 16 bits (values outside clipped, padding set to air; "
+    "`tools/pack_ct.py`). Patient-level splits."
+)
+
+CT_LIDC: dict[str, Any] = {
+    "file": "ct_lidc_512.npz",
+    "text": (
+        "LIDC-IDRI (TCIA): thoracic CT of 5 patients, in the selection of the GitHub repository "
+        f"ValeMTo/LungCancerDataExtraction. {HOUNSFIELD}"
+    ),
+    "license": "CC BY 3.0",
+    "weights_license": "cc-by-3.0",
+    "citation": (
+        f"{TCIA}\n- Armato, S. G. et al. (2015). Data from LIDC-IDRI. TCIA. doi:10.7937/K9/TCIA.2015.LO9QL9SX"
+    ),
+}
+
+CT_TCGA: dict[str, Any] = {
+    "file": "ct_tcga_512.npz",
+    "text": (
+        "TCGA-LUAD and TCGA-LUSC (TCIA): single thoracic CT slices of 44 patients from many scanners, in the selection "
+        f"of the GitHub repository ChrisKalahiki/CT-Image-Analysis-using-DWT. {HOUNSFIELD}"
+    ),
+    "license": "CC BY 3.0 (TCIA data usage policy)",
+    "weights_license": "cc-by-3.0",
+    "citation": (
+        "- Albertina, B. et al. (2016). TCGA-LUAD. TCIA. doi:10.7937/K9/TCIA.2016.JGNIHEP5\n"
+        "- Kirk, S. et al. (2016). TCGA-LUSC. TCIA. doi:10.7937/K9/TCIA.2016.TYGKKFMQ"
+    ),
+}
+
+CT_LUNG: dict[str, Any] = {
+    "file": "ct_lung_512.npz",
+    "text": (
+        "Lung-PET-CT-Dx (TCIA; training and test, 2 patients, two reconstruction kernels each) in the selection of the "
+        "GitHub repository huyenbui117/lung_CT, and Lung Fused-CT-Pathology (TCIA; validation, 1 patient) in that of "
+        f"fuzun45/tahaFuzun-habibOzdemir-bitirmeTezi. {HOUNSFIELD}"
+    ),
+    "license": "CC BY 4.0 and CC BY 3.0",
+    "weights_license": "cc-by-4.0",
+    "citation": (
+        "- Li, P. et al. (2020). Lung-PET-CT-Dx. TCIA. doi:10.7937/TCIA.2020.NNC2-0461\n"
+        "- Madabhushi, A., Rusu, M. (2018). Lung-Fused-CT-Pathology. TCIA. doi:10.7937/K9/TCIA.2018.SMT36LPN"
+    ),
+}
+
+CT_BODY: dict[str, Any] = {
+    "file": "ct_body_512.npz",
+    "text": (
+        "ACRIN-FLT-Breast (TCIA): CT of head to pelvis of one patient (training; GitHub repository "
+        "arreazavleo/AITest), and abdominal CT of one patient of TCGA-COAD (test; GitHub repository "
+        f"youssef-snoussi/colon-cancer-segmentation-DICOM-IMAGES). {HOUNSFIELD}"
+    ),
+    "license": "CC BY 3.0 (TCIA data usage policy)",
+    "weights_license": "cc-by-3.0",
+    "citation": (
+        "- Kinahan, P. et al. (2017). ACRIN-FLT-Breast. TCIA. doi:10.7937/K9/TCIA.2017.OL20ZMXG\n"
+        "- Kirk, S. et al. (2016). TCGA-COAD. TCIA. doi:10.7937/K9/TCIA.2016.HJJHBOXZ"
+    ),
+}
+
 PNEUMONIA_MNIST: dict[str, Any] = {  # for evaluation only
     "file": "pneumoniamnist_28.npz",
     "citation": (
@@ -143,6 +209,7 @@ PRETRAINED = {  # weights of other projects that a training starts from, by the 
 }
 
 TRAINING_DATASETS = (MEDICAL_MNIST, CHESTXRAY14, BRAIN_MRI, ADULT_CXR, PEDIATRIC_CXR, BREAST_US, HIPPOCAMPUS)
+TRAINING_DATASETS += (CT_LIDC, CT_TCGA, CT_LUNG, CT_BODY)
 BY_FILE = {source["file"]: source for source in TRAINING_DATASETS}
 
 

@@ -56,6 +56,7 @@ class Recipe:
         example_images: Functions `(size, seed)` that return synthetic phantoms, for the card of a model that cannot
             generate images.
         augment: Arguments of `AugmentedDataset` that differ from its defaults.
+        preprocessing: Arguments of `Preprocessor`; by default the size of the model.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Recipe:
     probe: dict | None = None
     example_images: tuple[Callable, ...] = (chest_phantom,)
     augment: dict = field(default_factory=dict)
+    preprocessing: dict | None = None
 
     def open_datasets(
         self,

@@ -31,7 +31,7 @@ CLIP = 1000.0  # maximum global norm of the gradients of a loss in nats per imag
 MAX_FLOAT16_COST = 0.05  # dB of PSNR that storing weights as float16 may cost
 MAX_PCA_IMAGES = 10_000  # images that the PCA initialization is fitted to
 MIN_PCA_IMAGES = 1000  # with fewer images the PCA is fitted to augmented images, to avoid overfitting
-MAX_VALIDATION_IMAGES = 300  # where several datasets are mixed
+MAX_VALIDATION_IMAGES = 300  # of 256×256 pixels, where several datasets are mixed; fewer of larger ones
 MAX_REFERENCE_IMAGES = 400  # over all datasets; OOD scores of new images are compared with theirs
 
 
@@ -74,10 +74,11 @@ def run(recipe: "Recipe", data, out: Path, epochs: int, seed: int, strategy: str
     model = recipe.model(name=recipe.name, seed=seed)  # a new model: one of several hosts needs all of them to save
     progress.load_best(model)
     model.fit_reference(*reference_images(recipe, datasets))
-    save_preset(model, out, overwrite=True)
+    stored = {"preprocessing": recipe.preprocessing, "overwrite": True}
+    save_preset(model, out, **stored)
     cost = _psnr(model, validation) - _psnr(load(out), validation)
     if cost > MAX_FLOAT16_COST:
-        save_preset(model, out, overwrite=True, dtype="float32")
+        save_preset(model, out, dtype="float32", **stored)
     losses = [row["val_loss"] for row in progress.history]
     results = {
         **settings,
@@ -130,7 +131,7 @@ def reference_images(recipe: "Recipe", datasets: "Sequence[ImageDataset]") -> li
     """
     limit = min(MAX_VALIDATION_IMAGES, MAX_REFERENCE_IMAGES // len(datasets))
     size = None if recipe.size is None else (recipe.size, recipe.size)
-    resized = (resize_images(dataset.images("val"), size) for dataset in datasets)
+    resized = (resize_images(dataset.images("val"), size) for dataset in datasets if "val" in dataset.splits)
     return [to_float(images[:: -(-len(images) // limit)]) for images in resized]
 
 
@@ -304,11 +305,11 @@ def validation_images(recipe: "Recipe", datasets: "Sequence[ImageDataset]") -> n
         float32 array of shape `(N, height, width, channels)` with values in [0, 1].
     """
     size = None if recipe.size is None else (recipe.size, recipe.size)
-    parts = [resize_images(dataset.images("val"), size) for dataset in datasets]
+    parts = [resize_images(dataset.images("val"), size) for dataset in datasets if "val" in dataset.splits]
     if len(parts) == 1:
         return to_float(parts[0])
-    limit = MAX_VALIDATION_IMAGES // len(parts)
     height, width = (min(images.shape[axis] for images in parts) for axis in (1, 2))
+    limit = max(1, int(MAX_VALIDATION_IMAGES * min(1, 256**2 / (height * width))) // len(parts))
     cropped = []
     for images in parts:
         top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
