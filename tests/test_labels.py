@@ -478,7 +478,16 @@ def test_volumes_and_channels_first_npz_files_raise_an_error(shape, tmp_path):
             read(path)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32", "bool", "int64"])
+def test_npz_images_of_16_bits_keep_their_depth_and_12_bits_in_16_raise_an_error(tmp_path):
+    values = np.linspace(0, 65535, 12 * 64).astype("uint16").reshape(12, 8, 8)
+    path = save_npz(tmp_path / "deep.npz", np.arange(12) % 2, values)
+    assert np.array_equal(open_dataset(path).images("train")[..., 0], values)
+    path = save_npz(tmp_path / "dark.npz", np.arange(12) % 2, values // 16)
+    with pytest.raises(ImageError, match=r"dark.npz: train_images is uint16 with values up to 4095 only"):
+        open_dataset(path).images("train")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool", "int64"])
 def test_npz_images_of_other_types_raise_an_error(dtype, tmp_path):
     path = save_npz(tmp_path / "a.npz", np.arange(12) % 2, np.ones((12, 8, 8), dtype))
     with pytest.raises(ImageError, match=f"a.npz: train_images is {dtype}"):

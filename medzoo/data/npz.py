@@ -35,6 +35,11 @@ def load_npz(
     entry = NpzFile(path)
     count_images(entry, split)
     images = entry(f"{split}_images")
+    if images.dtype == np.uint16 and 0 < images.max(initial=0) < 2**13:
+        raise ImageError(
+            f"{path}: {split}_images is uint16 with values up to {images.max()} only, which would be almost black. "
+            "Expected 0 to 65535: scale the values, e.g. multiply 12 bits by 16."
+        )
     if classes is not None:
         images = images[_chosen(path, entry, split, classes)[0]]
     if not len(images):

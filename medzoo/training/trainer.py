@@ -74,11 +74,10 @@ def run(recipe: "Recipe", data, out: Path, epochs: int, seed: int, strategy: str
     model = recipe.model(name=recipe.name, seed=seed)  # a new model: one of several hosts needs all of them to save
     progress.load_best(model)
     model.fit_reference(*reference_images(recipe, datasets))
-    stored = {"preprocessing": recipe.preprocessing, "overwrite": True}
-    save_preset(model, out, **stored)
+    save_preset(model, out, preprocessing=recipe.preprocessing, overwrite=True)
     cost = _psnr(model, validation) - _psnr(load(out), validation)
     if cost > MAX_FLOAT16_COST:
-        save_preset(model, out, dtype="float32", **stored)
+        save_preset(model, out, preprocessing=recipe.preprocessing, overwrite=True, dtype="float32")
     losses = [row["val_loss"] for row in progress.history]
     results = {
         **settings,
