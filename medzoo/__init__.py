@@ -50,7 +50,7 @@ _MODULES = {
     "errors": "medzoo.errors",
     "layers": "medzoo.layers",
     "losses": "medzoo.losses",
-    "metrics": "medzoo.metrics.image",
+    "metrics": "medzoo.metrics",
     "models": "medzoo.models",
     "recipes": "medzoo.recipes",
 }

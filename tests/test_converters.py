@@ -106,7 +106,7 @@ def test_trained_weights_of_taef2_reconstruct_images():
     x = model.preprocess(np.stack([chest_phantom(128, seed) for seed in range(4)])[..., 0])
     assert x.shape == (4, 128, 128, 3)
     assert model.encode(x).shape == (4, 16, 16, 32)
-    assert keras.ops.convert_to_numpy(medzoo.metrics.image.psnr(x, model.reconstruct(x))).min() > 33
+    assert keras.ops.convert_to_numpy(medzoo.metrics.psnr(x, model.reconstruct(x))).min() > 33
 
 
 @pytest.mark.slow

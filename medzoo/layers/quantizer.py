@@ -308,7 +308,7 @@ def kmeans(points, size: int, uniform_samples, rounds: int = 5) -> tuple:
         cumulative = ops.cumsum(nearest)
         chosen = ops.sum(ops.cast(cumulative < uniform_samples[i] * cumulative[-1], "int32"))
         center = ops.take(points, ops.minimum(chosen, points.shape[0] - 1), axis=0)
-        centers = ops.where((ops.arange(size) == i)[:, None], center, centers)
+        centers = ops.where((ops.arange(size, dtype="int32") == i)[:, None], center, centers)
         distance = ops.sum(ops.square(points - center), axis=1)
         return centers, ops.where(i == 0, distance, ops.minimum(nearest, distance))
 
