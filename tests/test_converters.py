@@ -109,6 +109,18 @@ def test_trained_weights_of_taef2_reconstruct_images():
     assert keras.ops.convert_to_numpy(medzoo.metrics.psnr(x, model.reconstruct(x))).min() > 35
 
 
+def test_color_goes_through_the_one_reader_of_image_files(tmp_path):
+    from PIL import Image
+
+    from medzoo.zoo.normalization import read_normalized
+
+    values, exif = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype="uint8"), Image.Exif()
+    exif[274] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(values).save(tmp_path / "turned.png", exif=exif)
+    expected = np.rot90(values, -1) / np.float32(255)
+    assert np.allclose(read_normalized(tmp_path / "turned.png", 2, 3, "file"), expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_outputs_are_equal_on_other_backends(backend, tmp_path):

@@ -17,7 +17,9 @@ import numpy as np
 from medzoo.errors import ImageError
 from medzoo.io.dicom import is_dicom, read_values
 from medzoo.io.image import RASTER_SUFFIXES, read_image, split_frame
+from medzoo.io.intensity import unit_range
 from medzoo.io.nifti import is_nifti
+from medzoo.io.raster import read_raster
 from medzoo.io.volume_reader import read_volume
 
 KINDS = ("file", "minmax", "percentiles", "range")
@@ -131,8 +133,8 @@ def read_normalized(path, axes, channels, intensity, limits=None, window=None, f
         images = images if intensity is None else to_xyz(images[None])[0]
         return gray_to_channels(images, channels)
     if intensity in (None, "file"):
-        image = _color(path) if channels == 3 and window is None else None
-        image = image / np.iinfo(image.dtype).max if image is not None else read_image(path, window=window, frame=frame)
+        image = _color(path, frame) if channels == 3 and window is None else None
+        image = unit_range(image, str(path)) if image is not None else read_image(path, window=window, frame=frame)
     else:
         image = normalize(_values(path, frame, intensity), intensity, limits)
         if channels != image.shape[-1]:
@@ -149,22 +151,19 @@ def _values(path, frame, intensity):
     if intensity == "range":
         raise ImageError(f"{path}: intensity='range' is in Hounsfield units. Expected a CT image in DICOM.")
     if not is_nifti(path) and path.suffix.lower() in RASTER_SUFFIXES:
-        values = _color(path)
+        values = _color(path, frame)
         if values is not None:
             return values
     return read_image(path, frame=frame)
 
 
-def _color(path):
+def _color(path, frame=None):
     """The channels of an RGB image, integers `(height, width, 3)`; `None` for gray and for other kinds of files."""
-    from PIL import Image
-
-    path = split_frame(path)[0]
+    path, named = split_frame(path)
     if path.suffix.lower() not in RASTER_SUFFIXES or is_dicom(path):
         return None
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
-            values = np.asarray(picture) if picture.mode == "RGB" and getattr(picture, "n_frames", 1) == 1 else None
-    except Exception as error:  # as medzoo.read_image: Pillow raises OSError, SyntaxError, ValueError ...
-        raise ImageError(f"{path}: not readable as PNG, JPEG or TIFF ({type(error).__name__}: {error}).") from error
-    return None if values is None or (values == values[..., :1]).all() else values
+    raster = read_raster(path, named if frame is None else frame)
+    values = raster.values
+    if values.ndim == 2 or raster.transparent:  # read_image refuses transparent pixels
+        return None
+    return None if (values == values[..., :1]).all() else values

@@ -117,10 +117,8 @@ def _check_config(table, found, config):
                 f"{table.where}: the configuration says {name}={value}, the tensors {found[name]}: tensors are "
                 "missing, or it belongs to another network."
             )
-    uneven = [n + 1 for n in found["blocks_per_stage"]] != found["decoder_blocks"] or len(
-        set(found["blocks_per_stage"])
-    ) > 1
-    if uneven:
+    counts = found["blocks_per_stage"]
+    if [n + 1 for n in counts] != found["decoder_blocks"] or len(set(counts)) > 1:
         raise CheckpointError(
             f"{table.where}: has {found['blocks_per_stage']} residual blocks in the encoder's levels and "
             f"{found['decoder_blocks']} in the decoder's: tensors are missing. Latent Diffusion "
